@@ -1,0 +1,1 @@
+"""Gaussians, cameras, scenes on disk, and the rasterizer."""

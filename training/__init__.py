@@ -1,0 +1,1 @@
+"""Loops that fit Gaussians and train 2D models."""

@@ -1,0 +1,1 @@
+"""2D encoders, feature maps and lifting them to 3D."""
