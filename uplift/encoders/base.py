@@ -1,0 +1,134 @@
+"""What every 2D encoder has in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.errors import InputError
+from render.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+Image: TypeAlias = np.ndarray | Tensor
+"""A photo, ``[h, w, 3]`` uint8 RGB."""
+
+
+class HasImage(Protocol):
+    """Anything that can read its photo on demand, such as a view."""
+
+    @property
+    def image(self) -> Callable[[], Any]:
+        """``image()`` reads the photo, ``[h, w, 3]`` uint8."""
+        ...
+
+
+class Encoder(ABC):
+    """A 2D model that turns a photo into a feature map.
+
+    Preprocessing belongs to the encoder.  Encoders that adapt to a scene (a PCA over its photos) must be
+    fitted before they encode; what they learned is their ``state``, saved inside the fields they make.
+
+    Attributes:
+        name: The name in the registry.
+        dimension: Channels ``c`` of the maps.
+        licence: Licence of the weights, None where there are no weights.
+        photos_to_fit: How many photos of a scene are enough to fit; 0 if the encoder needs no fitting.
+    """
+
+    name: str
+    dimension: int
+    licence: str | None = None
+    photos_to_fit: int = 0
+
+    @abstractmethod
+    def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
+        """Compute the feature map of a photo ``[h, w, 3]`` uint8: float32, at full size or on a patch grid.
+
+        Node ``(i, j)`` of a grid lies at pixel ``((j + .5) w / gw, (i + .5) h / gh)``.
+
+        Raises:
+            InputError: the image has another shape or type, or the encoder must be fitted first.
+        """
+
+    @property
+    def fitted(self) -> bool:
+        """Whether ``encode`` may be called."""
+        return True
+
+    def fit(self, images: Iterable[Image], progress: Progress = silent) -> None:  # noqa: B027  most need none
+        """Adapt to a scene, streaming over its photos; does nothing for encoders that need no fitting."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What ``fit`` learned, as tensors by name; empty for encoders that need no fitting."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what ``state`` returned.
+
+        Raises:
+            InputError: the tensors are not those of this encoder.
+        """
+        if state:
+            raise InputError(f"The encoder {self.name} has no state, found the tensors {sorted(state)}.")
+
+    def settings(self) -> dict[str, Any]:
+        """Whatever changes the maps beside weights and state; JSON values."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Hash of name, settings, weights and state: equal fingerprints mean equal maps."""
+        digest = hashlib.sha256(json.dumps([self.name, self.settings()], sort_keys=True).encode())
+        for name, tensor in sorted(self.state().items()):
+            digest.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def as_image(image: Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Check a photo and return it as a numpy array.
+
+    Raises:
+        InputError: it is not ``[h, w, 3]`` uint8, or empty.
+    """
+    array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
+        raise InputError(
+            f"An encoder expects a photo of shape [h, w, 3] uint8, found {list(array.shape)} {array.dtype}."
+        )
+    return np.ascontiguousarray(array)
+
+
+def fit_encoder(encoder: Encoder, views: Sequence[HasImage], progress: Progress = silent) -> None:
+    """Fit an encoder to a scene unless it is fitted, on at most ``photos_to_fit`` evenly spaced views.
+
+    Photos are read one after the other, and only those that are used.
+    """
+    if encoder.fitted:
+        return
+    if not views:
+        raise InputError(f"The encoder {encoder.name} is fitted to a scene's photos, found no views.")
+    count = min(len(views), encoder.photos_to_fit)
+    chosen = np.linspace(0, len(views) - 1, count).round().astype(int).tolist()
+    what = f"fitting {encoder.name}"
+
+    def images() -> Iterable[Image]:
+        for done, index in enumerate(chosen):
+            progress(done, count, what)
+            yield views[index].image()
+
+    encoder.fit(images())
+    progress(count, count, what)
+
+
+def to_device(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Detached copies of a state's tensors on a device."""
+    return {name: tensor.detach().to(device=device, copy=True) for name, tensor in state.items()}
