@@ -1,0 +1,309 @@
+"""The demo scene: a procedural room corner as Gaussians and posed photos, the same on every machine.
+
+Made by :func:`build_room_corner` in a few seconds; nothing of it is stored in the project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from assets.furniture import Part, furnish
+from assets.ray_casting import RayCaster
+from render.camera import Camera
+from render.errors import InputError
+from render.gaussians import Gaussians
+from render.progress import Progress, silent
+from render.spherical_harmonics import C0
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int32, UInt8
+
+TARGET = np.array([0.76, 0.82, 0.55])  # what all cameras look at
+FIELD_OF_VIEW = np.radians(62)  # horizontal
+LAMP_CENTRE, LAMP_SIZE = np.array([2.3, 1.5, 2.7]), 0.9  # a square lamp under the ceiling
+LAMP_COLOUR = np.array([1.0, 0.93, 0.82], np.float32) * 1.18
+SKY_COLOUR = np.array([0.80, 0.90, 1.0], np.float32) * 0.46
+BOUNCE = np.array([0.10, 0.085, 0.07], np.float32)  # light that has met a wall before
+AMBIENT_REACH = 1.3  # metres within which things darken each other
+GAMMA = 2.2
+SUPERSAMPLING = 2
+DISC_SIZE = 0.62  # standard deviation of a Gaussian, in distances to its neighbours
+THICKNESS = 0.12  # of a disc, relative to its size
+OPACITY = 0.95
+
+
+@dataclass(frozen=True)
+class RoomCorner:
+    """The demo scene in memory.
+
+    Attributes:
+        gaussians: Flat discs on the surfaces, SH degree 0; z is up, metres.
+        cameras: One per photo.
+        photos: RGB; each ``[h, w, 3]`` uint8.
+        names: File names of the photos.
+    """
+
+    gaussians: Gaussians
+    cameras: list[Camera]
+    photos: list[UInt8[np.ndarray, "h w 3"]]
+    names: list[str]
+
+
+class _Stage:
+    """All parts as one mesh, with light at its vertices."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        counts = [len(part.mesh.vertices) for part in parts]
+        starts = np.cumsum([0, *counts])
+        self.vertices = np.concatenate([part.mesh.vertices for part in parts]).astype(np.float32)
+        self.normals = np.concatenate([part.mesh.vertex_normals for part in parts]).astype(np.float32)
+        self.faces = np.concatenate([p.mesh.faces + s for p, s in zip(parts, starts, strict=False)]).astype(
+            np.int32
+        )
+        self.part_of_face = np.repeat(np.arange(len(parts)), [len(part.mesh.faces) for part in parts])
+        self.caster = RayCaster(self.vertices, self.faces)
+        self.light, self.openness = self._bake()
+
+    def _bake(self) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, " v"]]:
+        """Light on every vertex (a lamp with soft shadows, a sky with occlusion) and how open it lies."""
+        # Light is taken a little above the surface and off the walls, so that no vertex sits inside one.
+        origins = (self.vertices + 0.004 * self.normals).astype(np.float32)
+        origins[:, :2] = np.clip(origins[:, :2], 0.004, None)
+        lamp = np.zeros(len(origins), np.float32)
+        spots = (np.stack(np.meshgrid(*[np.arange(6)] * 2, indexing="ij"), -1).reshape(-1, 2) + 0.5) / 6 - 0.5
+        for spot in spots:
+            target = LAMP_CENTRE + np.array([*(spot * LAMP_SIZE), 0])
+            toward = (target - origins).astype(np.float32)
+            distance = np.linalg.norm(toward, axis=1)
+            cosine = (toward * self.normals).sum(1) / distance
+            falloff = (
+                np.clip(cosine, 0, None)
+                * np.clip(toward[:, 2] / distance, 0, None) ** 0.5
+                * (2.4 / distance) ** 2
+            )
+            falloff[falloff > 0] *= ~self.caster.blocked(
+                origins[falloff > 0], toward[falloff > 0], np.ones((falloff > 0).sum(), np.float32)
+            )
+            lamp += falloff / len(spots)
+        openness = np.zeros(len(origins), np.float32)
+        directions = _hemisphere(48)
+        frames = _frames(self.normals)
+        for direction in directions:
+            rays = (frames @ direction).astype(np.float32)
+            openness += (
+                ~self.caster.blocked(origins, rays, np.full(len(rays), AMBIENT_REACH, np.float32)) / 48
+            )
+        light = lamp[:, None] * LAMP_COLOUR + openness[:, None] * SKY_COLOUR + BOUNCE
+        return light, openness
+
+    def shade(
+        self, faces: Int32[np.ndarray, " m"], barycentric: Float[np.ndarray, "m 2"]
+    ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:
+        """Lit linear colours of points on faces, and the points."""
+        corners = self.faces[faces]
+        weights = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], axis=1).astype(
+            np.float32
+        )
+        points = np.einsum("mk,mkc->mc", weights, self.vertices[corners])
+        normals = np.einsum("mk,mkc->mc", weights, self.normals[corners])
+        light = np.einsum("mk,mkc->mc", weights, self.light[corners])
+        return self._albedo(faces, points, normals) * light, points
+
+    def _albedo(self, faces: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        colours = np.zeros((len(faces), 3), np.float32)
+        owners = self.part_of_face[faces]
+        order = np.argsort(owners, kind="stable")
+        bounds = np.searchsorted(owners[order], np.arange(len(self.parts) + 1))
+        for index, part in enumerate(self.parts):
+            members = order[bounds[index] : bounds[index + 1]]
+            if len(members):
+                rotation, shift = (
+                    part.to_local[:3, :3].astype(np.float32),
+                    part.to_local[:3, 3].astype(np.float32),
+                )
+                local = points[members] @ rotation.T + shift
+                colours[members] = part.texture(local, normals[members] @ rotation.T)
+        return np.clip(colours, 0.01, 1) ** GAMMA
+
+
+def build_room_corner(
+    *,
+    count: int = 50_000,
+    views: int = 12,
+    width: int = 480,
+    height: int = 360,
+    progress: Progress = silent,
+) -> RoomCorner:
+    """Build the demo scene.
+
+    Args:
+        count: About how many Gaussians; at least 500.
+        views: How many photos, at least one.
+        width: Of the photos, in pixels.
+        height: Of the photos, in pixels.
+        progress: Told after every photo.
+
+    Raises:
+        InputError: a number is too small.
+    """
+    if count < 500 or views < 1 or min(width, height) < 16:
+        raise InputError(
+            "The demo scene needs at least 500 Gaussians, one view and 16 pixels a side, "
+            f"found {count} Gaussians, {views} views and {width}x{height} pixels."
+        )
+    steps = views + 2
+    progress(0, steps, "building the room")
+    stage = _Stage(furnish())
+    progress(1, steps, "building the room")
+    gaussians = _sample_gaussians(stage, count)
+    cameras = room_cameras(views, width, height)
+    photos = []
+    for camera in cameras:
+        photos.append(_photograph(stage, camera))
+        progress(len(photos) + 1, steps, "taking photos")
+    progress(steps, steps, "taking photos")
+    return RoomCorner(gaussians, cameras, photos, [f"view_{i:02d}.png" for i in range(views)])
+
+
+def room_cameras(views: int, width: int, height: int) -> list[Camera]:
+    """Cameras on an arc in the open half of the room, low and high in turn, all looking at the furniture."""
+    focal = width / 2 / np.tan(FIELD_OF_VIEW / 2)
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float32)
+    cameras = []
+    for index in range(views):
+        along = index / max(views - 1, 1)
+        angle = np.radians(12 + 66 * along)
+        radius = 2.3 + 0.25 * np.sin(3.1 * index)
+        position = np.array([TARGET[0] + radius * np.cos(angle), TARGET[1] + radius * np.sin(angle), 0.0])
+        position[2] = (1.25, 1.65, 1.4, 1.9)[index % 4]
+        target = TARGET + 0.08 * np.array([np.sin(2.0 * index), np.cos(1.7 * index), np.sin(1.3 * index)])
+        cameras.append(Camera(K, _look_at(position, target), width, height))
+    return cameras
+
+
+def _look_at(position: np.ndarray, target: np.ndarray) -> torch.Tensor:
+    """World to OpenCV camera axes, for a world whose z is up; ``[4, 4]``."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(forward, [0, 0, 1])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ position
+    return torch.from_numpy(pose.astype(np.float32))
+
+
+def _photograph(stage: _Stage, camera: Camera) -> np.ndarray:
+    """Cast rays through every pixel, several per pixel, and average what they meet."""
+    s = SUPERSAMPLING
+    y, x = np.meshgrid(*[(np.arange(n * s) + 0.5) / s for n in (camera.height, camera.width)], indexing="ij")
+    pose, K = camera.world_to_camera.numpy(), camera.K.numpy()
+    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1).reshape(-1, 3)
+    directions = (rays @ pose[:3, :3]).astype(np.float32)
+    origins = np.broadcast_to(-pose[:3, :3].T @ pose[:3, 3], directions.shape).astype(np.float32)
+    hits = stage.caster.first_hits(origins, directions)
+    seen = hits.faces >= 0
+    colours = np.zeros((len(directions), 3), np.float32)
+    colours[seen] = stage.shade(hits.faces[seen], hits.barycentric[seen])[0]
+    linear = colours.reshape(camera.height, s, camera.width, s, 3).mean((1, 3))
+    return (_encoded(linear) * 255 + 0.5).astype(np.uint8)
+
+
+def _encoded(linear: np.ndarray) -> np.ndarray:
+    return np.clip(linear, 0, 1) ** (1 / GAMMA)
+
+
+def _sample_gaussians(stage: _Stage, count: int) -> Gaussians:
+    """Evenly spread discs on all surfaces that light can reach."""
+    faces, barycentric, sizes = _spread_points(stage, count)
+    corners = stage.faces[faces]
+    weights = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], axis=1)
+    normals = np.einsum("mk,mkc->mc", weights, stage.normals[corners])
+    frames = _frames(normals / np.linalg.norm(normals, axis=1, keepdims=True))
+    linear, points = stage.shade(faces, barycentric)
+    scales = sizes[:, None] * np.array([1, 1, THICKNESS])
+    sh = (_encoded(linear) - 0.5) / C0
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+
+    opacities = torch.full((len(points),), OPACITY)
+    return Gaussians(tensor(points), _quats(frames), tensor(scales), opacities, tensor(sh[:, None]))
+
+
+def _spread_points(stage: _Stage, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces, barycentric coordinates and disc sizes of about ``count`` points with even distances."""
+    from scipy.spatial import cKDTree
+
+    open_faces = stage.openness[stage.faces].max(1) > 0.03
+    areas = [part.mesh.area_faces for part in stage.parts]
+    starts = np.cumsum([0, *[len(a) for a in areas]])
+    reachable = [np.where(open_faces[s : s + len(a)], a, 0) for s, a in zip(starts, areas, strict=False)]
+    # Random points thinned to a smallest distance r keep about 0.53 / r^2 per unit area.
+    demand = sum(part.density * a.sum() for part, a in zip(stage.parts, reachable, strict=True))
+    random = np.random.default_rng(0)
+    results = []
+    for part, area, start in zip(stage.parts, reachable, starts, strict=False):
+        wanted = count * part.density * area.sum() / demand
+        if wanted < 1:
+            continue
+        tries = int(6 * wanted) + 8
+        faces = random.choice(len(area), tries, p=area / area.sum())
+        uv = random.random((tries, 2)).astype(np.float32)
+        uv = np.where(uv.sum(1, keepdims=True) > 1, 1 - uv, uv)
+        triangles = part.mesh.triangles[faces]
+        points = triangles[:, 0] + np.einsum("mk,mkc->mc", uv, triangles[:, 1:] - triangles[:, :1])
+        radius = np.sqrt(0.53 * area.sum() / wanted)
+        kept = _thinned(points, radius)
+        near = cKDTree(points[kept]).query(points[kept], k=min(5, len(kept)))[0]
+        spacing = (
+            np.clip(near[:, 1:].mean(1), 0.8 * radius, 1.6 * radius) if len(kept) > 1 else np.full(1, radius)
+        )
+        results.append((faces[kept].astype(np.int32) + np.int32(start), uv[kept], spacing * DISC_SIZE))
+    faces_, uvs, sizes = (np.concatenate(column) for column in zip(*results, strict=True))
+    return faces_, uvs, sizes
+
+
+def _thinned(points: np.ndarray, radius: float) -> np.ndarray:
+    """Indices of a subset with no two points closer than ``radius`` and no gap wider than twice that."""
+    from scipy.spatial import cKDTree
+
+    kept = np.ones(len(points), bool)
+    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    order = np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, len(points))))
+    for index, later in enumerate(order):
+        if kept[index]:
+            kept[later] = False
+    return kept.nonzero()[0]
+
+
+def _hemisphere(count: int) -> Float[np.ndarray, "count 3"]:
+    """Cosine-weighted directions around +z, spread by the golden angle."""
+    index = np.arange(count) + 0.5
+    radius, angle = np.sqrt(index / count), index * np.pi * (3 - np.sqrt(5))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], -1)
+
+
+def _frames(normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 3"]:
+    """Rotations that take +z to the normals (Duff et al. 2017)."""
+    x, y, z = normals.T
+    sign = np.where(z >= 0, 1.0, -1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    columns = [
+        np.stack([1 + sign * x * x * a, sign * b, -sign * x], -1),
+        np.stack([b, sign + y * y * a, -y], -1),
+    ]
+    return np.stack([*columns, normals], axis=-1)
+
+
+def _quats(frames: Float[np.ndarray, "m 3 3"]) -> Float[torch.Tensor, "m 4"]:
+    from scipy.spatial.transform import Rotation
+
+    xyzw = Rotation.from_matrix(frames).as_quat(canonical=True)
+    return torch.from_numpy(np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]], np.float32))
