@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from render.rasterizer._parallel import for_ranges
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,7 +82,7 @@ def _index_row(mx, my, xx, yy, xy, d_mean, d_square, d_product):  # type: ignore
 
 
 @numba.njit(**OPTIONS)
-def _index_band(x, y, first, last, maps, sums):  # type: ignore[no-untyped-def]  # compiled
+def _index_band(first, last, x, y, maps, sums):  # type: ignore[no-untyped-def]  # compiled
     """Rows ``first`` to ``last`` of the index; derivatives go to ``maps`` at row + 10, column + 30."""
     width = x.shape[1] - 30
     rows = last - first + 10
@@ -111,11 +113,17 @@ def _index_band(x, y, first, last, maps, sums):  # type: ignore[no-untyped-def] 
 
 
 @numba.njit(**OPTIONS)
-def _gradient_band(x, y, maps, first, last, scale, gradient):  # type: ignore[no-untyped-def]  # compiled
-    """Adjoint of the filters on rows ``first`` to ``last`` of the image."""
+def _index_rows(start, stop, x, y, maps, sums):  # type: ignore[no-untyped-def]  # compiled
+    for first in range(start, stop, BAND):
+        _index_band(first, min(first + BAND, stop), x, y, maps, sums)
+
+
+@numba.njit(**OPTIONS)
+def _gradient_rows(start, stop, x, y, maps, scale, gradient):  # type: ignore[no-untyped-def]  # compiled
+    """Adjoint of the filters on rows ``start`` to ``stop`` of the image."""
     padded = np.empty((3, maps.shape[2]), np.float32)
     spread = np.empty((3, x.shape[1]), np.float32)
-    for r in range(first, last):
+    for r in range(start, stop):
         for m in range(3):
             _across_rows(maps[m], r, padded[m])
             _along_row(padded[m], spread[m])
@@ -124,36 +132,20 @@ def _gradient_band(x, y, maps, first, last, scale, gradient):  # type: ignore[no
             out[i] = scale * (spread[0, i] + TWO * px[i] * spread[1, i] + py[i] * spread[2, i])
 
 
-@numba.njit(parallel=True, **OPTIONS)
-def _fused(x, y, gradient):  # type: ignore[no-untyped-def]  # compiled
-    height, width = x.shape[0], x.shape[1]
-    sums = np.empty(height - 10, np.float32)
-    # Ten zero rows and pixels around the derivatives turn the adjoint into the same filter.
-    maps = np.empty((3, height + 10, width + 30), np.float32)
-    for m in range(3):
-        maps[m, :10] = 0
-        maps[m, height:] = 0
-        maps[m, :, :30] = 0
-        maps[m, :, width:] = 0
-    bands = (height - 10 + BAND - 1) // BAND
-    for band in numba.prange(bands):
-        _index_band(x, y, band * BAND, min((band + 1) * BAND, height - 10), maps, sums)
-    count = (height - 10) * (width - 30)
-    if gradient.size > 0:
-        scale = np.float32(1.0 / count)
-        for band in numba.prange((height + BAND - 1) // BAND):
-            _gradient_band(x, y, maps, band * BAND, min((band + 1) * BAND, height), scale, gradient)
-    total = 0.0
-    for r in range(sums.size):
-        total += np.float64(sums[r])
-    return total / count
-
-
 def ssim_with_gradient(
     x: NDArray[np.float32], y: NDArray[np.float32], with_gradient: bool
-) -> tuple[float, NDArray[np.float32]]:
-    """Mean index of two ``[h, w, 3]`` float32 images, and its gradient by ``x`` (empty if not wanted)."""
-    height, width, _ = x.shape
-    gradient = np.empty((height, 3 * width) if with_gradient else (0, 0), np.float32)
-    value = _fused(x.reshape(height, -1), y.reshape(height, -1), gradient)
-    return float(value), gradient.reshape(x.shape if with_gradient else (0, 0, 3))
+) -> tuple[float, NDArray[np.float32] | None]:
+    """Mean index of two ``[h, w, 3]`` float32 images, and its gradient by ``x`` if wanted."""
+    height, width = x.shape[0], 3 * x.shape[1]
+    px, py = x.reshape(height, width), y.reshape(height, width)
+    # Ten zero rows and pixels around the derivatives turn the adjoint into the same filter.
+    maps = np.zeros((3, height + 10, width + 30), np.float32)
+    sums = np.empty(height - 10, np.float32)
+    for_ranges(_index_rows, height - 10, px, py, maps, sums, block=BAND)
+    count = (height - 10) * (width - 30)
+    value = float(sums.sum(dtype=np.float64)) / count
+    if not with_gradient:
+        return value, None
+    gradient = np.empty_like(px)
+    for_ranges(_gradient_rows, height, px, py, maps, np.float32(1.0 / count), gradient, block=BAND)
+    return value, gradient.reshape(x.shape)

@@ -52,7 +52,7 @@ def ssim(prediction: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> 
     return ssim_reference(prediction, target)
 
 
-def window(dtype: torch.dtype = torch.float32) -> Float[Tensor, "11"]:
+def window(dtype: torch.dtype = torch.float32) -> Float[Tensor, 11]:
     """The normalized one-dimensional Gaussian window."""
     offsets = torch.arange(WINDOW, dtype=dtype) - WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
@@ -83,9 +83,9 @@ class _FusedSSIM(torch.autograd.Function):
         value, gradient = ssim_with_gradient(
             prediction.detach().contiguous().numpy(),
             target.detach().contiguous().numpy(),
-            bool(prediction.requires_grad),
+            ctx.needs_input_grad[0],
         )
-        if prediction.requires_grad:
+        if gradient is not None:
             ctx.save_for_backward(torch.from_numpy(gradient))
         return prediction.new_tensor(value)
 

@@ -1,0 +1,1 @@
+"""The nerfstudio methods ``fit3d`` and ``fit3d-small``: feature Gaussians on any machine."""
