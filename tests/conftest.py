@@ -1,0 +1,18 @@
+"""What every test file may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared captures; a test that needs it skips where there is none."""
+    named = os.environ.get("FIT3D_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no captures at {folder}; set FIT3D_SHARED to the folder that contains data/")
+    return folder
