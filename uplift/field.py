@@ -26,13 +26,13 @@ PCA_PREFIX, STATE_PREFIX = "pca.", "encoder."
 AGAIN = "make the field again with fit3d lift"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureField:
     """One feature per Gaussian, in the order of the scene's file.
 
     Attributes:
         values: Features; ``[n, c]`` float.  Zero where nothing was seen.
-        weights: Sum of the blending weights ``w_i(d, p)`` over views and pixels, 0 = never seen; ``[n]`` float.
+        weights: Sum of the blending weights ``w_i(d, p)`` over all views, 0 = never seen; ``[n]`` float.
         encoder: Name of the encoder that made the feature maps.
         metadata: JSON values: ``fingerprint`` (hash of the encoder's weights, settings and state),
             ``licence``, how it was lifted, and whatever else belongs to it.

@@ -20,7 +20,7 @@ RANGE = (0.02, 0.98)  # quantiles that become black and full colour
 TIE = 0.99  # loadings this close to the largest count as equally large
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PCAColours:
     """Three directions of feature space and their ranges.
 

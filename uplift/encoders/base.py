@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,21 +14,13 @@ from torch import Tensor
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from render.views import View
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 Image: TypeAlias = np.ndarray | Tensor
 """A photo, ``[h, w, 3]`` uint8 RGB."""
-
-
-class HasImage(Protocol):
-    """Anything that can read its photo on demand, such as a view."""
-
-    @property
-    def image(self) -> Callable[[], Any]:
-        """``image()`` reads the photo, ``[h, w, 3]`` uint8."""
-        ...
 
 
 class Encoder(ABC):
@@ -107,7 +99,7 @@ def as_image(image: Image) -> UInt8[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(array)
 
 
-def fit_encoder(encoder: Encoder, views: Sequence[HasImage], progress: Progress = silent) -> None:
+def fit_encoder(encoder: Encoder, views: Sequence[View], progress: Progress = silent) -> None:
     """Fit an encoder to a scene unless it is fitted, on at most ``photos_to_fit`` evenly spaced views.
 
     Photos are read one after the other, and only those that are used.
