@@ -1,0 +1,92 @@
+"""Running a compiled kernel over ranges of work on all of torch's threads."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+CHUNKS_PER_THREAD = 8  # work is uneven: a thread that is done takes the next chunk
+SILENT_SECONDS = 2.0
+
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+_compiled: set[int] = set()
+
+
+def _workers() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rasterizer")
+        return _pool
+
+
+def _forget_workers() -> None:
+    """In a forked child the pool's threads do not exist, and its lock may be held by nobody."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_workers)
+
+
+@contextmanager
+def _announced(function: Callable[..., Any]) -> Iterator[None]:
+    """Say that the first call of a kernel compiles, if it takes long enough to be noticed."""
+    if id(function) in _compiled:
+        yield
+        return
+    timer = threading.Timer(
+        SILENT_SECONDS,
+        log.warning,
+        ("Compiling the CPU rasterizer: about half a minute in all, once per machine.",),
+    )
+    timer.daemon = True
+    # One sentence is enough for a dozen kernels.
+    if not getattr(_announced, "said", False):
+        timer.start()
+    try:
+        yield
+        _compiled.add(id(function))
+    finally:
+        if timer.finished.is_set() or not timer.is_alive():
+            _announced.said = True  # type: ignore[attr-defined]
+        timer.cancel()
+
+
+def for_ranges(kernel: Callable[..., Any], total: int, *args: Any, block: int = 1) -> None:
+    """Call ``kernel(start, stop, *args)`` so that the ranges cover ``0 .. total`` once.
+
+    Kernels write disjoint outputs, so the result has the same bits at any number of threads
+    (``torch.get_num_threads()``).  Ranges start at multiples of ``block``.
+    """
+    threads = torch.get_num_threads()
+    with _announced(kernel):
+        chunk = max(block, -(-total // (threads * CHUNKS_PER_THREAD * block)) * block)
+        if threads == 1 or chunk >= total:
+            kernel(0, total, *args)
+            return
+        starts = itertools.count(0, chunk)  # next() is atomic
+
+        def work() -> None:
+            while (start := next(starts)) < total:
+                kernel(start, min(start + chunk, total), *args)
+
+        others = [_workers().submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            # Helpers that never got a thread have nothing left to do.
+            running = [future for future in others if not future.cancel()]
+            for future in running:
+                future.result()

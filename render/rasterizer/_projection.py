@@ -1,0 +1,379 @@
+"""Kernels over Gaussians: projection to the image plane, spherical harmonics, and their gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from render.rasterizer._simd import inlined, kernel
+from render.rasterizer._types import EPS2D, FAR, MAX_SIGMAS, MIN_ALPHA, NEAR
+from render.spherical_harmonics import C0, C1, C2, C3
+
+BLOCK = 4096  # Gaussians per partial sum of the pose gradient: fixed, so that its bits are too
+
+_NEAR = np.float32(NEAR)
+_FAR = np.float32(FAR)
+_EPS = np.float32(EPS2D)
+_MIN_ALPHA = np.float32(MIN_ALPHA)
+_SIGMAS = np.float32(MAX_SIGMAS)
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
+_TWO = np.float32(2)
+_HALF = np.float32(0.5)
+_MARGIN = np.float32(0.15)
+_B0 = np.float32(C0)
+_B1 = np.float32(C1)
+_B2 = tuple(np.float32(c) for c in C2)
+_B3 = tuple(np.float32(c) for c in C3)
+
+
+@inlined
+def _rotate(quat, matrix):
+    """Fill a rotation matrix from a wxyz quaternion of any length; returns 1 / length."""
+    inverse = _ONE / max(
+        math.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), np.float32(1e-12)
+    )
+    w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
+    matrix[0, 0] = _ONE - _TWO * (y * y + z * z)
+    matrix[0, 1] = _TWO * (x * y - w * z)
+    matrix[0, 2] = _TWO * (x * z + w * y)
+    matrix[1, 0] = _TWO * (x * y + w * z)
+    matrix[1, 1] = _ONE - _TWO * (x * x + z * z)
+    matrix[1, 2] = _TWO * (y * z - w * x)
+    matrix[2, 0] = _TWO * (x * z - w * y)
+    matrix[2, 1] = _TWO * (y * z + w * x)
+    matrix[2, 2] = _ONE - _TWO * (x * x + y * y)
+    return inverse
+
+
+@inlined
+def _clamped(value, low, high):
+    return min(max(value, low), high)
+
+
+@inlined
+def _linearize(x, y, z, K, width, height, pose, screen):
+    """Rows of J R, the projection linearized at the (clamped) centre; returns the clamped x and y."""
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    margin_x, margin_y = _MARGIN * width / fx, _MARGIN * height / fy
+    jx = z * _clamped(x / z, -cx / fx - margin_x, (width - cx) / fx + margin_x)
+    jy = z * _clamped(y / z, -cy / fy - margin_y, (height - cy) / fy + margin_y)
+    for i in range(3):
+        screen[0, i] = (fx * pose[0, i] - fx * jx / z * pose[2, i]) / z
+        screen[1, i] = (fy * pose[1, i] - fy * jy / z * pose[2, i]) / z
+    return jx, jy
+
+
+@kernel
+def project(
+    first,
+    last,
+    means,
+    quats,
+    scales,
+    opacities,
+    pose,
+    K,
+    width,
+    height,
+    means2d,
+    conics,
+    depths,
+    heights,
+    radii,
+):
+    """Fill centres, conics, depths, vertical variances and radii (0 = culled).
+
+    See :func:`render.rasterizer.reference.project`."""
+    rotation = np.empty((3, 3), np.float32)
+    screen = np.empty((2, 3), np.float32)
+    wide, high = np.float32(width), np.float32(height)
+    for i in range(first, last):
+        px, py, pz = means[i, 0], means[i, 1], means[i, 2]
+        x = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * pz + pose[0, 3]
+        y = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * pz + pose[1, 3]
+        z = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * pz + pose[2, 3]
+        radii[i, 0] = 0
+        radii[i, 1] = 0
+        means2d[i, 0] = _ZERO
+        means2d[i, 1] = _ZERO
+        depths[i] = z
+        opacity = opacities[i]
+        if not (_NEAR < z < _FAR and opacity >= _MIN_ALPHA):
+            continue
+        mx, my = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
+        means2d[i, 0] = mx
+        means2d[i, 1] = my
+        _linearize(x, y, z, K, wide, high, pose, screen)
+        # |J R Q S| <= |J R| max(S) bounds the extent: most culled Gaussians need no quaternion.
+        largest = max(scales[i, 0], max(scales[i, 1], scales[i, 2]))
+        bound_x = screen[0, 0] ** 2 + screen[0, 1] ** 2 + screen[0, 2] ** 2
+        bound_y = screen[1, 0] ** 2 + screen[1, 1] ** 2 + screen[1, 2] ** 2
+        reach_x = _SIGMAS * math.sqrt(bound_x * largest * largest + _EPS) + _ONE
+        reach_y = _SIGMAS * math.sqrt(bound_y * largest * largest + _EPS) + _ONE
+        if mx + reach_x <= _ZERO or mx - reach_x >= wide or my + reach_y <= _ZERO or my - reach_y >= high:
+            continue
+        _rotate(quats[i], rotation)
+        xx, xy, yy, minors = _ZERO, _ZERO, _ZERO, _ZERO
+        for j in range(3):
+            k = (j + 1) % 3
+            m0 = (
+                screen[0, 0] * rotation[0, j] + screen[0, 1] * rotation[1, j] + screen[0, 2] * rotation[2, j]
+            ) * scales[i, j]
+            m1 = (
+                screen[1, 0] * rotation[0, j] + screen[1, 1] * rotation[1, j] + screen[1, 2] * rotation[2, j]
+            ) * scales[i, j]
+            n0 = (
+                screen[0, 0] * rotation[0, k] + screen[0, 1] * rotation[1, k] + screen[0, 2] * rotation[2, k]
+            ) * scales[i, k]
+            n1 = (
+                screen[1, 0] * rotation[0, k] + screen[1, 1] * rotation[1, k] + screen[1, 2] * rotation[2, k]
+            ) * scales[i, k]
+            xx += m0 * m0
+            xy += m0 * m1
+            yy += m1 * m1
+            minors += (m0 * n1 - m1 * n0) ** 2
+        # det(M M^T + eps I) from the minors of M (Cauchy-Binet): no cancellation for needles.
+        determinant = minors + _EPS * (xx + yy) + _EPS * _EPS
+        xx += _EPS
+        yy += _EPS
+        heights[i] = yy
+        reach = min(math.sqrt(_TWO * math.log(opacity / _MIN_ALPHA)), _SIGMAS)
+        radius_x, radius_y = math.ceil(reach * math.sqrt(xx)), math.ceil(reach * math.sqrt(yy))
+        if mx + radius_x <= _ZERO or mx - radius_x >= wide or my + radius_y <= _ZERO or my - radius_y >= high:
+            continue
+        radii[i, 0] = np.int32(radius_x)
+        radii[i, 1] = np.int32(radius_y)
+        conics[i, 0] = yy / determinant
+        conics[i, 1] = -xy / determinant
+        conics[i, 2] = xx / determinant
+
+
+@inlined
+def _quat_gradient(quat, inverse, grad, out):
+    """Chain dL/dR to the unnormalized quaternion."""
+    w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
+    gw = _TWO * (
+        x * (grad[2, 1] - grad[1, 2]) + y * (grad[0, 2] - grad[2, 0]) + z * (grad[1, 0] - grad[0, 1])
+    )
+    gx = _TWO * (
+        -_TWO * x * (grad[1, 1] + grad[2, 2])
+        + y * (grad[0, 1] + grad[1, 0])
+        + z * (grad[0, 2] + grad[2, 0])
+        + w * (grad[2, 1] - grad[1, 2])
+    )
+    gy = _TWO * (
+        x * (grad[0, 1] + grad[1, 0])
+        - _TWO * y * (grad[0, 0] + grad[2, 2])
+        + z * (grad[1, 2] + grad[2, 1])
+        + w * (grad[0, 2] - grad[2, 0])
+    )
+    gz = _TWO * (
+        x * (grad[0, 2] + grad[2, 0])
+        + y * (grad[1, 2] + grad[2, 1])
+        - _TWO * z * (grad[0, 0] + grad[1, 1])
+        + w * (grad[1, 0] - grad[0, 1])
+    )
+    along = gw * w + gx * x + gy * y + gz * z
+    out[0] = (gw - along * w) * inverse
+    out[1] = (gx - along * x) * inverse
+    out[2] = (gy - along * y) * inverse
+    out[3] = (gz - along * z) * inverse
+
+
+@kernel
+def project_backward(
+    first,
+    last,
+    means,
+    quats,
+    scales,
+    pose,
+    K,
+    width,
+    height,
+    conics,
+    radii,
+    grad_means2d,
+    grad_conics,
+    grad_depths,
+    grad_means,
+    grad_quats,
+    grad_scales,
+    grad_poses,
+):
+    """Chain gradients of :func:`project` to its inputs; ``grad_poses [blocks, 3, 4]`` are partial sums."""
+    rotation = np.empty((3, 3), np.float32)
+    screen = np.empty((2, 3), np.float32)
+    factor = np.empty((2, 3), np.float32)  # M = J R Q S
+    grad_factor = np.empty((2, 3), np.float32)
+    grad_rotation = np.empty((3, 3), np.float32)
+    grad_screen = np.empty((2, 3), np.float32)
+    camera = np.empty(3, np.float32)
+    grad_camera = np.empty(3, np.float32)
+    wide, high = np.float32(width), np.float32(height)
+    fx, fy = K[0, 0], K[1, 1]
+    for i in range(first, last):
+        if radii[i, 0] == 0:
+            continue
+        for r in range(3):
+            camera[r] = (
+                pose[r, 0] * means[i, 0] + pose[r, 1] * means[i, 1] + pose[r, 2] * means[i, 2] + pose[r, 3]
+            )
+        x, y, z = camera[0], camera[1], camera[2]
+        jx, jy = _linearize(x, y, z, K, wide, high, pose, screen)
+        inverse = _rotate(quats[i], rotation)
+        a, b, c = conics[i, 0], conics[i, 1], conics[i, 2]
+        ga, gb, gc = grad_conics[i, 0], _HALF * grad_conics[i, 1], grad_conics[i, 2]
+        # d(inverse): dL/dcov = -conic G conic.
+        p00, p01 = a * ga + b * gb, a * gb + b * gc
+        p10, p11 = b * ga + c * gb, b * gb + c * gc
+        g_xx, g_xy, g_yy = -(p00 * a + p01 * b), -(p00 * b + p01 * c), -(p10 * b + p11 * c)
+        for j in range(3):
+            for r in range(2):
+                total = _ZERO
+                for k in range(3):
+                    total += screen[r, k] * rotation[k, j]
+                factor[r, j] = total * scales[i, j]
+            grad_factor[0, j] = _TWO * (g_xx * factor[0, j] + g_xy * factor[1, j])
+            grad_factor[1, j] = _TWO * (g_xy * factor[0, j] + g_yy * factor[1, j])
+        for r in range(2):
+            for k in range(3):
+                total = _ZERO
+                for j in range(3):
+                    total += grad_factor[r, j] * rotation[k, j] * scales[i, j]
+                grad_screen[r, k] = total
+        for j in range(3):
+            scale_total = _ZERO
+            for k in range(3):
+                g = screen[0, k] * grad_factor[0, j] + screen[1, k] * grad_factor[1, j]
+                scale_total += g * rotation[k, j]
+                grad_rotation[k, j] = g * scales[i, j]
+            grad_scales[i, j] = scale_total
+        _quat_gradient(quats[i], inverse, grad_rotation, grad_quats[i])
+        # J = [[fx/z, 0, -fx jx/z^2], [0, fy/z, -fy jy/z^2]] and its gradient J' = grad_screen R^T.
+        j00, j02, j11, j12 = _ZERO, _ZERO, _ZERO, _ZERO
+        for k in range(3):
+            j00 += grad_screen[0, k] * pose[0, k]
+            j02 += grad_screen[0, k] * pose[2, k]
+            j11 += grad_screen[1, k] * pose[1, k]
+            j12 += grad_screen[1, k] * pose[2, k]
+        z2 = z * z
+        gx = grad_means2d[i, 0] * fx / z
+        gy = grad_means2d[i, 1] * fy / z
+        gz = grad_depths[i] - (gx * x + gy * y) / z
+        gz += (-fx * j00 - fy * j11) / z2 + _TWO * (fx * jx * j02 + fy * jy * j12) / (z2 * z)
+        # Where the linearization point is clamped it follows z alone.
+        if jx == z * (x / z):
+            gx -= fx * j02 / z2
+        else:
+            gz -= fx * j02 / z2 * (jx / z)
+        if jy == z * (y / z):
+            gy -= fy * j12 / z2
+        else:
+            gz -= fy * j12 / z2 * (jy / z)
+        grad_camera[0], grad_camera[1], grad_camera[2] = gx, gy, gz
+        for k in range(3):
+            grad_means[i, k] = pose[0, k] * gx + pose[1, k] * gy + pose[2, k] * gz
+        block = i // BLOCK
+        for k in range(3):
+            grad_poses[block, 0, k] += fx / z * grad_screen[0, k]
+            grad_poses[block, 1, k] += fy / z * grad_screen[1, k]
+            grad_poses[block, 2, k] -= (fx * jx * grad_screen[0, k] + fy * jy * grad_screen[1, k]) / z2
+            for r in range(3):
+                grad_poses[block, r, k] += grad_camera[r] * means[i, k]
+        for r in range(3):
+            grad_poses[block, r, 3] += grad_camera[r]
+
+
+@inlined
+def _sh_basis(x, y, z, count, basis):
+    """:func:`render.spherical_harmonics.sh_basis` for one direction."""
+    basis[0] = _B0
+    if count > 1:
+        basis[1], basis[2], basis[3] = -_B1 * y, _B1 * z, -_B1 * x
+    if count > 4:
+        basis[4] = _B2[0] * x * y
+        basis[5] = -_B2[0] * y * z
+        basis[6] = _B2[1] * z * z - _B2[2]
+        basis[7] = -_B2[0] * x * z
+        basis[8] = _B2[3] * (x * x - y * y)
+    if count > 9:
+        basis[9] = -_B3[0] * y * (np.float32(3) * x * x - y * y)
+        basis[10] = _B3[1] * x * y * z
+        basis[11] = _B3[2] * y * (_ONE - np.float32(5) * z * z)
+        basis[12] = _B3[3] * z * z * z - _B3[4] * z
+        basis[13] = _B3[2] * x * (_ONE - np.float32(5) * z * z)
+        basis[14] = _B3[5] * z * (x * x - y * y)
+        basis[15] = -_B3[0] * x * (x * x - np.float32(3) * y * y)
+
+
+@inlined
+def _sh_basis_gradient(x, y, z, g, count):
+    """Gradient of ``g . basis`` with respect to the direction, taken as three free numbers."""
+    gx, gy, gz = _ZERO, _ZERO, _ZERO
+    three, five, six, ten = np.float32(3), np.float32(5), np.float32(6), np.float32(10)
+    if count > 1:
+        gx, gy, gz = -_B1 * g[3], -_B1 * g[1], _B1 * g[2]
+    if count > 4:
+        gx += _B2[0] * (y * g[4] - z * g[7]) + _TWO * _B2[3] * x * g[8]
+        gy += _B2[0] * (x * g[4] - z * g[5]) - _TWO * _B2[3] * y * g[8]
+        gz += _B2[0] * (-y * g[5] - x * g[7]) + _TWO * _B2[1] * z * g[6]
+    if count > 9:
+        gx += -_B3[0] * six * x * y * g[9] + _B3[1] * y * z * g[10] + _B3[2] * (_ONE - five * z * z) * g[13]
+        gx += _TWO * _B3[5] * x * z * g[14] - _B3[0] * three * (x * x - y * y) * g[15]
+        gy += -_B3[0] * three * (x * x - y * y) * g[9] + _B3[1] * x * z * g[10]
+        gy += (
+            _B3[2] * (_ONE - five * z * z) * g[11]
+            - _TWO * _B3[5] * y * z * g[14]
+            + _B3[0] * six * x * y * g[15]
+        )
+        gz += _B3[1] * x * y * g[10] - _B3[2] * ten * z * (y * g[11] + x * g[13])
+        gz += (three * _B3[3] * z * z - _B3[4]) * g[12] + _B3[5] * (x * x - y * y) * g[14]
+    return gx, gy, gz
+
+
+@kernel
+def colour(first, last, means, sh, centre, radii, colours):
+    """Colours of the visible Gaussians, ``max(sh . basis + 0.5, 0)``."""
+    count = sh.shape[1]
+    basis = np.empty(16, np.float32)
+    for i in range(first, last):
+        if radii[i, 0] == 0:
+            continue
+        x, y, z = means[i, 0] - centre[0], means[i, 1] - centre[1], means[i, 2] - centre[2]
+        inverse = _ONE / max(math.sqrt(x * x + y * y + z * z), np.float32(1e-12))
+        _sh_basis(x * inverse, y * inverse, z * inverse, count, basis)
+        for channel in range(3):
+            total = _HALF
+            for k in range(count):
+                total += basis[k] * sh[i, k, channel]
+            colours[i, channel] = max(total, _ZERO)
+
+
+@kernel
+def colour_backward(first, last, means, sh, centre, radii, colours, grad_colours, grad_sh, grad_means):
+    """Chain gradients of :func:`colour`; the camera centre's is minus the sum of ``grad_means``."""
+    count = sh.shape[1]
+    basis = np.empty(16, np.float32)
+    grad_basis = np.empty(16, np.float32)
+    for i in range(first, last):
+        if radii[i, 0] == 0:
+            continue
+        x, y, z = means[i, 0] - centre[0], means[i, 1] - centre[1], means[i, 2] - centre[2]
+        inverse = _ONE / max(math.sqrt(x * x + y * y + z * z), np.float32(1e-12))
+        x, y, z = x * inverse, y * inverse, z * inverse
+        _sh_basis(x, y, z, count, basis)
+        for k in range(count):
+            total = _ZERO
+            for channel in range(3):
+                if colours[i, channel] > _ZERO:
+                    grad_sh[i, k, channel] = basis[k] * grad_colours[i, channel]
+                    total += sh[i, k, channel] * grad_colours[i, channel]
+            grad_basis[k] = total
+        gx, gy, gz = _sh_basis_gradient(x, y, z, grad_basis, count)
+        along = gx * x + gy * y + gz * z
+        grad_means[i, 0] = (gx - along * x) * inverse
+        grad_means[i, 1] = (gy - along * y) * inverse
+        grad_means[i, 2] = (gz - along * z) * inverse

@@ -1,0 +1,424 @@
+"""The inner loops: alpha-blending weights of every tile, and what is done with them.
+
+A tile is 16x16 pixels and one of its rows is one vector.  The Gaussians of a tile come front to back
+as ranks into ``records`` (depth order).  The sign of a pixel's transmittance says whether it is
+finished, so that rows need no branch per pixel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from render.rasterizer._simd import (
+    any_lane,
+    both,
+    exp2,
+    fma,
+    inlined,
+    kernel,
+    lane_numbers,
+    lane_sum,
+    load,
+    magnitude,
+    splat,
+    store,
+    where,
+)
+from render.rasterizer._types import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+
+TILE = 16
+PIXELS = TILE * TILE
+
+# Columns of a record: centre, quadratic form and opacity as base-2 logarithms
+# (alpha = 2^(A dx^2 + B dx dy + C dy^2 + LOG)), where a row's maximum lies (dx = SHIFT dy) and how it
+# falls with dy (LOG + FALL dy^2), and the half height of the region above MIN_ALPHA.
+MEAN_X, MEAN_Y, A, B, C, LOG, SHIFT, FALL, REACH = range(9)
+RECORD = 10
+
+HALF = np.float32(0.5)
+ZERO = np.float32(0)
+ONE = np.float32(1)
+LAST = np.float32(TILE - 1)
+LOWEST = np.float32(math.log2(MIN_ALPHA))
+TOP_ALPHA = np.float32(MAX_ALPHA)
+END = np.float32(MIN_TRANSMITTANCE)
+FAR_BELOW = np.float32(-20)
+
+
+@inlined
+def _open_tile(tile, tiles_x, width, height, transmittance, alive):
+    """Start a tile: everything passes, and pixels beyond the image's edge are finished."""
+    x0 = (tile % tiles_x) * TILE
+    y0 = (tile // tiles_x) * TILE
+    rows = min(TILE, height - y0)
+    columns = min(TILE, width - x0)
+    for row in range(TILE):
+        alive[row] = row < rows
+        for column in range(TILE):
+            inside = row < rows and column < columns
+            transmittance[row * TILE + column] = ONE if inside else -ONE
+    return x0, y0, rows, columns
+
+
+@inlined
+def _row_range(records, rank, y0):
+    """First row and one past the last row of the tile that the Gaussian can reach."""
+    middle = records[rank, MEAN_Y] - np.float32(y0) - HALF
+    reach = records[rank, REACH]
+    first = max(np.int64(math.ceil(middle - reach)), np.int64(0))
+    last = min(np.int64(math.floor(middle + reach)) + 1, np.int64(TILE))
+    return first, last
+
+
+@inlined
+def _misses_row(records, rank, left, dy):
+    """Whether no pixel of the row (its first one ``left`` of the centre by -dx) gets MIN_ALPHA."""
+    peak = records[rank, SHIFT] * dy - left
+    beyond = max(max(-peak, peak - LAST), ZERO)
+    return records[rank, LOG] + records[rank, FALL] * dy * dy + records[rank, A] * beyond * beyond < LOWEST
+
+
+@inlined
+def _exponents(records, rank, dx, dy):
+    """Base-2 logarithm of alpha in a row."""
+    constant = records[rank, C] * dy * dy + records[rank, LOG]
+    linear = fma(splat(records[rank, A]), dx, splat(records[rank, B] * dy))
+    return fma(linear, dx, splat(constant))
+
+
+@inlined
+def _alphas(exponents):
+    """Alpha of a row before the clamp to MAX_ALPHA; exponents far below MIN_ALPHA are cut."""
+    bottom = splat(FAR_BELOW)
+    return exp2(where(exponents > bottom, exponents, bottom))
+
+
+@inlined
+def _visible(exponents, log_opacity):
+    # The second condition drops rounding artefacts of needle-shaped Gaussians, as gsplat's sigma < 0 does.
+    return both(exponents >= splat(LOWEST), exponents <= splat(log_opacity))
+
+
+@inlined
+def _blend_row(records, rank, left, dy, transmittance, at, alive, row):
+    """Weights of one Gaussian in one row; moves the row's transmittance past it."""
+    exponents = _exponents(records, rank, splat(left) + lane_numbers(), dy)
+    alpha = _alphas(exponents)
+    alpha = where(alpha >= splat(TOP_ALPHA), splat(TOP_ALPHA), alpha)
+    visible = _visible(exponents, records[rank, LOG])
+    before = load(transmittance, at)
+    after = before - before * alpha
+    passes = both(visible, after > splat(END))
+    finished = splat(ZERO) - magnitude(before)
+    now = where(passes, after, where(visible, finished, before))
+    store(transmittance, at, now)
+    alive[row] = any_lane(now > splat(ZERO))
+    return where(passes, before * alpha, splat(ZERO))
+
+
+@inlined
+def _any_alive(alive):
+    count = 0
+    for row in range(TILE):
+        count += alive[row]
+    return count > 0
+
+
+@kernel
+def forward(first, last, tiles_x, width, height, starts, ranks, records, values, image, remaining):
+    """Blend ``values [m, c]`` into ``image [h, w, c]`` and leave the transmittance in ``remaining [h, w]``."""
+    channels = values.shape[1]
+    transmittance = np.empty(PIXELS, np.float32)
+    alive = np.empty(TILE, np.bool_)
+    blended = np.empty(channels * PIXELS, np.float32)
+    for tile in range(first, last):
+        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        blended[:] = ZERO
+        for index in range(starts[tile], starts[tile + 1]):
+            rank = np.int64(ranks[index])
+            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            begin, end = _row_range(records, rank, y0)
+            finished = False
+            for row in range(begin, end):
+                if not alive[row]:
+                    continue
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                if _misses_row(records, rank, left, dy):
+                    continue
+                at = row * TILE
+                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
+                finished = finished or not alive[row]
+                for channel in range(channels):
+                    to = channel * PIXELS + at
+                    store(blended, to, fma(weights, splat(values[rank, channel]), load(blended, to)))
+            if finished and not _any_alive(alive):
+                break
+        for row in range(rows):
+            for column in range(columns):
+                remaining[y0 + row, x0 + column] = abs(transmittance[row * TILE + column])
+                for channel in range(channels):
+                    image[y0 + row, x0 + column, channel] = blended[channel * PIXELS + row * TILE + column]
+
+
+@inlined
+def _read_gradients(x0, y0, rows, columns, grad_image, image, grad_alpha, remaining, gradients, rest):
+    """Channel-major gradients of a tile, and per pixel <gradient, blended value> minus the alpha term."""
+    gradients[:] = ZERO
+    rest[:] = ZERO
+    for row in range(rows):
+        for column in range(columns):
+            pixel = row * TILE + column
+            y, x = y0 + row, x0 + column
+            total = -remaining[y, x] * grad_alpha[y, x]
+            for channel in range(grad_image.shape[2]):
+                gradient = grad_image[y, x, channel]
+                gradients[channel * PIXELS + pixel] = gradient
+                total += gradient * image[y, x, channel]
+            rest[pixel] = total
+
+
+@kernel
+def backward(
+    first,
+    last,
+    tiles_x,
+    width,
+    height,
+    starts,
+    ranks,
+    slots,
+    records,
+    values,
+    image,
+    remaining,
+    grad_image,
+    grad_alpha,
+    absolute,
+    slot_shapes,
+    slot_values,
+):
+    """Per tile-Gaussian sums of gradients, written to the Gaussian's own slots (no atomics).
+
+    ``slot_shapes[slot]`` gets, with s = alpha dL/dalpha: sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2 and,
+    if ``absolute``, of the magnitudes of the pixel gradients of the centre.  ``slot_values[slot]`` gets dL/dvalue.
+    The replay runs front to back: what is still behind a pixel is ``rest``, so nothing is divided by T.
+    """
+    channels = values.shape[1]
+    transmittance = np.empty(PIXELS, np.float32)
+    rest = np.empty(PIXELS, np.float32)
+    alive = np.empty(TILE, np.bool_)
+    gradients = np.empty(channels * PIXELS, np.float32)
+    value_sums = np.empty(channels * TILE, np.float32)
+    zeros = splat(ZERO)
+    ones = splat(ONE)
+    for tile in range(first, last):
+        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        _read_gradients(x0, y0, rows, columns, grad_image, image, grad_alpha, remaining, gradients, rest)
+        for index in range(starts[tile], starts[tile + 1]):
+            rank = np.int64(ranks[index])
+            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            dx = splat(left) + lane_numbers()
+            begin, end = _row_range(records, rank, y0)
+            sum_0 = zeros
+            sum_y = zeros
+            sum_yy = zeros
+            abs_x = zeros
+            abs_y = zeros
+            value_sums[:] = ZERO
+            finished = False
+            for row in range(begin, end):
+                if not alive[row]:
+                    continue
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                if _misses_row(records, rank, left, dy):
+                    continue
+                at = row * TILE
+                before = load(transmittance, at)
+                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
+                finished = finished or not alive[row]
+                received = zeros
+                for channel in range(channels):
+                    gradient = load(gradients, channel * PIXELS + at)
+                    received = fma(splat(values[rank, channel]), gradient, received)
+                    to = channel * TILE
+                    store(value_sums, to, fma(weights, gradient, load(value_sums, to)))
+                # alpha dL/dalpha = w received - alpha / (1 - alpha) rest, and w = T alpha.
+                behind = load(rest, at) - weights * received
+                store(rest, at, behind)
+                ratio = weights / where(weights > zeros, before - weights, ones)
+                slope = weights * received - ratio * behind
+                exponents = _exponents(records, rank, dx, dy)
+                slope = where(_alphas(exponents) <= splat(TOP_ALPHA), slope, zeros)
+                sum_0 = sum_0 + slope
+                sum_y = fma(slope, splat(dy), sum_y)
+                sum_yy = fma(slope, splat(dy * dy), sum_yy)
+                if absolute:
+                    along_x = fma(
+                        splat(records[rank, A] + records[rank, A]), dx, splat(records[rank, B] * dy)
+                    )
+                    along_y = fma(
+                        splat(records[rank, B]), dx, splat((records[rank, C] + records[rank, C]) * dy)
+                    )
+                    abs_x = abs_x + magnitude(slope * along_x)
+                    abs_y = abs_y + magnitude(slope * along_y)
+            slot = np.int64(slots[index])
+            slot_shapes[slot, 0] = lane_sum(sum_0)
+            slot_shapes[slot, 1] = lane_sum(sum_0 * dx)
+            slot_shapes[slot, 2] = lane_sum(sum_y)
+            slot_shapes[slot, 3] = lane_sum(sum_0 * dx * dx)
+            slot_shapes[slot, 4] = lane_sum(sum_y * dx)
+            slot_shapes[slot, 5] = lane_sum(sum_yy)
+            if absolute:
+                slot_shapes[slot, 6] = lane_sum(abs_x)
+                slot_shapes[slot, 7] = lane_sum(abs_y)
+            for channel in range(channels):
+                slot_values[slot, channel] = lane_sum(load(value_sums, channel * TILE))
+            if finished and not _any_alive(alive):
+                break
+
+
+@kernel
+def transposed(first, last, tiles_x, width, height, starts, ranks, slots, records, maps, slot_values):
+    """Sum ``w F`` of every tile-Gaussian pair for a full-size map ``[h, w, c]``; the last column gets sum ``w``."""
+    channels = maps.shape[2]
+    transmittance = np.empty(PIXELS, np.float32)
+    alive = np.empty(TILE, np.bool_)
+    tile_map = np.empty(channels * PIXELS, np.float32)
+    sums = np.empty((channels + 1) * TILE, np.float32)
+    for tile in range(first, last):
+        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        tile_map[:] = ZERO
+        for row in range(rows):
+            for column in range(columns):
+                for channel in range(channels):
+                    tile_map[channel * PIXELS + row * TILE + column] = maps[y0 + row, x0 + column, channel]
+        for index in range(starts[tile], starts[tile + 1]):
+            rank = np.int64(ranks[index])
+            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            begin, end = _row_range(records, rank, y0)
+            sums[:] = ZERO
+            finished = False
+            for row in range(begin, end):
+                if not alive[row]:
+                    continue
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                if _misses_row(records, rank, left, dy):
+                    continue
+                at = row * TILE
+                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
+                finished = finished or not alive[row]
+                for channel in range(channels):
+                    to = channel * TILE
+                    store(sums, to, fma(weights, load(tile_map, channel * PIXELS + at), load(sums, to)))
+                to = channels * TILE
+                store(sums, to, load(sums, to) + weights)
+            slot = np.int64(slots[index])
+            for channel in range(channels + 1):
+                slot_values[slot, channel] = lane_sum(load(sums, channel * TILE))
+            if finished and not _any_alive(alive):
+                break
+
+
+@kernel
+def lift_tiles(
+    first,
+    last,
+    tiles_x,
+    width,
+    height,
+    starts,
+    ranks,
+    slots,
+    records,
+    along_x,
+    row_node,
+    row_fraction,
+    slot_nodes,
+):
+    """Sum ``w U`` of every tile-Gaussian pair over the grid nodes near the tile.
+
+    ``along_x [tiles_x, nx, 16]`` interpolates a tile's columns; row ``y`` lies ``row_fraction[y]`` of the way
+    from the tile's node row ``row_node[y]`` to the next one.  The two node rows are added up first; the
+    reduction over columns comes once per pair.
+    """
+    nodes_x = along_x.shape[1]
+    nodes_y = slot_nodes.shape[1] // nodes_x
+    transmittance = np.empty(PIXELS, np.float32)
+    alive = np.empty(TILE, np.bool_)
+    sums = np.empty(nodes_y * TILE, np.float32)
+    weights_x = np.empty(nodes_x * TILE, np.float32)
+    for tile in range(first, last):
+        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        weights_x[:] = along_x[tile % tiles_x].reshape(-1)
+        for index in range(starts[tile], starts[tile + 1]):
+            rank = np.int64(ranks[index])
+            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            begin, end = _row_range(records, rank, y0)
+            if begin >= end:
+                continue
+            sums[:] = ZERO
+            finished = False
+            for row in range(begin, end):
+                if not alive[row]:
+                    continue
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                if _misses_row(records, rank, left, dy):
+                    continue
+                weights = _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row)
+                finished = finished or not alive[row]
+                fraction = row_fraction[y0 + row]
+                to = row_node[y0 + row] * TILE
+                store(sums, to, fma(weights, splat(ONE - fraction), load(sums, to)))
+                to += TILE
+                store(sums, to, fma(weights, splat(fraction), load(sums, to)))
+            slot = np.int64(slots[index])
+            for node_y in range(row_node[y0 + begin], row_node[y0 + end - 1] + 2):
+                column_sums = load(sums, node_y * TILE)
+                for node_x in range(nodes_x):
+                    slot_nodes[slot, node_y * nodes_x + node_x] = lane_sum(
+                        column_sums * load(weights_x, node_x * TILE)
+                    )
+            if finished and not _any_alive(alive):
+                break
+
+
+@kernel
+def list_pixels(
+    first, last, tiles_x, width, height, starts, ranks, records, ids, offsets, out_ids, out_weights
+):
+    """Write ids and weights of every pixel's Gaussians from ``offsets[pixel + 1]`` on, which moves along.
+
+    With empty outputs it only counts.
+    """
+    transmittance = np.empty(PIXELS, np.float32)
+    alive = np.empty(TILE, np.bool_)
+    row_weights = np.empty(TILE, np.float32)
+    writes = len(out_ids) > 0
+    for tile in range(first, last):
+        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        for index in range(starts[tile], starts[tile + 1]):
+            rank = np.int64(ranks[index])
+            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            begin, end = _row_range(records, rank, y0)
+            for row in range(begin, end):
+                if not alive[row]:
+                    continue
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                if _misses_row(records, rank, left, dy):
+                    continue
+                store(
+                    row_weights,
+                    0,
+                    _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row),
+                )
+                pixel = (y0 + row) * width + x0 + 1
+                for column in range(columns):
+                    if row_weights[column] > ZERO:
+                        if writes:
+                            out_ids[offsets[pixel + column]] = ids[rank]
+                            out_weights[offsets[pixel + column]] = row_weights[column]
+                        offsets[pixel + column] += 1
+            if not _any_alive(alive):
+                break

@@ -1,0 +1,536 @@
+"""The rasterizer for CPU tensors: numba kernels behind torch's autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.camera import Camera
+from render.gaussians import Gaussians
+from render.rasterizer import _projection, _raster, _tiles
+from render.rasterizer._parallel import for_ranges
+from render.rasterizer._types import Contributions, Rendering
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+
+CHANNELS_PER_PASS = 32  # a tile of that many channels stays in the first-level cache
+VIEWS_PER_PRODUCT = 8
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Projected Gaussians as arrays in file order; radii are 0 for culled ones."""
+
+    camera: Camera
+    means2d: NDArray[np.float32]
+    conics: NDArray[np.float32]
+    depths: NDArray[np.float32]
+    heights: NDArray[np.float32]
+    radii: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """Depth-sorted records and the tiles they meet."""
+
+    width: int
+    height: int
+    tiles_x: int
+    order: NDArray[np.int64]  # file index of each rank
+    records: NDArray[np.float32]
+    slot_starts: NDArray[np.int64]  # slots of each rank
+    slot_tiles: NDArray[np.int32]
+    starts: NDArray[np.int64]  # entries of each tile
+    ranks: NDArray[np.uint32]
+    slots: NDArray[np.uint32]
+
+    @property
+    def count(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lists(self) -> tuple[Any, ...]:
+        return self.tiles_x, self.width, self.height, self.starts, self.ranks
+
+    def slot_array(self, columns: int) -> NDArray[np.float32]:
+        return np.zeros((len(self.slot_tiles), columns), np.float32)
+
+
+def _camera_arrays(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return _array(camera.world_to_camera[:3].float()), _array(camera.K.float())
+
+
+def _project(gaussians: Gaussians, camera: Camera) -> _Projected:
+    n = len(gaussians)
+    pose, intrinsics = _camera_arrays(camera)
+    projected = _Projected(
+        camera,
+        means2d=np.empty((n, 2), np.float32),
+        conics=np.zeros((n, 3), np.float32),
+        depths=np.empty(n, np.float32),
+        heights=np.empty(n, np.float32),
+        radii=np.empty((n, 2), np.int32),
+    )
+    for_ranges(
+        _projection.project,
+        n,
+        *(_array(a) for a in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)),
+        pose,
+        intrinsics,
+        camera.width,
+        camera.height,
+        projected.means2d,
+        projected.conics,
+        projected.depths,
+        projected.heights,
+        projected.radii,
+    )
+    return projected
+
+
+def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _Tiles:
+    camera = projected.camera
+    tiles_x, tiles_y = -(-camera.width // _raster.TILE), -(-camera.height // _raster.TILE)
+    visible = np.flatnonzero(projected.radii[:, 0])
+    order = np.empty_like(visible)
+    _tiles.depth_order(0, len(visible), projected.depths.view(np.uint32), visible, order)
+    m = len(order)
+    records = np.empty((m, _raster.RECORD), np.float32)
+    for_ranges(
+        _tiles.make_records,
+        m,
+        order,
+        projected.means2d,
+        projected.conics,
+        opacities,
+        projected.heights,
+        records,
+    )
+    slot_starts = np.zeros(m + 1, np.int64)
+    for_ranges(_tiles.count_tiles, m, records, tiles_x, tiles_y, slot_starts)
+    np.cumsum(slot_starts, out=slot_starts)
+    slot_tiles = np.empty(slot_starts[-1], np.int32)
+    for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_tiles)
+    starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
+    ranks, slots = np.empty(len(slot_tiles), np.uint32), np.empty(len(slot_tiles), np.uint32)
+    _tiles.sort_by_tile(0, m, slot_starts, slot_tiles, starts, ranks, slots)
+    return _Tiles(
+        camera.width, camera.height, tiles_x, order, records, slot_starts, slot_tiles, starts, ranks, slots
+    )
+
+
+class _ProjectFunction(torch.autograd.Function):
+    """means, quats, scales, pose -> means2d, conics, depths."""
+
+    @staticmethod
+    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, pose: Tensor, projected: Any) -> Any:
+        ctx.save_for_backward(means, quats, scales, pose)
+        ctx.projected = projected
+        return tuple(torch.from_numpy(a) for a in (projected.means2d, projected.conics, projected.depths))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        projected = ctx.projected
+        means, quats, scales, pose = ctx.saved_tensors
+        camera = projected.camera
+        n = len(means)
+        grad_means, grad_quats = torch.zeros(n, 3), torch.zeros(n, 4)
+        grad_scales = torch.zeros(n, 3)
+        grad_poses = np.zeros((-(-n // _projection.BLOCK), 3, 4), np.float32)
+        for_ranges(
+            _projection.project_backward,
+            n,
+            *(_array(a) for a in (means, quats, scales)),
+            *_camera_arrays(camera),
+            camera.width,
+            camera.height,
+            projected.conics,
+            projected.radii,
+            *(_array(g) for g in grads),
+            *(g.numpy() for g in (grad_means, grad_quats, grad_scales)),
+            grad_poses,
+            block=_projection.BLOCK,
+        )
+        grad_pose = torch.zeros_like(pose)
+        grad_pose[:3] = torch.from_numpy(grad_poses.sum(0, dtype=np.float64)).to(pose.dtype)
+        return grad_means, grad_quats, grad_scales, grad_pose, None
+
+
+class _ColourFunction(torch.autograd.Function):
+    """sh, means, camera centre -> colours of visible Gaussians."""
+
+    @staticmethod
+    def forward(ctx: Any, sh: Tensor, means: Tensor, centre: Tensor, radii: Any) -> Tensor:
+        colours = torch.zeros(len(sh), 3)
+        for_ranges(
+            _projection.colour, len(sh), _array(means), _array(sh), _array(centre), radii, colours.numpy()
+        )
+        ctx.save_for_backward(sh, means, centre, colours)
+        ctx.radii = radii
+        return colours
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        sh, means, centre, colours = ctx.saved_tensors
+        grad_sh, grad_means = torch.zeros_like(sh), torch.zeros_like(means)
+        for_ranges(
+            _projection.colour_backward,
+            len(sh),
+            _array(means),
+            _array(sh),
+            _array(centre),
+            ctx.radii,
+            _array(colours),
+            _array(grads[0]),
+            grad_sh.numpy(),
+            grad_means.numpy(),
+        )
+        return grad_sh, grad_means, -grad_means.sum(0), None
+
+
+class _BlendFunction(torch.autograd.Function):
+    """means2d, conics, opacities, values, depths -> image, alpha, blended depth."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        means2d: Tensor,
+        conics: Tensor,
+        opacities: Tensor,
+        values: Tensor,
+        depths: Tensor,
+        tiles: _Tiles,
+        absgrad: bool,
+    ) -> Any:
+        columns = torch.cat([values.detach(), depths.detach()[:, None]], dim=1)
+        image = torch.empty(tiles.height, tiles.width, columns.shape[1])
+        remaining = torch.empty(tiles.height, tiles.width)
+        for part in _passes(columns.shape[1]):
+            out = np.empty((tiles.height, tiles.width, part.stop - part.start), np.float32)
+            ranked = _array(columns)[tiles.order, part]
+            for_ranges(
+                _raster.forward,
+                tiles.count,
+                *tiles.lists,
+                tiles.records,
+                np.ascontiguousarray(ranked),
+                out,
+                remaining.numpy(),
+            )
+            image[..., part] = torch.from_numpy(out)
+        ctx.save_for_backward(means2d, conics, opacities, columns, image, remaining)
+        ctx.tiles, ctx.absgrad = tiles, absgrad
+        ctx.set_materialize_grads(False)
+        return image[..., :-1].contiguous(), 1 - remaining, image[..., -1].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        means2d, conics, opacities, columns, image, remaining = ctx.saved_tensors
+        tiles: _Tiles = ctx.tiles
+        n, channels = columns.shape
+        grad_image, grad_alpha, grad_depth = grads
+        if grad_image is None:
+            grad_image = torch.zeros(*remaining.shape, channels - 1)
+        if grad_depth is not None:
+            grad_image = torch.cat([grad_image, grad_depth[..., None]], dim=-1)
+        if grad_alpha is None:
+            grad_alpha = torch.zeros_like(remaining)
+        shapes = any(ctx.needs_input_grad[:3])
+        grad_columns = torch.zeros(n, channels)
+        slot_shapes = tiles.slot_array(8 if ctx.absgrad else 6)
+        for part in _passes(grad_image.shape[-1]):
+            self_args = (tiles, columns, image, remaining, grad_image, grad_alpha, part)
+            if shapes:
+                slot_shapes += _blend_backward(*self_args, ctx.absgrad, grad_columns)
+            else:
+                _value_gradients(tiles, grad_image, part, grad_columns)
+            grad_alpha = torch.zeros_like(remaining)  # counted in the first pass
+        grad_means2d = grad_conics = grad_opacities = None
+        if shapes:
+            grad_means2d, grad_conics = torch.zeros(n, 2), torch.zeros(n, 3)
+            grad_opacities = torch.zeros(n)
+            absolute = torch.zeros(n if ctx.absgrad else 0, 2)
+            for_ranges(
+                _tiles.shape_gradients,
+                len(tiles.order),
+                tiles.order,
+                tiles.slot_starts,
+                slot_shapes,
+                _array(conics),
+                _array(opacities),
+                grad_means2d.numpy(),
+                grad_conics.numpy(),
+                grad_opacities.numpy(),
+                absolute.numpy(),
+            )
+            if ctx.absgrad:
+                means2d.absgrad = absolute
+        return (
+            grad_means2d,
+            grad_conics,
+            grad_opacities,
+            grad_columns[:, :-1],
+            grad_columns[:, -1],
+            None,
+            None,
+        )
+
+
+def _passes(channels: int) -> list[slice]:
+    return [slice(i, min(i + CHANNELS_PER_PASS, channels)) for i in range(0, channels, CHANNELS_PER_PASS)]
+
+
+def _blend_backward(
+    tiles: _Tiles,
+    columns: Tensor,
+    image: Tensor,
+    remaining: Tensor,
+    grad_image: Tensor,
+    grad_alpha: Tensor,
+    part: slice,
+    absgrad: bool,
+    grad_columns: Tensor,
+) -> NDArray[np.float32]:
+    slot_shapes = tiles.slot_array(8 if absgrad else 6)
+    slot_values = tiles.slot_array(part.stop - part.start)
+    for_ranges(
+        _raster.backward,
+        tiles.count,
+        *tiles.lists,
+        tiles.slots,
+        tiles.records,
+        np.ascontiguousarray(_array(columns)[tiles.order, part]),
+        _array(image[..., part]),
+        _array(remaining),
+        _array(grad_image[..., part]),
+        _array(grad_alpha),
+        absgrad,
+        slot_shapes,
+        slot_values,
+    )
+    _sum_slots(tiles, slot_values, grad_columns, part)
+    return slot_shapes
+
+
+def _sum_slots(tiles: _Tiles, slot_values: NDArray[np.float32], out: Tensor, part: slice) -> None:
+    for_ranges(
+        _tiles.sum_slots, len(tiles.order), tiles.order, tiles.slot_starts, slot_values, out.numpy()[:, part]
+    )
+
+
+def _value_gradients(tiles: _Tiles, maps: Tensor, part: slice, out: Tensor) -> NDArray[np.float32]:
+    """Add ``W^T F`` to ``out[:, part]``; returns the slots, the last column holding the weights."""
+    slot_values = tiles.slot_array(part.stop - part.start + 1)
+    for_ranges(
+        _raster.transposed,
+        tiles.count,
+        *tiles.lists,
+        tiles.slots,
+        tiles.records,
+        _array(maps[..., part]),
+        slot_values,
+    )
+    _sum_slots(tiles, slot_values, out, part)
+    return slot_values
+
+
+def rasterize(
+    gaussians: Gaussians,
+    camera: Camera,
+    values: Float[Tensor, "n c"] | None = None,
+    background: Float[Tensor, "c"] | None = None,
+    *,
+    absgrad: bool = False,
+) -> Rendering:
+    """See :func:`render.rasterize`."""
+    projected = _project(gaussians, camera)
+    means2d, conics, depths = _ProjectFunction.apply(
+        gaussians.means, gaussians.quats, gaussians.scales, camera.world_to_camera, projected
+    )
+    if values is None:
+        values = _ColourFunction.apply(gaussians.sh, gaussians.means, camera.centre.float(), projected.radii)
+    tiles = _sort_into_tiles(projected, _array(gaussians.opacities))
+    image, alpha, depth = _BlendFunction.apply(
+        means2d, conics, gaussians.opacities, values, depths, tiles, absgrad
+    )
+    if background is not None:
+        image = image + (1 - alpha)[..., None] * background
+    return Rendering(image, alpha, depth / alpha.clamp_min(1e-10), means2d, torch.from_numpy(projected.radii))
+
+
+def _tiles_of(gaussians: Gaussians, camera: Camera) -> _Tiles:
+    return _sort_into_tiles(_project(gaussians, camera), _array(gaussians.opacities))
+
+
+@torch.no_grad()
+def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
+    """See :func:`render.contributions`."""
+    tiles = _tiles_of(gaussians, camera)
+    ids = tiles.order.astype(np.int32)
+    offsets = np.zeros(tiles.width * tiles.height + 1, np.int64)
+    nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+    for_ranges(_raster.list_pixels, tiles.count, *tiles.lists, tiles.records, ids, offsets, *nothing)
+    np.cumsum(offsets, out=offsets)
+    cursors = np.concatenate([offsets[:1], offsets[:-1]])
+    out_ids, out_weights = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
+    if len(out_ids):
+        for_ranges(
+            _raster.list_pixels, tiles.count, *tiles.lists, tiles.records, ids, cursors, out_ids, out_weights
+        )
+    return Contributions(
+        torch.from_numpy(offsets),
+        torch.from_numpy(out_ids),
+        torch.from_numpy(out_weights),
+        camera.width,
+        camera.height,
+    )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Linear interpolation from the nodes of one grid axis to its pixels, tile by tile.
+
+    ``first [tiles]`` is the first node that a tile needs, ``nodes`` the most that any tile needs; ``lower`` and
+    ``fraction`` give for each pixel (padded to whole tiles) the tile's own node below it and the way to the next.
+    """
+
+    nodes: int
+    first: NDArray[np.int64]
+    lower: NDArray[np.int64]
+    fraction: NDArray[np.float32]
+
+
+def _axis(size: int, nodes: int) -> _Axis:
+    tiles = -(-size // _raster.TILE)
+    pixels = np.minimum(np.arange(tiles * _raster.TILE), size - 1)
+    position = np.clip((pixels + 0.5) * nodes / size - 0.5, 0, nodes - 1)
+    lower = np.minimum(np.floor(position), max(nodes - 2, 0)).astype(np.int64)
+    first = lower[:: _raster.TILE]
+    own = lower - np.repeat(first, _raster.TILE)
+    return _Axis(int(own.max()) + 2, first.copy(), own, (position - lower).astype(np.float32))
+
+
+def _lifting_arrays(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+    """CSR arrays (row starts, columns, weights) of W^T U in file order."""
+    tiles = _tiles_of(gaussians, camera)
+    along_y, along_x = _axis(tiles.height, grid[0]), _axis(tiles.width, grid[1])
+    weights_x = np.zeros((len(along_x.first) * _raster.TILE, along_x.nodes), np.float32)
+    columns = np.arange(tiles.width)  # padded columns keep weight 0
+    weights_x[columns, along_x.lower[: tiles.width]] = 1 - along_x.fraction[: tiles.width]
+    weights_x[columns, along_x.lower[: tiles.width] + 1] = along_x.fraction[: tiles.width]
+    weights_x = weights_x.reshape(-1, _raster.TILE, along_x.nodes).transpose(0, 2, 1).copy()
+    slot_nodes = tiles.slot_array(along_y.nodes * along_x.nodes)
+    for_ranges(
+        _raster.lift_tiles,
+        tiles.count,
+        *tiles.lists,
+        tiles.slots,
+        tiles.records,
+        weights_x,
+        along_y.lower,
+        along_y.fraction,
+        slot_nodes,
+    )
+    row_starts = np.zeros(len(gaussians) + 1, np.int64)
+    merged = (
+        tiles.order,
+        tiles.slot_starts,
+        tiles.slot_tiles,
+        slot_nodes,
+        tiles.tiles_x,
+        along_x.first,
+        along_y.first,
+        along_x.nodes,
+        grid[1],
+        grid[0],
+        row_starts,
+    )
+    nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+    for_ranges(_tiles.merge_nodes, len(tiles.order), *merged, *nothing)
+    np.cumsum(row_starts, out=row_starts)
+    out = np.empty(row_starts[-1], np.int32), np.empty(row_starts[-1], np.float32)
+    if row_starts[-1]:
+        for_ranges(_tiles.merge_nodes, len(tiles.order), *merged, *out)
+    return row_starts, *out
+
+
+@torch.no_grad()
+def lifting_matrix(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> Tensor:
+    """See :func:`render.lifting_matrix`."""
+    row_starts, columns, weights = _lifting_arrays(gaussians, camera, grid)
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(row_starts),
+        torch.from_numpy(columns.astype(np.int64)),
+        torch.from_numpy(weights),
+        size=(len(gaussians), grid[0] * grid[1]),
+        check_invariants=False,
+    )
+
+
+@torch.no_grad()
+def rasterize_transposed(
+    gaussians: Gaussians, camera: Camera, values: Float[Tensor, "h w c"]
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n"]]:
+    """See :func:`render.rasterize_transposed`."""
+    tiles = _tiles_of(gaussians, camera)
+    sums, weights = torch.zeros(len(gaussians), values.shape[-1]), torch.zeros(len(gaussians), 1)
+    for part in _passes(values.shape[-1]):
+        slots = _value_gradients(tiles, values, part, sums)
+    _sum_slots(tiles, np.ascontiguousarray(slots[:, -1:]), weights, slice(0, 1))
+    return sums, weights[:, 0]
+
+
+@torch.no_grad()
+def lift_views_(
+    sums: Float[Tensor, "n c"],
+    weights: Float[Tensor, "n"],
+    gaussians: Gaussians,
+    cameras: Sequence[Camera],
+    maps: Sequence[Float[Tensor, "gh gw c"]],
+) -> None:
+    """See :func:`render.lift_views_`."""
+    order = spatial_order(gaussians.means)
+    for i in range(0, len(cameras), VIEWS_PER_PRODUCT):
+        views = [
+            _lifting_arrays(gaussians, camera, (grid.shape[0], grid.shape[1]))
+            for camera, grid in zip(
+                cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True
+            )
+        ]
+        flat = [_array(grid.float()).reshape(-1, grid.shape[-1]) for grid in maps[i : i + VIEWS_PER_PRODUCT]]
+        node_offsets = np.cumsum([0, *(len(f) for f in flat)])
+        entry_offsets = np.cumsum([0, *(len(v[1]) for v in views)])
+        for_ranges(
+            _tiles.add_products,
+            len(order),
+            order,
+            np.stack([v[0] + at for v, at in zip(views, entry_offsets, strict=False)]),
+            np.concatenate([v[1] + np.int32(at) for v, at in zip(views, node_offsets, strict=False)]),
+            np.concatenate([v[2] for v in views]),
+            np.concatenate(flat),
+            sums.numpy(),
+            weights.numpy(),
+        )
+
+
+def spatial_order(means: Float[Tensor, "n 3"]) -> NDArray[np.int64]:
+    """Indices along a Morton curve: neighbours in the order are neighbours in space."""
+    points = _array(means)
+    low, high = points.min(0), points.max(0)
+    cells = ((points - low) * (1023 / np.maximum(high - low, 1e-12))).astype(np.uint32)
+    code = np.zeros(len(points), np.uint32)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cells[:, axis] >> np.uint32(bit)) & np.uint32(1)) << np.uint32(3 * bit + axis)
+    return np.argsort(code, kind="stable")
