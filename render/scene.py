@@ -66,9 +66,7 @@ class Scene:
         if path.name == TRANSFORMS and path.is_file():
             path = path.parent
         if not path.is_dir():
-            raise InputError(
-                f"Expected a scene folder at {path}, found {'a file' if path.exists() else 'nothing'}."
-            )
+            raise InputError(f"Expected a scene folder at {path}, found {'a file' if path.exists() else 'nothing'}.")
         if not (path / TRANSFORMS).is_file():
             kind = detect(path)
             raise InputError(
@@ -232,13 +230,9 @@ def write_scene(
     path = Path(path)
     attachments = dict(attachments or {})
     files = [photo for photo in photos if isinstance(photo, Path)]
-    _check_sources(
-        path, [*files, *attachments.values(), *([gaussians] if isinstance(gaussians, Path) else [])]
-    )
+    _check_sources(path, [*files, *attachments.values(), *([gaussians] if isinstance(gaussians, Path) else [])])
     if overwrite and path.is_dir() and any(path.iterdir()) and not (path / TRANSFORMS).is_file():
-        raise InputError(
-            f"{path} is not a scene folder (no {TRANSFORMS}) and is not overwritten; choose another name."
-        )
+        raise InputError(f"{path} is not a scene folder (no {TRANSFORMS}) and is not overwritten; choose another name.")
     if isinstance(gaussians, Path):
         Gaussians.load(gaussians)
     content, names = _scene_transforms(transforms, photos, attachments, path)
@@ -286,9 +280,7 @@ def _scene_transforms(
     """The transforms to write, and the relative path of every photo."""
     frames = transforms["frames"]
     if len(frames) != len(photos):
-        raise InputError(
-            f"Expected one photo per frame, found {len(photos)} photos and {len(frames)} frames."
-        )
+        raise InputError(f"Expected one photo per frame, found {len(photos)} photos and {len(frames)} frames.")
     names = _photo_names([frame["file_path"] for frame in frames], photos, where)
     renamed = {frame["file_path"]: name for frame, name in zip(frames, names, strict=True)}
     content = {key: value for key, value in transforms.items() if key != "frames"}
@@ -302,9 +294,7 @@ def _scene_transforms(
     return _hoist(content), names
 
 
-def _photo_names(
-    listed: Sequence[str], photos: Sequence[Path | UInt8[ndarray, "h w 3"]], where: Path
-) -> list[str]:
+def _photo_names(listed: Sequence[str], photos: Sequence[Path | UInt8[ndarray, "h w 3"]], where: Path) -> list[str]:
     names = []
     for name, photo in zip(listed, photos, strict=True):
         relative = PurePosixPath(name.replace("\\", "/"))
@@ -359,9 +349,7 @@ def _files(folder: Path, suffix: str) -> dict[str, Path]:
 
 def _plain(name: str) -> str:
     if not name or name.startswith(".") or any(character in name for character in '/\\:*?"<>|\0'):
-        raise InputError(
-            f"Expected a name without slashes, leading dots or special characters, found {name!r}."
-        )
+        raise InputError(f"Expected a name without slashes, leading dots or special characters, found {name!r}.")
     return name
 
 
