@@ -197,9 +197,7 @@ def _read_rows(path: Path) -> PlyRows:
     names = vertex.data.dtype.names or ()
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        packed = (
-            " It looks like a compressed PLY: export it uncompressed." if "packed_position" in names else ""
-        )
+        packed = " It looks like a compressed PLY: export it uncompressed." if "packed_position" in names else ""
         raise InputError(
             f"{path} is not a 3D Gaussian splatting PLY: its vertices lack {', '.join(missing)} "
             f"(they have {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}).{packed}"
@@ -232,13 +230,11 @@ def _read_ply(path: Path) -> Any:
     import plyfile
 
     if not path.is_file():
-        raise InputError(
-            f"Expected a PLY file at {path}, found {'a folder' if path.is_dir() else 'nothing'}."
-        )
+        raise InputError(f"Expected a PLY file at {path}, found {'a folder' if path.is_dir() else 'nothing'}.")
     try:
         # Without memory mapping plyfile reads row by row, a thousand times slower.
         return plyfile.PlyData.read(str(path), mmap="r")
-    except plyfile.PlyHeaderParseError as error:
+    except (plyfile.PlyHeaderParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a PLY file, or its header is damaged ({error}).") from error
     except (plyfile.PlyParseError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); write or copy it again.") from error
@@ -293,6 +289,8 @@ def _merge(source: PlyRows, columns: dict[str, NDArray[np.float32]]) -> Any:
     for name in (p.name for p in added):
         rows[name] = columns[name]
     vertex = copy(source.vertex)
+    # plyfile checks each of these assignments against the other.
+    vertex.properties = keep
     vertex.data = rows
     vertex.properties = [*keep, *added]
     return vertex
@@ -316,6 +314,4 @@ def _check_finite(path: Path, gaussians: Gaussians) -> None:
             )
     still = int((gaussians.quats.detach() == 0).all(1).sum())
     if still:
-        raise InputError(
-            f"{path}: {still} of {len(gaussians)} Gaussians have a rotation of length zero; remove them."
-        )
+        raise InputError(f"{path}: {still} of {len(gaussians)} Gaussians have a rotation of length zero; remove them.")
