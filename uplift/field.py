@@ -61,9 +61,7 @@ class FeatureField:
         if reserved:
             raise InputError(f"The tensor names {', '.join(reserved)} are reserved; choose others.")
         if self.pca is not None and len(self.pca.mean) != self.dimension:
-            raise InputError(
-                f"The PCA basis has {len(self.pca.mean)} channels, but the field has {self.dimension}."
-            )
+            raise InputError(f"The PCA basis has {len(self.pca.mean)} channels, but the field has {self.dimension}.")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -98,17 +96,13 @@ class FeatureField:
         pca = self.pca or PCAColours.fit(self.values, self.weights)
         return pca.colours(self.values if values is None else values)
 
-    def load_encoder(
-        self, weights: str | Path | None = None, device: str | torch.device | None = None
-    ) -> Encoder:
+    def load_encoder(self, weights: str | Path | None = None, device: str | torch.device | None = None) -> Encoder:
         """The encoder that made the maps, fitted state included, so that new photos get comparable maps.
 
         Raises:
             InputError: the encoder is unknown, or its weights or settings are not those of the field.
         """
-        state = {
-            n.removeprefix(STATE_PREFIX): t for n, t in self.tensors.items() if n.startswith(STATE_PREFIX)
-        }
+        state = {n.removeprefix(STATE_PREFIX): t for n, t in self.tensors.items() if n.startswith(STATE_PREFIX)}
         encoder = load_encoder(self.encoder, weights, device, state=state)
         found = encoder.fingerprint()
         if self.fingerprint is not None and found != self.fingerprint:
@@ -121,9 +115,7 @@ class FeatureField:
     def check(self, n: int) -> None:
         """Raise InputError unless the field belongs to ``n`` Gaussians."""
         if len(self) != n:
-            raise InputError(
-                f"The field has features for {len(self)} Gaussians, but the scene has {n}; {AGAIN}."
-            )
+            raise InputError(f"The field has features for {len(self)} Gaussians, but the scene has {n}; {AGAIN}.")
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, values as fp16; an existing file is replaced at once or not at all.
@@ -166,9 +158,7 @@ class FeatureField:
         tensors, header = read_safetensors(path)
         missing = {"values", "weights"} - set(tensors) or {"encoder", "dimension", "gaussians"} - set(header)
         if missing:
-            raise InputError(
-                f"{path} is not a feature field: it lacks {', '.join(sorted(missing))}; {AGAIN}."
-            )
+            raise InputError(f"{path} is not a feature field: it lacks {', '.join(sorted(missing))}; {AGAIN}.")
         values, weights = tensors.pop("values"), tensors.pop("weights")
         stated = [header["gaussians"], header["dimension"]]
         if list(values.shape) != stated:
@@ -220,9 +210,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
     except SafetensorError as error:
-        raise InputError(
-            f"{path} is truncated or not a safetensors file ({error}); make it again."
-        ) from error
+        raise InputError(f"{path} is truncated or not a safetensors file ({error}); make it again.") from error
     try:
         header = json.loads(metadata.get("fit3d", ""))
     except ValueError as error:

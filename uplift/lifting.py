@@ -41,9 +41,7 @@ NNZ_PER_GAUSSIAN = 8  # of a lifting matrix, generously, for the estimate
 
 
 FeatureMap: TypeAlias = Tensor | np.ndarray
-MapSource: TypeAlias = (
-    Encoder | Mapping[str, FeatureMap] | Sequence[FeatureMap] | Callable[[View], FeatureMap]
-)
+MapSource: TypeAlias = Encoder | Mapping[str, FeatureMap] | Sequence[FeatureMap] | Callable[[View], FeatureMap]
 
 
 @torch.no_grad()
@@ -148,9 +146,7 @@ def _channels_per_chunk(n: int, pixels: int, c: int) -> int:
     return max(1, min(c, CHUNK_BYTES // (4 * (3 * n + 2 * pixels))))
 
 
-def _map_reader(
-    views: Sequence[View], source: MapSource, cache: FeatureMapCache | None
-) -> Callable[[int], Tensor]:
+def _map_reader(views: Sequence[View], source: MapSource, cache: FeatureMapCache | None) -> Callable[[int], Tensor]:
     """A function that gives the map of view ``i``, on any device."""
     if isinstance(source, Encoder):
         encoder = source

@@ -43,9 +43,7 @@ class PCAColours:
         shapes = [tuple(t.shape) for t in (self.mean, self.components, self.low, self.high)]
         k = min(c, 3)
         if shapes != [(c,), (k, c), (k,), (k,)]:
-            raise InputError(
-                f"A PCA basis of {c} channels has shapes [c], [{k}, c], [{k}], [{k}], found {shapes}."
-            )
+            raise InputError(f"A PCA basis of {c} channels has shapes [c], [{k}, c], [{k}], [{k}], found {shapes}.")
 
     @staticmethod
     @torch.no_grad()
@@ -85,9 +83,7 @@ class PCAColours:
             InputError: the number of channels is not the basis's.
         """
         if values.shape[-1] != len(self.mean):
-            raise InputError(
-                f"This PCA basis takes {len(self.mean)} channels, found values with {values.shape[-1]}."
-            )
+            raise InputError(f"This PCA basis takes {len(self.mean)} channels, found values with {values.shape[-1]}.")
         mean, components, low, high = (
             t.to(values.device, torch.float32) for t in (self.mean, self.components, self.low, self.high)
         )
@@ -123,9 +119,7 @@ def _selected_rows(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tens
         raise InputError(f"A PCA needs weights of shape [{len(values)}], found {list(weights.shape)}.")
     kept = (weights > 0).nonzero()[:, 0]
     if len(kept) == 0:
-        raise InputError(
-            f"A PCA needs at least one row of positive weight, found {len(values)} rows and none."
-        )
+        raise InputError(f"A PCA needs at least one row of positive weight, found {len(values)} rows and none.")
     if len(kept) > MAX_ROWS:
         kept = kept[weights[kept].topk(MAX_ROWS).indices]
     rows = values[kept].to("cpu", torch.float64)
