@@ -34,7 +34,7 @@ class SeedView:
 
     camera: Camera
     image: UInt8[Tensor, "h w 3"]
-    points: Int[Tensor, "m"] | None = None
+    points: Int[Tensor, " m"] | None = None
 
 
 def pixel_seeds(
@@ -65,7 +65,20 @@ def pixel_seeds(
     return positions[order], colours[order]
 
 
-def visible_points(points: Float[Tensor, "p 3"], camera: Camera) -> Int[Tensor, "m"]:
+def neighbour_distances(points: Float[Tensor, "n 3"], neighbours: int = 3) -> Float[Tensor, " n"]:
+    """Mean distance of each point to its nearest neighbours, never zero: the initial scale of its Gaussian."""
+    from scipy.spatial import cKDTree
+
+    array = points.detach().cpu().numpy()
+    known = min(neighbours, len(array) - 1)
+    if known < 1:
+        return points.new_ones(len(array))
+    distances = cKDTree(array).query(array, k=known + 1)[0][:, 1:].mean(1)
+    floor = 1e-6 * max(float(np.abs(array).max()), 1e-6)
+    return torch.from_numpy(np.maximum(distances, floor)).to(points)
+
+
+def visible_points(points: Float[Tensor, "p 3"], camera: Camera) -> Int[Tensor, " m"]:
     """Sparse points inside the picture and not well behind a nearer one; for data without sightings."""
     pixels, depths = _project(points, camera)
     inside = (depths > 0) & (pixels >= 0).all(1)

@@ -1,0 +1,76 @@
+"""nerfstudio's trainer with atomic checkpoints, one-sentence errors and a closing report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from render.errors import InputError
+from render.files import atomic_file
+
+EXIT_BAD_INPUT = 2
+
+
+@dataclass
+class Fit3DTrainerConfig(TrainerConfig):
+    """The settings of a training run."""
+
+    _target: type = field(default_factory=lambda: Fit3DTrainer)
+
+
+class Fit3DTrainer(Trainer):
+    """Trains, and says at the end how good and how long; see the module."""
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Set up; bad input ends the program with its sentence and exit code 2."""
+        try:
+            super().setup(*args, **kwargs)
+        except InputError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(EXIT_BAD_INPUT) from error
+
+    def train_iteration(self, step: int) -> Any:
+        """One step; the clock starts after the first, which compiles."""
+        result = super().train_iteration(step)
+        if step == self._start_step:
+            self._started = (time.perf_counter(), time.process_time())
+        return result
+
+    def save_checkpoint(self, step: int) -> None:
+        """Write the checkpoint beside the old one, then replace it: a crash leaves the old one."""
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        state = {
+            "step": step,
+            "pipeline": getattr(self.pipeline, "module", self.pipeline).state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},
+            "schedulers": {name: s.state_dict() for name, s in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        with atomic_file(path) as temporary:
+            torch.save(state, temporary)
+        if self.config.save_only_latest_checkpoint:
+            for old in self.checkpoint_dir.glob("step-*.ckpt"):
+                if old != path:
+                    old.unlink()
+
+    def _after_train(self) -> None:
+        if hasattr(self, "_started"):
+            wall, cpu = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
+            steps = self.step - self._start_step
+            CONSOLE.log(f"{steps} steps took {wall:.1f} s ({cpu:.1f} s of CPU), start-up and compilation apart.")
+        if self.pipeline.datamanager.eval_dataset:
+            with self.train_lock:
+                metrics = self.pipeline.get_average_eval_image_metrics(step=self.step)
+            shown = ", ".join(
+                f"{name} {metrics[name]:.4g}"
+                for name in ("psnr", "ssim", "lpips", "feature_l1", "feature_l1_of_mean")
+                if name in metrics
+            )
+            CONSOLE.log(f"Held-out photos: {shown}; {self.pipeline.model.num_points} Gaussians.")
+        super()._after_train()
