@@ -69,9 +69,7 @@ class Lens:
     def resized(self, width: int, height: int) -> Lens:
         """The same lens for a photo of another number of pixels."""
         x, y = width / self.width, height / self.height
-        return Lens(
-            self.model, self.fx * x, self.fy * y, self.cx * x, self.cy * y, width, height, self.distortion
-        )
+        return Lens(self.model, self.fx * x, self.fy * y, self.cx * x, self.cy * y, width, height, self.distortion)
 
 
 @dataclass(frozen=True)
@@ -172,9 +170,7 @@ def distort_image(
         # cv2.remap takes at most four channels at a time and images below 32767 pixels.
         planes = image.reshape(height, width, -1).astype(np.float32)
         chunks = [
-            cv2.remap(
-                planes[..., c : c + 4], maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            cv2.remap(planes[..., c : c + 4], maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             for c in range(0, planes.shape[2], 4)
         ]
         out = np.concatenate([c.reshape(*inside.shape, -1) for c in chunks], axis=-1).astype(image.dtype)
@@ -243,10 +239,15 @@ def covering(lens: Lens) -> tuple[int, int, int, int]:
     Returns:
         Column and row of its first pixel relative to the undistorted view's first pixel (not positive),
         width and height.  At most ``MAX_COVERING`` times the photo in each direction.
+
+    Raises:
+        InputError: the distortion has no inverse at any pixel.
     """
     view = undistorted(lens)
     points = photo_to_view(lens).reshape(-1, 2)
     points = points[np.isfinite(points).all(1)]
+    if len(points) == 0:
+        raise InputError(f"No pixel can be undistorted: check the distortion parameters of {lens}.")
     slack = (MAX_COVERING - 1) // 2 * np.array([lens.width, lens.height])
     low = np.minimum(np.maximum(np.floor(points.min(0)), -slack), 0).astype(int)
     high = np.maximum(
@@ -278,9 +279,7 @@ def _new_matrix(lens: Lens) -> tuple[NDArray[Any], tuple[int, int, int, int]]:
     K, distortion = _opencv(lens)
     size = (lens.width, lens.height)
     if lens.model == "fisheye":
-        new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-            K, distortion, size, np.eye(3), balance=0
-        )
+        new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(K, distortion, size, np.eye(3), balance=0)
         return new, (0, 0, *size)
     new, roi = cv2.getOptimalNewCameraMatrix(K, distortion, size, 0)
     return new, (int(roi[0]), int(roi[1]), int(roi[2]), int(roi[3]))

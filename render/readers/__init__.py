@@ -6,7 +6,7 @@ from pathlib import Path
 
 from render.errors import InputError
 from render.readers.capture import Capture, name_some
-from render.readers.colmap import find_models, is_model, read_colmap
+from render.readers.colmap import find_models, read_colmap
 from render.readers.inria import is_output, read_inria
 from render.readers.transforms import read_transforms
 
@@ -41,7 +41,7 @@ def detect(path: str | Path) -> str:
         found["inria"] = path / "cameras.json"
     models = find_models(path)
     if models and not ("transforms" in found and "colmap" in models[0].relative_to(path).parts):
-        found["colmap"] = models[0] if len(models) == 1 or is_model(path) else path / "sparse"
+        found["colmap"] = models[0]
     if len(found) > 1:
         named = ", ".join(str(file) for file in found.values())
         raise InputError(f"{path} contains several descriptions of a capture: {named}; name one of them.")

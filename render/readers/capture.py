@@ -188,8 +188,7 @@ def _poses(frames: Sequence[Mapping[str, Any]], where: Path) -> torch.Tensor:
             matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
         if matrix.shape != (4, 4):
             raise InputError(
-                f"{where}: the frame {frame.get('file_path')} has no 4x4 transform_matrix; "
-                "every photo needs a pose."
+                f"{where}: the frame {frame.get('file_path')} has no 4x4 transform_matrix; every photo needs a pose."
             )
         poses.append(matrix)
     stacked = torch.from_numpy(np.stack(poses))
@@ -198,9 +197,7 @@ def _poses(frames: Sequence[Mapping[str, Any]], where: Path) -> torch.Tensor:
         names = [f.get("file_path") for f, wrong in zip(frames, bad, strict=True) if wrong]
         finite = bool(torch.isfinite(stacked[torch.tensor(bad)]).all())
         what = "are not a rotation and a translation" if finite else "contain NaN or infinity"
-        raise InputError(
-            f"{where}: the poses of {name_some(names)} {what}; remove these frames or pose them again."
-        )
+        raise InputError(f"{where}: the poses of {name_some(names)} {what}; remove these frames or pose them again.")
     return stacked
 
 

@@ -34,18 +34,19 @@ PARAMETERS = {
 def is_model(folder: Path) -> bool:
     """Whether a folder contains a COLMAP model itself."""
     return any(
-        (folder / f"cameras.{kind}").is_file() and (folder / f"images.{kind}").is_file()
-        for kind in ("bin", "txt")
+        (folder / f"cameras.{kind}").is_file() and (folder / f"images.{kind}").is_file() for kind in ("bin", "txt")
     )
 
 
 def find_models(folder: Path) -> list[Path]:
-    """The models of a COLMAP project: the folder itself, ``sparse`` or the folders in it."""
+    """The models of a COLMAP project: the folder, ``sparse`` or ``colmap/sparse`` in it, or folders in
+    these."""
     for parent in (folder, folder / "sparse", folder / "colmap" / "sparse"):
         if is_model(parent):
             return [parent]
-        if parent != folder and parent.is_dir():
-            return sorted(child for child in parent.iterdir() if is_model(child))
+        models = sorted(child for child in parent.iterdir() if is_model(child)) if parent.is_dir() else []
+        if models:
+            return models
     return []
 
 
@@ -77,8 +78,7 @@ def read_colmap(path: str | Path, *, images: str | Path | None = None) -> Captur
         raise InputError(f"The COLMAP model {model} has no registered photo; run the mapper again.")
     photos = [folder / image.name for image in listed]
     frames = [
-        scale_to_photo(_frame(reconstruction, image, model), photo)
-        for image, photo in zip(listed, photos, strict=True)
+        scale_to_photo(_frame(reconstruction, image, model), photo) for image, photo in zip(listed, photos, strict=True)
     ]
     transforms = {"frames": frames}
     points = partial(_points, model) if reconstruction.num_points3D() else None

@@ -45,8 +45,7 @@ def read_inria(path: str | Path, *, images: str | Path | None = None) -> Capture
     folder = Path(images) if images is not None else find_images(path)
     photos = _photos(folder, [str(camera["img_name"]) for camera in cameras])
     frames = [
-        scale_to_photo(_frame(camera, photo.name, file), photo)
-        for camera, photo in zip(cameras, photos, strict=True)
+        scale_to_photo(_frame(camera, photo.name, file), photo) for camera, photo in zip(cameras, photos, strict=True)
     ]
     transforms = {"camera_model": "PINHOLE", "frames": frames}
     points = path / "input.ply"
@@ -71,9 +70,7 @@ def find_gaussians(folder: Path) -> Path:
         if (match := ITERATION.fullmatch(file.parent.name))
     ]
     if not found:
-        raise InputError(
-            f"Expected Gaussians at {folder}/point_cloud/iteration_N/point_cloud.ply, found none."
-        )
+        raise InputError(f"Expected Gaussians at {folder}/point_cloud/iteration_N/point_cloud.ply, found none.")
     return max(found)[1]
 
 
