@@ -52,9 +52,7 @@ def rotmats_to_quats(rotmats: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*ba
     return torch.where(quats[..., :1] < 0, -quats, quats)
 
 
-def multiply_quats(
-    left: Float[Tensor, "*batch 4"], right: Float[Tensor, "*batch 4"]
-) -> Float[Tensor, "*batch 4"]:
+def multiply_quats(left: Float[Tensor, "*batch 4"], right: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
     """Hamilton product of wxyz quaternions: the rotation ``right`` followed by ``left``."""
     a, b, c, d = left.unbind(-1)
     w, x, y, z = right.unbind(-1)

@@ -69,9 +69,7 @@ class Gaussians:
         if not isinstance(index, (Tensor, slice)):
             index = torch.as_tensor(index)
         if isinstance(index, Tensor) and index.dtype == torch.bool and index.shape != (len(self),):
-            raise InputError(
-                f"A mask over these Gaussians must have shape [{len(self)}], found {list(index.shape)}."
-            )
+            raise InputError(f"A mask over these Gaussians must have shape [{len(self)}], found {list(index.shape)}.")
         subset = Gaussians(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
         return subset if self.source is None else subset.with_source(self.source[index])
 
@@ -110,9 +108,7 @@ class Gaussians:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians:
         """Move or cast all arrays."""
-        return self.with_values(
-            **{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)}
-        )
+        return self.with_values(**{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)})
 
     def detach(self) -> Gaussians:
         """The same values outside the autograd graph."""

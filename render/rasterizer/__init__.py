@@ -132,9 +132,7 @@ def lift_views_(
             devices do not fit.
     """
     if len(cameras) != len(maps):
-        raise InputError(
-            f"Expected one map for each camera, found {len(cameras)} cameras and {len(maps)} maps."
-        )
+        raise InputError(f"Expected one map for each camera, found {len(cameras)} cameras and {len(maps)} maps.")
     n, channels = len(gaussians), sums.shape[-1]
     if sums.shape != (n, channels) or weights.shape != (n,):
         raise InputError(

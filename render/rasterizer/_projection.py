@@ -31,9 +31,7 @@ _B3 = tuple(np.float32(c) for c in C3)
 @inlined
 def _rotate(quat, matrix):
     """Fill a rotation matrix from a wxyz quaternion of any length; returns 1 / length."""
-    inverse = _ONE / max(
-        math.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), np.float32(1e-12)
-    )
+    inverse = _ONE / max(math.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), np.float32(1e-12))
     w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
     matrix[0, 0] = _ONE - _TWO * (y * y + z * z)
     matrix[0, 1] = _TWO * (x * y - w * z)
@@ -80,10 +78,10 @@ def project(
     means2d,
     conics,
     depths,
-    heights,
+    variances,
     radii,
 ):
-    """Fill centres, conics, depths, vertical variances and radii (0 = culled).
+    """Fill centres, conics, depths, variances along x and y, and radii (0 = culled).
 
     See :func:`render.rasterizer.reference.project`."""
     rotation = np.empty((3, 3), np.float32)
@@ -138,7 +136,8 @@ def project(
         determinant = minors + _EPS * (xx + yy) + _EPS * _EPS
         xx += _EPS
         yy += _EPS
-        heights[i] = yy
+        variances[i, 0] = xx
+        variances[i, 1] = yy
         reach = min(math.sqrt(_TWO * math.log(opacity / _MIN_ALPHA)), _SIGMAS)
         radius_x, radius_y = math.ceil(reach * math.sqrt(xx)), math.ceil(reach * math.sqrt(yy))
         if mx + radius_x <= _ZERO or mx - radius_x >= wide or my + radius_y <= _ZERO or my - radius_y >= high:
@@ -154,9 +153,7 @@ def project(
 def _quat_gradient(quat, inverse, grad, out):
     """Chain dL/dR to the unnormalized quaternion."""
     w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
-    gw = _TWO * (
-        x * (grad[2, 1] - grad[1, 2]) + y * (grad[0, 2] - grad[2, 0]) + z * (grad[1, 0] - grad[0, 1])
-    )
+    gw = _TWO * (x * (grad[2, 1] - grad[1, 2]) + y * (grad[0, 2] - grad[2, 0]) + z * (grad[1, 0] - grad[0, 1]))
     gx = _TWO * (
         -_TWO * x * (grad[1, 1] + grad[2, 2])
         + y * (grad[0, 1] + grad[1, 0])
@@ -218,9 +215,7 @@ def project_backward(
         if radii[i, 0] == 0:
             continue
         for r in range(3):
-            camera[r] = (
-                pose[r, 0] * means[i, 0] + pose[r, 1] * means[i, 1] + pose[r, 2] * means[i, 2] + pose[r, 3]
-            )
+            camera[r] = pose[r, 0] * means[i, 0] + pose[r, 1] * means[i, 1] + pose[r, 2] * means[i, 2] + pose[r, 3]
         x, y, z = camera[0], camera[1], camera[2]
         jx, jy = _linearize(x, y, z, K, wide, high, pose, screen)
         inverse = _rotate(quats[i], rotation)
@@ -324,11 +319,7 @@ def _sh_basis_gradient(x, y, z, g, count):
         gx += -_B3[0] * six * x * y * g[9] + _B3[1] * y * z * g[10] + _B3[2] * (_ONE - five * z * z) * g[13]
         gx += _TWO * _B3[5] * x * z * g[14] - _B3[0] * three * (x * x - y * y) * g[15]
         gy += -_B3[0] * three * (x * x - y * y) * g[9] + _B3[1] * x * z * g[10]
-        gy += (
-            _B3[2] * (_ONE - five * z * z) * g[11]
-            - _TWO * _B3[5] * y * z * g[14]
-            + _B3[0] * six * x * y * g[15]
-        )
+        gy += _B3[2] * (_ONE - five * z * z) * g[11] - _TWO * _B3[5] * y * z * g[14] + _B3[0] * six * x * y * g[15]
         gz += _B3[1] * x * y * g[10] - _B3[2] * ten * z * (y * g[11] + x * g[13])
         gz += (three * _B3[3] * z * z - _B3[4]) * g[12] + _B3[5] * (x * x - y * y) * g[14]
     return gx, gy, gz

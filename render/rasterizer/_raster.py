@@ -18,10 +18,12 @@ from render.rasterizer._simd import (
     fma,
     inlined,
     kernel,
+    lane_array,
     lane_numbers,
     lane_sum,
     load,
     magnitude,
+    prefetch,
     splat,
     store,
     where,
@@ -32,15 +34,15 @@ TILE = 16
 PIXELS = TILE * TILE
 
 # Columns of a record: centre, quadratic form and opacity as base-2 logarithms
-# (alpha = 2^(A dx^2 + B dx dy + C dy^2 + LOG)), where a row's maximum lies (dx = SHIFT dy) and how it
-# falls with dy (LOG + FALL dy^2), and the half height of the region above MIN_ALPHA.
-MEAN_X, MEAN_Y, A, B, C, LOG, SHIFT, FALL, REACH = range(9)
-RECORD = 10
+# (alpha = 2^(A dx^2 + B dx dy + C dy^2 + LOG)), and how the maximum over dy falls with dx (LOG + FALL_X dx^2)
+# and the other way round.  A record fills one cache line.
+MEAN_X, MEAN_Y, A, B, C, LOG, FALL_X, FALL_Y = range(8)
+RECORD = 16
+AHEAD = 12  # how many Gaussians before its turn a record is fetched
 
 HALF = np.float32(0.5)
 ZERO = np.float32(0)
 ONE = np.float32(1)
-LAST = np.float32(TILE - 1)
 LOWEST = np.float32(math.log2(MIN_ALPHA))
 TOP_ALPHA = np.float32(MAX_ALPHA)
 END = np.float32(MIN_TRANSMITTANCE)
@@ -52,32 +54,21 @@ def _open_tile(tile, tiles_x, width, height, transmittance, alive):
     """Start a tile: everything passes, and pixels beyond the image's edge are finished."""
     x0 = (tile % tiles_x) * TILE
     y0 = (tile // tiles_x) * TILE
-    rows = min(TILE, height - y0)
-    columns = min(TILE, width - x0)
+    height_left = min(TILE, height - y0)
+    width_left = min(TILE, width - x0)
     for row in range(TILE):
-        alive[row] = row < rows
+        alive[row] = row < height_left
         for column in range(TILE):
-            inside = row < rows and column < columns
+            inside = row < height_left and column < width_left
             transmittance[row * TILE + column] = ONE if inside else -ONE
-    return x0, y0, rows, columns
+    return x0, y0, height_left, width_left
 
 
 @inlined
-def _row_range(records, rank, y0):
-    """First row and one past the last row of the tile that the Gaussian can reach."""
-    middle = records[rank, MEAN_Y] - np.float32(y0) - HALF
-    reach = records[rank, REACH]
-    first = max(np.int64(math.ceil(middle - reach)), np.int64(0))
-    last = min(np.int64(math.floor(middle + reach)) + 1, np.int64(TILE))
-    return first, last
-
-
-@inlined
-def _misses_row(records, rank, left, dy):
-    """Whether no pixel of the row (its first one ``left`` of the centre by -dx) gets MIN_ALPHA."""
-    peak = records[rank, SHIFT] * dy - left
-    beyond = max(max(-peak, peak - LAST), ZERO)
-    return records[rank, LOG] + records[rank, FALL] * dy * dy + records[rank, A] * beyond * beyond < LOWEST
+def _fetch(index, end, ranks, records, rows):
+    """Rank of an entry and the tile's rows that it can reach; asks for a later record."""
+    prefetch(records, np.int64(ranks[min(index + AHEAD, end - 1)]))
+    return np.int64(ranks[index]), np.int64(rows[index] & 15), np.int64(rows[index] >> 4) + 1
 
 
 @inlined
@@ -127,26 +118,23 @@ def _any_alive(alive):
 
 
 @kernel
-def forward(first, last, tiles_x, width, height, starts, ranks, records, values, image, remaining):
+def forward(first, last, tiles_x, width, height, starts, ranks, rows, records, values, image, remaining):
     """Blend ``values [m, c]`` into ``image [h, w, c]`` and leave the transmittance in ``remaining [h, w]``."""
     channels = values.shape[1]
-    transmittance = np.empty(PIXELS, np.float32)
+    transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    blended = np.empty(channels * PIXELS, np.float32)
+    blended = lane_array(channels * PIXELS)
     for tile in range(first, last):
-        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         blended[:] = ZERO
         for index in range(starts[tile], starts[tile + 1]):
-            rank = np.int64(ranks[index])
+            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            begin, end = _row_range(records, rank, y0)
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
                 dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                if _misses_row(records, rank, left, dy):
-                    continue
                 at = row * TILE
                 weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
                 finished = finished or not alive[row]
@@ -155,20 +143,20 @@ def forward(first, last, tiles_x, width, height, starts, ranks, records, values,
                     store(blended, to, fma(weights, splat(values[rank, channel]), load(blended, to)))
             if finished and not _any_alive(alive):
                 break
-        for row in range(rows):
-            for column in range(columns):
+        for row in range(height_left):
+            for column in range(width_left):
                 remaining[y0 + row, x0 + column] = abs(transmittance[row * TILE + column])
                 for channel in range(channels):
                     image[y0 + row, x0 + column, channel] = blended[channel * PIXELS + row * TILE + column]
 
 
 @inlined
-def _read_gradients(x0, y0, rows, columns, grad_image, image, grad_alpha, remaining, gradients, rest):
+def _read_gradients(x0, y0, height_left, width_left, grad_image, image, grad_alpha, remaining, gradients, rest):
     """Channel-major gradients of a tile, and per pixel <gradient, blended value> minus the alpha term."""
     gradients[:] = ZERO
     rest[:] = ZERO
-    for row in range(rows):
-        for column in range(columns):
+    for row in range(height_left):
+        for column in range(width_left):
             pixel = row * TILE + column
             y, x = y0 + row, x0 + column
             total = -remaining[y, x] * grad_alpha[y, x]
@@ -188,6 +176,7 @@ def backward(
     height,
     starts,
     ranks,
+    rows,
     slots,
     records,
     values,
@@ -206,21 +195,20 @@ def backward(
     The replay runs front to back: what is still behind a pixel is ``rest``, so nothing is divided by T.
     """
     channels = values.shape[1]
-    transmittance = np.empty(PIXELS, np.float32)
-    rest = np.empty(PIXELS, np.float32)
+    transmittance = lane_array(PIXELS)
+    rest = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    gradients = np.empty(channels * PIXELS, np.float32)
-    value_sums = np.empty(channels * TILE, np.float32)
+    gradients = lane_array(channels * PIXELS)
+    value_sums = lane_array(channels * TILE)
     zeros = splat(ZERO)
     ones = splat(ONE)
     for tile in range(first, last):
-        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
-        _read_gradients(x0, y0, rows, columns, grad_image, image, grad_alpha, remaining, gradients, rest)
+        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        _read_gradients(x0, y0, height_left, width_left, grad_image, image, grad_alpha, remaining, gradients, rest)
         for index in range(starts[tile], starts[tile + 1]):
-            rank = np.int64(ranks[index])
+            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
             dx = splat(left) + lane_numbers()
-            begin, end = _row_range(records, rank, y0)
             sum_0 = zeros
             sum_y = zeros
             sum_yy = zeros
@@ -232,8 +220,6 @@ def backward(
                 if not alive[row]:
                     continue
                 dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                if _misses_row(records, rank, left, dy):
-                    continue
                 at = row * TILE
                 before = load(transmittance, at)
                 weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
@@ -255,12 +241,8 @@ def backward(
                 sum_y = fma(slope, splat(dy), sum_y)
                 sum_yy = fma(slope, splat(dy * dy), sum_yy)
                 if absolute:
-                    along_x = fma(
-                        splat(records[rank, A] + records[rank, A]), dx, splat(records[rank, B] * dy)
-                    )
-                    along_y = fma(
-                        splat(records[rank, B]), dx, splat((records[rank, C] + records[rank, C]) * dy)
-                    )
+                    along_x = fma(splat(records[rank, A] + records[rank, A]), dx, splat(records[rank, B] * dy))
+                    along_y = fma(splat(records[rank, B]), dx, splat((records[rank, C] + records[rank, C]) * dy))
                     abs_x = abs_x + magnitude(slope * along_x)
                     abs_y = abs_y + magnitude(slope * along_y)
             slot = np.int64(slots[index])
@@ -280,32 +262,29 @@ def backward(
 
 
 @kernel
-def transposed(first, last, tiles_x, width, height, starts, ranks, slots, records, maps, slot_values):
+def transposed(first, last, tiles_x, width, height, starts, ranks, rows, slots, records, maps, slot_values):
     """Sum ``w F`` of every tile-Gaussian pair for a full-size map ``[h, w, c]``; the last column gets sum ``w``."""
     channels = maps.shape[2]
-    transmittance = np.empty(PIXELS, np.float32)
+    transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    tile_map = np.empty(channels * PIXELS, np.float32)
-    sums = np.empty((channels + 1) * TILE, np.float32)
+    tile_map = lane_array(channels * PIXELS)
+    sums = lane_array((channels + 1) * TILE)
     for tile in range(first, last):
-        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         tile_map[:] = ZERO
-        for row in range(rows):
-            for column in range(columns):
+        for row in range(height_left):
+            for column in range(width_left):
                 for channel in range(channels):
                     tile_map[channel * PIXELS + row * TILE + column] = maps[y0 + row, x0 + column, channel]
         for index in range(starts[tile], starts[tile + 1]):
-            rank = np.int64(ranks[index])
+            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            begin, end = _row_range(records, rank, y0)
             sums[:] = ZERO
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
                 dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                if _misses_row(records, rank, left, dy):
-                    continue
                 at = row * TILE
                 weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
                 finished = finished or not alive[row]
@@ -330,6 +309,7 @@ def lift_tiles(
     height,
     starts,
     ranks,
+    rows,
     slots,
     records,
     along_x,
@@ -345,27 +325,22 @@ def lift_tiles(
     """
     nodes_x = along_x.shape[1]
     nodes_y = slot_nodes.shape[1] // nodes_x
-    transmittance = np.empty(PIXELS, np.float32)
+    transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    sums = np.empty(nodes_y * TILE, np.float32)
-    weights_x = np.empty(nodes_x * TILE, np.float32)
+    sums = lane_array(nodes_y * TILE)
+    weights_x = lane_array(nodes_x * TILE)
     for tile in range(first, last):
-        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         weights_x[:] = along_x[tile % tiles_x].reshape(-1)
         for index in range(starts[tile], starts[tile + 1]):
-            rank = np.int64(ranks[index])
+            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            begin, end = _row_range(records, rank, y0)
-            if begin >= end:
-                continue
             sums[:] = ZERO
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
                 dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                if _misses_row(records, rank, left, dy):
-                    continue
                 weights = _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row)
                 finished = finished or not alive[row]
                 fraction = row_fraction[y0 + row]
@@ -377,44 +352,37 @@ def lift_tiles(
             for node_y in range(row_node[y0 + begin], row_node[y0 + end - 1] + 2):
                 column_sums = load(sums, node_y * TILE)
                 for node_x in range(nodes_x):
-                    slot_nodes[slot, node_y * nodes_x + node_x] = lane_sum(
-                        column_sums * load(weights_x, node_x * TILE)
-                    )
+                    slot_nodes[slot, node_y * nodes_x + node_x] = lane_sum(column_sums * load(weights_x, node_x * TILE))
             if finished and not _any_alive(alive):
                 break
 
 
 @kernel
-def list_pixels(
-    first, last, tiles_x, width, height, starts, ranks, records, ids, offsets, out_ids, out_weights
-):
+def list_pixels(first, last, tiles_x, width, height, starts, ranks, rows, records, ids, offsets, out_ids, out_weights):
     """Write ids and weights of every pixel's Gaussians from ``offsets[pixel + 1]`` on, which moves along.
 
     With empty outputs it only counts.
     """
-    transmittance = np.empty(PIXELS, np.float32)
+    transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    row_weights = np.empty(TILE, np.float32)
+    row_weights = lane_array(TILE)
     writes = len(out_ids) > 0
     for tile in range(first, last):
-        x0, y0, rows, columns = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         for index in range(starts[tile], starts[tile + 1]):
-            rank = np.int64(ranks[index])
+            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            begin, end = _row_range(records, rank, y0)
             for row in range(begin, end):
                 if not alive[row]:
                     continue
                 dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                if _misses_row(records, rank, left, dy):
-                    continue
                 store(
                     row_weights,
                     0,
                     _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row),
                 )
                 pixel = (y0 + row) * width + x0 + 1
-                for column in range(columns):
+                for column in range(width_left):
                     if row_weights[column] > ZERO:
                         if writes:
                             out_ids[offsets[pixel + column]] = ids[rank]

@@ -55,6 +55,14 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(error_model="numpy", fastmath={"contract", "nsz"})(function)
 
 
+@inlined
+def lane_array(size: int) -> Any:
+    """An uninitialized float32 array whose start lies on a 64-byte line, so that no row straddles two."""
+    array = np.empty(size + LANES, np.float32)
+    start = (-(array.ctypes.data // 4)) % LANES
+    return array[start : start + size]
+
+
 class _VectorType(types.Type):
     def __init__(self) -> None:
         super().__init__(name="float32x16")
@@ -123,6 +131,26 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
+    """Ask for the cache line of ``array[row, 0]`` of a contiguous 2D array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, value=args[0])
+        stride = cgutils.unpack_tuple(builder, view.strides)[0]
+        address = builder.bitcast(view.data, ir.IntType(8).as_pointer())
+        address = builder.gep(address, [builder.mul(args[1], stride)])
+        hints = [ir.Constant(_INT, value) for value in (0, 3, 1)]  # read, keep in all caches, data
+        kinds = [address.type, *(hint.type for hint in hints)]
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
+        )
+        builder.call(function, [address, *hints])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+@intrinsic
 def splat(typing_context: Any, value: Any) -> Any:
     """All lanes equal to a scalar."""
 
@@ -174,9 +202,7 @@ def exp2(typing_context: Any, exponent: Any) -> Any:
         for coefficient in coefficients[1:]:
             value = _fma(builder, value, fraction, _constant(coefficient))
         value = _fma(builder, value, fraction, _constant(1.0))
-        bits = builder.add(
-            builder.bitcast(value, _INTS), builder.shl(builder.fptosi(whole, _INTS), _constant(23))
-        )
+        bits = builder.add(builder.bitcast(value, _INTS), builder.shl(builder.fptosi(whole, _INTS), _constant(23)))
         return builder.bitcast(bits, _FLOATS)
 
     return vector_t(vector_t), codegen

@@ -6,24 +6,14 @@ import math
 
 import numpy as np
 
-from render.rasterizer._raster import (
-    FALL,
-    LOG,
-    LOWEST,
-    MEAN_X,
-    MEAN_Y,
-    REACH,
-    SHIFT,
-    TILE,
-    A,
-    B,
-    C,
-)
+from render.rasterizer._raster import FALL_X, FALL_Y, LOG, LOWEST, MEAN_X, MEAN_Y, TILE, A, B, C
 from render.rasterizer._simd import inlined, kernel
 
 _HALF = np.float32(0.5)
 _ZERO = np.float32(0)
 _LOG2E = np.float32(math.log2(math.e))
+_LAST = np.float32(TILE - 1)
+_PER_TILE = np.float32(1.0 / TILE)
 _SLACK = np.float32(1e-3)  # pixels: rounding must not lose a tile
 
 
@@ -48,55 +38,60 @@ def depth_order(first, last, keys, order, scratch):
 
 
 @kernel
-def make_records(first, last, order, means2d, conics, opacities, heights, records):
+def make_records(first, last, order, means2d, conics, opacities, variances, records):
     """Everything the inner loops need of a Gaussian, in depth order, in one cache line."""
     for rank in range(first, last):
         i = order[rank]
-        log_opacity = np.float32(math.log2(opacities[i]))
-        a, b, c = conics[i, 0], conics[i, 1], conics[i, 2]
         records[rank, MEAN_X] = means2d[i, 0]
         records[rank, MEAN_Y] = means2d[i, 1]
-        records[rank, A] = -_HALF * _LOG2E * a
-        records[rank, B] = -_LOG2E * b
-        records[rank, C] = -_HALF * _LOG2E * c
-        records[rank, LOG] = log_opacity
-        records[rank, SHIFT] = -b / a
-        # c - b^2 / a = 1 / variance_y; the slack keeps edge pixels that rounding would lose.
-        fall = -_HALF * _LOG2E / heights[i]
-        records[rank, FALL] = fall * np.float32(0.999)
-        records[rank, REACH] = (
-            math.sqrt(max((LOWEST - log_opacity) / fall, _ZERO)) * np.float32(1.001) + _SLACK
-        )
+        records[rank, A] = -_HALF * _LOG2E * conics[i, 0]
+        records[rank, B] = -_LOG2E * conics[i, 1]
+        records[rank, C] = -_HALF * _LOG2E * conics[i, 2]
+        records[rank, LOG] = np.float32(math.log2(opacities[i]))
+        records[rank, FALL_X] = -_HALF * _LOG2E / variances[i, 0]
+        records[rank, FALL_Y] = -_HALF * _LOG2E / variances[i, 1]
 
 
 @inlined
-def _tile_span(records, rank, middle, half_height, tiles_x):
-    """First tile and one past the last tile of a row of tiles that the ellipse alpha >= MIN_ALPHA meets."""
-    a, shift, fall = records[rank, A], records[rank, SHIFT], records[rank, FALL]
-    room = LOWEST - records[rank, LOG]
-    low = max(middle - half_height, -records[rank, REACH])
-    high = min(middle + half_height, records[rank, REACH])
-    # The ellipse reaches farthest right at dy = top; left at -top.  Each side is concave in dy.
-    top = shift * math.sqrt(max(a * room / (fall * (fall + a * shift * shift)), _ZERO))
-    right_at = min(max(top, low), high)
-    left_at = min(max(-top, low), high)
-    right = shift * right_at + math.sqrt(max((room - fall * right_at * right_at) / a, _ZERO))
-    left = shift * left_at - math.sqrt(max((room - fall * left_at * left_at) / a, _ZERO))
-    centre = records[rank, MEAN_X]
-    scale = np.float32(1.0 / TILE)
-    begin = max(np.int64(math.floor((centre + left - _HALF - _SLACK) * scale)), np.int64(0))
-    # Pixel centres end half a pixel before a tile does.
-    end = min(np.int64(math.floor((centre + right - _HALF + _SLACK) * scale)) + 1, np.int64(tiles_x))
-    return begin, end
+def _extreme(curvature, shift, fall, room):
+    """Where the ellipse ``fall v^2 + curvature (u - shift v)^2 >= room`` reaches the largest u: its v."""
+    return shift * math.sqrt(max(curvature * room / (fall * (fall + curvature * shift * shift)), _ZERO))
 
 
 @inlined
-def _tile_rows(records, rank, tiles_y):
-    scale = np.float32(1.0 / TILE)
-    low = records[rank, MEAN_Y] - records[rank, REACH] - _HALF
-    high = records[rank, MEAN_Y] + records[rank, REACH] - _HALF
-    begin = max(np.int64(math.floor(low * scale)), np.int64(0))
-    end = min(np.int64(math.floor(high * scale)) + 1, np.int64(tiles_y))
+def _extent(low, high, curvature, shift, fall, room, extreme):
+    """Smallest and largest u of that ellipse within ``low <= v <= high``: each side is concave in v."""
+    at_end = min(max(extreme, low), high)
+    at_start = min(max(-extreme, low), high)
+    end = shift * at_end + math.sqrt(max((room - fall * at_end * at_end) / curvature, _ZERO))
+    start = shift * at_start - math.sqrt(max((room - fall * at_start * at_start) / curvature, _ZERO))
+    return start - _SLACK, end + _SLACK
+
+
+@inlined
+def _rows_of_tiles(record, tiles_y):
+    """First row of tiles, and one past the last, that the Gaussian meets; and its half height."""
+    reach = math.sqrt(max((LOWEST - record[LOG]) / record[FALL_Y], _ZERO)) + _SLACK
+    begin = max(np.int64(math.floor((record[MEAN_Y] - reach - _HALF) * _PER_TILE)), np.int64(0))
+    end = min(np.int64(math.floor((record[MEAN_Y] + reach - _HALF) * _PER_TILE)) + 1, np.int64(tiles_y))
+    return begin, end, reach
+
+
+@inlined
+def _tiles_of_row(record, tile_y, tiles_x, reach, extreme):
+    """First tile of a row of tiles, and one past the last, with a pixel centre in the ellipse."""
+    top = np.float32(tile_y * TILE) + _HALF - record[MEAN_Y]
+    left, right = _extent(
+        max(top, -reach),
+        min(top + _LAST, reach),
+        record[A],
+        -_HALF * record[B] / record[A],
+        record[FALL_Y],
+        LOWEST - record[LOG],
+        extreme,
+    )
+    begin = max(np.int64(math.floor((record[MEAN_X] + left - _HALF) * _PER_TILE)), np.int64(0))
+    end = min(np.int64(math.floor((record[MEAN_X] + right - _HALF) * _PER_TILE)) + 1, np.int64(tiles_x))
     return begin, end
 
 
@@ -104,31 +99,49 @@ def _tile_rows(records, rank, tiles_y):
 def count_tiles(first, last, records, tiles_x, tiles_y, counts):
     """Number of tiles that each rank meets, in ``counts[rank + 1]``."""
     for rank in range(first, last):
-        begin, end = _tile_rows(records, rank, tiles_y)
+        record = records[rank]
+        begin, end, reach = _rows_of_tiles(record, tiles_y)
+        room = LOWEST - record[LOG]
+        extreme = _extreme(record[A], -_HALF * record[B] / record[A], record[FALL_Y], room)
         total = 0
         for tile_y in range(begin, end):
-            middle = np.float32(tile_y * TILE + TILE // 2) - records[rank, MEAN_Y]
-            left, right = _tile_span(records, rank, middle, np.float32((TILE - 1) / 2), tiles_x)
+            left, right = _tiles_of_row(record, tile_y, tiles_x, reach, extreme)
             total += max(right - left, 0)
         counts[rank + 1] = total
 
 
 @kernel
-def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_tiles):
-    """The tiles of each rank, one slot each, at ``slot_tiles[slot_starts[rank]]`` and on."""
+def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_tiles, slot_rows):
+    """The tiles of each rank, one slot each, from ``slot_starts[rank]`` on, and which of their rows it reaches.
+
+    Rows are packed as ``first + 16 * last``.
+    """
     for rank in range(first, last):
-        begin, end = _tile_rows(records, rank, tiles_y)
+        record = records[rank]
+        begin, end, reach = _rows_of_tiles(record, tiles_y)
+        room = LOWEST - record[LOG]
+        shift_x, shift_y = -_HALF * record[B] / record[A], -_HALF * record[B] / record[C]
+        extreme_x = _extreme(record[A], shift_x, record[FALL_Y], room)
+        extreme_y = _extreme(record[C], shift_y, record[FALL_X], room)
+        width = math.sqrt(max(room / record[FALL_X], _ZERO)) + _SLACK
         slot = slot_starts[rank]
         for tile_y in range(begin, end):
-            middle = np.float32(tile_y * TILE + TILE // 2) - records[rank, MEAN_Y]
-            left, right = _tile_span(records, rank, middle, np.float32((TILE - 1) / 2), tiles_x)
+            left, right = _tiles_of_row(record, tile_y, tiles_x, reach, extreme_x)
+            middle = record[MEAN_Y] - np.float32(tile_y * TILE) - _HALF
             for tile_x in range(left, right):
+                side = np.float32(tile_x * TILE) + _HALF - record[MEAN_X]
+                top, bottom = _extent(
+                    max(side, -width), min(side + _LAST, width), record[C], shift_y, record[FALL_X], room, extreme_y
+                )
+                first_row = min(max(np.int64(math.ceil(middle + top)), np.int64(0)), np.int64(TILE - 1))
+                last_row = min(max(np.int64(math.floor(middle + bottom)), np.int64(0)), np.int64(TILE - 1))
                 slot_tiles[slot] = tile_y * tiles_x + tile_x
+                slot_rows[slot] = min(first_row, last_row) + TILE * last_row
                 slot += 1
 
 
 @kernel
-def sort_by_tile(first, last, slot_starts, slot_tiles, starts, ranks, slots):
+def sort_by_tile(first, last, slot_starts, slot_tiles, slot_rows, starts, ranks, rows, slots):
     """Counting sort of the slots of ranks ``first .. last`` by tile; depth order is kept within a tile."""
     for slot in range(slot_starts[last]):
         starts[slot_tiles[slot] + 1] += 1
@@ -140,6 +153,7 @@ def sort_by_tile(first, last, slot_starts, slot_tiles, starts, ranks, slots):
             tile = slot_tiles[slot]
             ranks[cursors[tile]] = rank
             slots[cursors[tile]] = slot
+            rows[cursors[tile]] = slot_rows[slot]
             cursors[tile] += 1
 
 
@@ -181,9 +195,7 @@ def shape_gradients(
 
 
 @inlined
-def _merge(
-    rank, slot_starts, slot_tiles, slot_nodes, tiles_x, first_x, first_y, nodes_x, grid_w, grid_h, sums
-):
+def _merge(rank, slot_starts, slot_tiles, slot_nodes, tiles_x, first_x, first_y, nodes_x, grid_w, grid_h, sums):
     """Add the slots of one rank on the grid; returns the box of nodes that was touched."""
     nodes_y = slot_nodes.shape[1] // nodes_x
     x0, y0, x1, y1 = grid_w, grid_h, 0, 0
@@ -274,9 +286,7 @@ def add_products(first, last, order, row_starts, columns, weights, dense, out, r
                 d0, d1 = dense[columns[entry]], dense[columns[entry + 1]]
                 d2, d3 = dense[columns[entry + 2]], dense[columns[entry + 3]]
                 for channel in range(channels):
-                    total[channel] += (
-                        w0 * d0[channel] + w1 * d1[channel] + w2 * d2[channel] + w3 * d3[channel]
-                    )
+                    total[channel] += w0 * d0[channel] + w1 * d1[channel] + w2 * d2[channel] + w3 * d3[channel]
                 weight += w0 + w1 + w2 + w3
                 entry += 4
             while entry < end:

@@ -36,7 +36,7 @@ class _Projected:
     means2d: NDArray[np.float32]
     conics: NDArray[np.float32]
     depths: NDArray[np.float32]
-    heights: NDArray[np.float32]
+    variances: NDArray[np.float32]
     radii: NDArray[np.int32]
 
 
@@ -53,6 +53,7 @@ class _Tiles:
     slot_tiles: NDArray[np.int32]
     starts: NDArray[np.int64]  # entries of each tile
     ranks: NDArray[np.uint32]
+    rows: NDArray[np.uint8]
     slots: NDArray[np.uint32]
 
     @property
@@ -61,10 +62,17 @@ class _Tiles:
 
     @property
     def lists(self) -> tuple[Any, ...]:
-        return self.tiles_x, self.width, self.height, self.starts, self.ranks
+        return self.tiles_x, self.width, self.height, self.starts, self.ranks, self.rows
 
     def slot_array(self, columns: int) -> NDArray[np.float32]:
         return np.zeros((len(self.slot_tiles), columns), np.float32)
+
+
+def _aligned(shape: tuple[int, int]) -> NDArray[np.float32]:
+    """An uninitialized array whose rows of 16 floats are one cache line each."""
+    raw = np.empty(shape[0] * shape[1] + 16, np.float32)
+    start = -(raw.ctypes.data // 4) % 16
+    return raw[start : start + shape[0] * shape[1]].reshape(shape)
 
 
 def _camera_arrays(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -79,7 +87,7 @@ def _project(gaussians: Gaussians, camera: Camera) -> _Projected:
         means2d=np.empty((n, 2), np.float32),
         conics=np.zeros((n, 3), np.float32),
         depths=np.empty(n, np.float32),
-        heights=np.empty(n, np.float32),
+        variances=np.empty((n, 2), np.float32),
         radii=np.empty((n, 2), np.int32),
     )
     for_ranges(
@@ -93,7 +101,7 @@ def _project(gaussians: Gaussians, camera: Camera) -> _Projected:
         projected.means2d,
         projected.conics,
         projected.depths,
-        projected.heights,
+        projected.variances,
         projected.radii,
     )
     return projected
@@ -106,7 +114,7 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
     order = np.empty_like(visible)
     _tiles.depth_order(0, len(visible), projected.depths.view(np.uint32), visible, order)
     m = len(order)
-    records = np.empty((m, _raster.RECORD), np.float32)
+    records = _aligned((m, _raster.RECORD))
     for_ranges(
         _tiles.make_records,
         m,
@@ -114,20 +122,18 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
         projected.means2d,
         projected.conics,
         opacities,
-        projected.heights,
+        projected.variances,
         records,
     )
     slot_starts = np.zeros(m + 1, np.int64)
     for_ranges(_tiles.count_tiles, m, records, tiles_x, tiles_y, slot_starts)
     np.cumsum(slot_starts, out=slot_starts)
-    slot_tiles = np.empty(slot_starts[-1], np.int32)
-    for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_tiles)
+    slot_tiles, slot_rows = np.empty(slot_starts[-1], np.int32), np.empty(slot_starts[-1], np.uint8)
+    for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_tiles, slot_rows)
     starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
-    ranks, slots = np.empty(len(slot_tiles), np.uint32), np.empty(len(slot_tiles), np.uint32)
-    _tiles.sort_by_tile(0, m, slot_starts, slot_tiles, starts, ranks, slots)
-    return _Tiles(
-        camera.width, camera.height, tiles_x, order, records, slot_starts, slot_tiles, starts, ranks, slots
-    )
+    ranks, slots, rows = (np.empty(len(slot_tiles), kind) for kind in (np.uint32, np.uint32, np.uint8))
+    _tiles.sort_by_tile(0, m, slot_starts, slot_tiles, slot_rows, starts, ranks, rows, slots)
+    return _Tiles(camera.width, camera.height, tiles_x, order, records, slot_starts, slot_tiles, starts, ranks, rows, slots)
 
 
 class _ProjectFunction(torch.autograd.Function):
@@ -173,9 +179,7 @@ class _ColourFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sh: Tensor, means: Tensor, centre: Tensor, radii: Any) -> Tensor:
         colours = torch.zeros(len(sh), 3)
-        for_ranges(
-            _projection.colour, len(sh), _array(means), _array(sh), _array(centre), radii, colours.numpy()
-        )
+        for_ranges(_projection.colour, len(sh), _array(means), _array(sh), _array(centre), radii, colours.numpy())
         ctx.save_for_backward(sh, means, centre, colours)
         ctx.radii = radii
         return colours
@@ -324,9 +328,7 @@ def _blend_backward(
 
 
 def _sum_slots(tiles: _Tiles, slot_values: NDArray[np.float32], out: Tensor, part: slice) -> None:
-    for_ranges(
-        _tiles.sum_slots, len(tiles.order), tiles.order, tiles.slot_starts, slot_values, out.numpy()[:, part]
-    )
+    for_ranges(_tiles.sum_slots, len(tiles.order), tiles.order, tiles.slot_starts, slot_values, out.numpy()[:, part])
 
 
 def _value_gradients(tiles: _Tiles, maps: Tensor, part: slice, out: Tensor) -> NDArray[np.float32]:
@@ -361,9 +363,7 @@ def rasterize(
     if values is None:
         values = _ColourFunction.apply(gaussians.sh, gaussians.means, camera.centre.float(), projected.radii)
     tiles = _sort_into_tiles(projected, _array(gaussians.opacities))
-    image, alpha, depth = _BlendFunction.apply(
-        means2d, conics, gaussians.opacities, values, depths, tiles, absgrad
-    )
+    image, alpha, depth = _BlendFunction.apply(means2d, conics, gaussians.opacities, values, depths, tiles, absgrad)
     if background is not None:
         image = image + (1 - alpha)[..., None] * background
     return Rendering(image, alpha, depth / alpha.clamp_min(1e-10), means2d, torch.from_numpy(projected.radii))
@@ -385,9 +385,7 @@ def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
     cursors = np.concatenate([offsets[:1], offsets[:-1]])
     out_ids, out_weights = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
     if len(out_ids):
-        for_ranges(
-            _raster.list_pixels, tiles.count, *tiles.lists, tiles.records, ids, cursors, out_ids, out_weights
-        )
+        for_ranges(_raster.list_pixels, tiles.count, *tiles.lists, tiles.records, ids, cursors, out_ids, out_weights)
     return Contributions(
         torch.from_numpy(offsets),
         torch.from_numpy(out_ids),
@@ -504,9 +502,7 @@ def lift_views_(
     for i in range(0, len(cameras), VIEWS_PER_PRODUCT):
         views = [
             _lifting_arrays(gaussians, camera, (grid.shape[0], grid.shape[1]))
-            for camera, grid in zip(
-                cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True
-            )
+            for camera, grid in zip(cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True)
         ]
         flat = [_array(grid.float()).reshape(-1, grid.shape[-1]) for grid in maps[i : i + VIEWS_PER_PRODUCT]]
         node_offsets = np.cumsum([0, *(len(f) for f in flat)])

@@ -101,9 +101,7 @@ def _radii(
     return (radii * (visible & inside & (opacities >= MIN_ALPHA))[:, None]).to(torch.int32)
 
 
-def _weights(
-    projected: Projected, opacities: Tensor, pixels: Tensor
-) -> tuple[Float[Tensor, "p m"], Int[Tensor, "m"]]:
+def _weights(projected: Projected, opacities: Tensor, pixels: Tensor) -> tuple[Float[Tensor, "p m"], Int[Tensor, "m"]]:
     """Alpha-blending weights of all pixels (``[p, 2]`` centres) and the depth-sorted ids of the columns."""
     kept = projected.radii.min(-1).values.gt(0).nonzero()[:, 0]
     ids = kept[torch.sort(projected.depths.detach()[kept], stable=True).indices]
@@ -126,9 +124,7 @@ def _pixel_centres(camera: Camera, like: Tensor) -> Float[Tensor, "p 2"]:
     return torch.stack([x, y], -1).reshape(-1, 2).to(like.dtype) + 0.5
 
 
-def _weights_in_chunks(
-    projected: Projected, opacities: Tensor, camera: Camera
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _weights_in_chunks(projected: Projected, opacities: Tensor, camera: Camera) -> Iterator[tuple[Tensor, Tensor]]:
     for chunk in _pixel_centres(camera, opacities).split(max(1, PAIRS_PER_CHUNK // max(1, len(opacities)))):
         yield _weights(projected, opacities, chunk)
 
