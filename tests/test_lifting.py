@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from render.camera import Camera
+from render.devices import is_accelerated, resolve_device
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.rasterizer import rasterize, reference
@@ -145,7 +146,7 @@ def test_chunks_of_channels_and_batches_of_views_change_nothing(monkeypatch: pyt
         maps = random_maps(5, *size, 7)
         whole = lift(gaussians, views, maps, refine=1)
         with monkeypatch.context() as patch:
-            patch.setattr(lifting, "CHUNK_BYTES", 4 * 3 * (3 * 80 + 2 * HEIGHT * WIDTH))
+            patch.setattr(lifting, "CHUNK_BYTES", 4 * 3 * (6 * 80 + 4 * HEIGHT * WIDTH))
             patch.setattr(lifting, "VIEWS_PER_BATCH", 2)
             parts = lift(gaussians, views, maps, refine=1)
         torch.testing.assert_close(parts.values, whole.values, rtol=1e-4, atol=1e-5)
@@ -319,3 +320,16 @@ def test_the_memory_estimate_covers_the_arrays_and_grows_with_the_work() -> None
     assert lift_memory(200_000, 384, (480, 640), views=50) > 480 * 640 * 384 * 4
     assert lift_memory(400_000, 384, (480, 640), (34, 45)) > bar
     assert lift_memory(200_000, 384, (480, 640), (34, 45), refine=1) >= bar
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (9, 12)])
+def test_an_accelerator_lifts_as_the_cpu_does(size: tuple[int, int]) -> None:
+    device = resolve_device("auto")
+    if not is_accelerated(device):
+        pytest.skip("no NVIDIA GPU")
+    gaussians, views = scene()
+    maps = random_maps(3, *size, 5)
+    there, here = lift(gaussians, views, maps, refine=1, device=device), lift(gaussians, views, maps, refine=1)
+    assert there.values.device.type == device.type
+    assert (there.to("cpu").values - here.values).norm() <= 1e-4 * here.values.norm()

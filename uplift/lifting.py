@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 VIEWS_PER_BATCH = 8  # maps of patch grids that wait for each other, to read the sums from memory less often
 BATCH_BYTES = 64 << 20  # of waiting maps
-CHUNK_BYTES = 192 << 20  # of temporary arrays where full-size maps are lifted or rendered
+CHUNK_BYTES = 384 << 20  # of temporary arrays where full-size maps are lifted or rendered
+SLACK = 1.15  # what allocators keep beyond what is in use, measured
 NNZ_PER_GAUSSIAN = 8  # of a lifting matrix, generously, for the estimate
 
 
@@ -129,21 +130,21 @@ def lift_memory(
     result = 4 * n * (c + 2)
     photo = 3 * pixels + 16 * pixels
     if grid is None:
-        working = 4 * pixels * c + 2 * 4 * (n + pixels) * _channels_per_chunk(n, pixels, c)
+        working = 4 * pixels * c + 4 * (6 * n + 4 * pixels) * _channels_per_chunk(n, pixels, c)
     else:
         map_bytes = 4 * grid[0] * grid[1] * c
         batch = min(VIEWS_PER_BATCH, views, max(1, BATCH_BYTES // map_bytes))
         working = batch * (map_bytes + 8 * NNZ_PER_GAUSSIAN * n)
     if refine:
-        working = max(working, 4 * (3 * n + 2 * pixels) * _channels_per_chunk(n, pixels, c))
-    rasterizing = 64 * n
-    basis = 3 * 8 * min(n, MAX_ROWS) * c
-    return result + photo + max(working + rasterizing, basis)
+        working = max(working, 4 * (6 * n + 4 * pixels) * _channels_per_chunk(n, pixels, c))
+    rasterizing = 512 * n
+    basis = 6 * 8 * min(n, MAX_ROWS) * c  # float64, as rows, their order, centred, weighted
+    return int(SLACK * (result + photo + max(working + rasterizing, basis)))
 
 
 def _channels_per_chunk(n: int, pixels: int, c: int) -> int:
     """How many channels of Gaussians and pixels are worked on at a time."""
-    return max(1, min(c, CHUNK_BYTES // (4 * (3 * n + 2 * pixels))))
+    return max(1, min(c, CHUNK_BYTES // (4 * (6 * n + 4 * pixels))))
 
 
 def _map_reader(views: Sequence[View], source: MapSource, cache: FeatureMapCache | None) -> Callable[[int], Tensor]:

@@ -14,7 +14,7 @@ from render.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-MAX_ROWS = 32_768  # the most heavily weighted rows say enough, and bound time and memory
+MAX_ROWS = 16_384  # the most heavily weighted rows say enough, and bound time and memory
 REACH = 3.0  # rows farther from the centre than this many median distances are pulled in to it
 RANGE = (0.02, 0.98)  # quantiles that become black and full colour
 TIE = 0.99  # loadings this close to the largest count as equally large
