@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from render.rasterizer._raster import FALL_X, FALL_Y, LOG, LOWEST, MEAN_X, MEAN_Y, TILE, A, B, C
-from render.rasterizer._simd import inlined, kernel
+from render.rasterizer._raster import AHEAD, FALL_X, FALL_Y, LOG, LOWEST, MEAN_X, MEAN_Y, TILE, A, B, C
+from render.rasterizer._simd import inlined, kernel, lane_array, prefetch
 
 _HALF = np.float32(0.5)
+_ONE = np.float32(1)
 _ZERO = np.float32(0)
 _LOG2E = np.float32(math.log2(math.e))
 _LAST = np.float32(TILE - 1)
@@ -38,18 +39,44 @@ def depth_order(first, last, keys, order, scratch):
 
 
 @kernel
-def make_records(first, last, order, means2d, conics, opacities, variances, records):
-    """Everything the inner loops need of a Gaussian, in depth order, in one cache line."""
+def make_records(first, last, order, means2d, conics, opacities, variances, tiles_x, tiles_y, records, counts):
+    """Everything the inner loops need of a Gaussian, in depth order, in one cache line.
+
+    ``counts[rank + 1]`` gets the number of tiles of its bounding box.
+    """
     for rank in range(first, last):
+        later = order[min(rank + AHEAD, last - 1)]
+        prefetch(means2d, later)
+        prefetch(conics, later)
+        prefetch(variances, later)
         i = order[rank]
+        log_opacity = np.float32(math.log2(opacities[i]))
         records[rank, MEAN_X] = means2d[i, 0]
         records[rank, MEAN_Y] = means2d[i, 1]
         records[rank, A] = -_HALF * _LOG2E * conics[i, 0]
         records[rank, B] = -_LOG2E * conics[i, 1]
         records[rank, C] = -_HALF * _LOG2E * conics[i, 2]
-        records[rank, LOG] = np.float32(math.log2(opacities[i]))
+        records[rank, LOG] = log_opacity
         records[rank, FALL_X] = -_HALF * _LOG2E / variances[i, 0]
         records[rank, FALL_Y] = -_HALF * _LOG2E / variances[i, 1]
+        room = LOWEST - log_opacity
+        left, right = _tile_range(means2d[i, 0], _reach(room, records[rank, FALL_X]), tiles_x)
+        top, bottom = _tile_range(means2d[i, 1], _reach(room, records[rank, FALL_Y]), tiles_y)
+        counts[rank + 1] = max(right - left, 0) * max(bottom - top, 0)
+
+
+@inlined
+def _reach(room, fall):
+    """How far from the centre the ellipse alpha >= MIN_ALPHA goes along an axis."""
+    return math.sqrt(max(room / fall, _ZERO)) + _SLACK
+
+
+@inlined
+def _tile_range(centre, reach, tiles):
+    """First tile of an axis, and one past the last, with a pixel centre within ``reach`` of ``centre``."""
+    begin = max(np.int64(math.floor((centre - reach - _HALF) * _PER_TILE)), np.int64(0))
+    end = min(np.int64(math.floor((centre + reach - _HALF) * _PER_TILE)) + 1, np.int64(tiles))
+    return begin, end
 
 
 @inlined
@@ -59,97 +86,67 @@ def _extreme(curvature, shift, fall, room):
 
 
 @inlined
-def _extent(low, high, curvature, shift, fall, room, extreme):
-    """Smallest and largest u of that ellipse within ``low <= v <= high``: each side is concave in v."""
+def _extent(low, high, inverse, shift, fall, room, extreme):
+    """Smallest and largest u of that ellipse within ``low <= v <= high``: each side is concave in v.
+
+    ``inverse`` is 1 / curvature.
+    """
     at_end = min(max(extreme, low), high)
     at_start = min(max(-extreme, low), high)
-    end = shift * at_end + math.sqrt(max((room - fall * at_end * at_end) / curvature, _ZERO))
-    start = shift * at_start - math.sqrt(max((room - fall * at_start * at_start) / curvature, _ZERO))
+    end = shift * at_end + math.sqrt(max((room - fall * at_end * at_end) * inverse, _ZERO))
+    start = shift * at_start - math.sqrt(max((room - fall * at_start * at_start) * inverse, _ZERO))
     return start - _SLACK, end + _SLACK
 
 
-@inlined
-def _rows_of_tiles(record, tiles_y):
-    """First row of tiles, and one past the last, that the Gaussian meets; and its half height."""
-    reach = math.sqrt(max((LOWEST - record[LOG]) / record[FALL_Y], _ZERO)) + _SLACK
-    begin = max(np.int64(math.floor((record[MEAN_Y] - reach - _HALF) * _PER_TILE)), np.int64(0))
-    end = min(np.int64(math.floor((record[MEAN_Y] + reach - _HALF) * _PER_TILE)) + 1, np.int64(tiles_y))
-    return begin, end, reach
-
-
-@inlined
-def _tiles_of_row(record, tile_y, tiles_x, reach, extreme):
-    """First tile of a row of tiles, and one past the last, with a pixel centre in the ellipse."""
-    top = np.float32(tile_y * TILE) + _HALF - record[MEAN_Y]
-    left, right = _extent(
-        max(top, -reach),
-        min(top + _LAST, reach),
-        record[A],
-        -_HALF * record[B] / record[A],
-        record[FALL_Y],
-        LOWEST - record[LOG],
-        extreme,
-    )
-    begin = max(np.int64(math.floor((record[MEAN_X] + left - _HALF) * _PER_TILE)), np.int64(0))
-    end = min(np.int64(math.floor((record[MEAN_X] + right - _HALF) * _PER_TILE)) + 1, np.int64(tiles_x))
-    return begin, end
-
-
 @kernel
-def count_tiles(first, last, records, tiles_x, tiles_y, counts):
-    """Number of tiles that each rank meets, in ``counts[rank + 1]``."""
-    for rank in range(first, last):
-        record = records[rank]
-        begin, end, reach = _rows_of_tiles(record, tiles_y)
-        room = LOWEST - record[LOG]
-        extreme = _extreme(record[A], -_HALF * record[B] / record[A], record[FALL_Y], room)
-        total = 0
-        for tile_y in range(begin, end):
-            left, right = _tiles_of_row(record, tile_y, tiles_x, reach, extreme)
-            total += max(right - left, 0)
-        counts[rank + 1] = total
-
-
-@kernel
-def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_tiles, slot_rows):
+def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_ends, slot_tiles, slot_rows):
     """The tiles of each rank, one slot each, from ``slot_starts[rank]`` on, and which of their rows it reaches.
 
     Rows are packed as ``first + 16 * last``.
     """
     for rank in range(first, last):
-        record = records[rank]
-        begin, end, reach = _rows_of_tiles(record, tiles_y)
-        room = LOWEST - record[LOG]
-        shift_x, shift_y = -_HALF * record[B] / record[A], -_HALF * record[B] / record[C]
-        extreme_x = _extreme(record[A], shift_x, record[FALL_Y], room)
-        extreme_y = _extreme(record[C], shift_y, record[FALL_X], room)
-        width = math.sqrt(max(room / record[FALL_X], _ZERO)) + _SLACK
+        x, y = records[rank, MEAN_X], records[rank, MEAN_Y]
+        a, b, c = records[rank, A], records[rank, B], records[rank, C]
+        fall_x, fall_y = records[rank, FALL_X], records[rank, FALL_Y]
+        room = LOWEST - records[rank, LOG]
+        inverse_a, inverse_c = _ONE / a, _ONE / c
+        shift_x, shift_y = -_HALF * b * inverse_a, -_HALF * b * inverse_c
+        extreme_x, extreme_y = _extreme(a, shift_x, fall_y, room), _extreme(c, shift_y, fall_x, room)
+        reach_x, reach_y = _reach(room, fall_x), _reach(room, fall_y)
+        begin, end = _tile_range(y, reach_y, tiles_y)
         slot = slot_starts[rank]
         for tile_y in range(begin, end):
-            left, right = _tiles_of_row(record, tile_y, tiles_x, reach, extreme_x)
-            middle = record[MEAN_Y] - np.float32(tile_y * TILE) - _HALF
-            for tile_x in range(left, right):
-                side = np.float32(tile_x * TILE) + _HALF - record[MEAN_X]
-                top, bottom = _extent(
-                    max(side, -width), min(side + _LAST, width), record[C], shift_y, record[FALL_X], room, extreme_y
+            top = np.float32(tile_y * TILE) + _HALF - y
+            left, right = _extent(
+                max(top, -reach_y), min(top + _LAST, reach_y), inverse_a, shift_x, fall_y, room, extreme_x
+            )
+            tile_x = max(np.int64(math.floor((x + left - _HALF) * _PER_TILE)), np.int64(0))
+            stop_x = min(np.int64(math.floor((x + right - _HALF) * _PER_TILE)) + 1, np.int64(tiles_x))
+            while tile_x < stop_x:
+                side = np.float32(tile_x * TILE) + _HALF - x
+                low, high = _extent(
+                    max(side, -reach_x), min(side + _LAST, reach_x), inverse_c, shift_y, fall_x, room, extreme_y
                 )
-                first_row = min(max(np.int64(math.ceil(middle + top)), np.int64(0)), np.int64(TILE - 1))
-                last_row = min(max(np.int64(math.floor(middle + bottom)), np.int64(0)), np.int64(TILE - 1))
+                first_row = min(max(np.int64(math.ceil(low - top)), np.int64(0)), np.int64(TILE - 1))
+                last_row = min(max(np.int64(math.floor(high - top)), np.int64(0)), np.int64(TILE - 1))
                 slot_tiles[slot] = tile_y * tiles_x + tile_x
                 slot_rows[slot] = min(first_row, last_row) + TILE * last_row
                 slot += 1
+                tile_x += 1
+        slot_ends[rank] = slot
 
 
 @kernel
-def sort_by_tile(first, last, slot_starts, slot_tiles, slot_rows, starts, ranks, rows, slots):
+def sort_by_tile(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots):
     """Counting sort of the slots of ranks ``first .. last`` by tile; depth order is kept within a tile."""
-    for slot in range(slot_starts[last]):
-        starts[slot_tiles[slot] + 1] += 1
+    for rank in range(first, last):
+        for slot in range(slot_starts[rank], slot_ends[rank]):
+            starts[slot_tiles[slot] + 1] += 1
     for tile in range(len(starts) - 1):
         starts[tile + 1] += starts[tile]
     cursors = starts[:-1].copy()
     for rank in range(first, last):
-        for slot in range(slot_starts[rank], slot_starts[rank + 1]):
+        for slot in range(slot_starts[rank], slot_ends[rank]):
             tile = slot_tiles[slot]
             ranks[cursors[tile]] = rank
             slots[cursors[tile]] = slot
@@ -158,19 +155,19 @@ def sort_by_tile(first, last, slot_starts, slot_tiles, slot_rows, starts, ranks,
 
 
 @kernel
-def sum_slots(first, last, order, slot_starts, slot_values, out):
+def sum_slots(first, last, order, slot_starts, slot_ends, slot_values, out):
     """Add up a Gaussian's slots into its row of ``out [n, c]``, in file order."""
     columns = out.shape[1]
     for rank in range(first, last):
         i = order[rank]
-        for slot in range(slot_starts[rank], slot_starts[rank + 1]):
+        for slot in range(slot_starts[rank], slot_ends[rank]):
             for column in range(columns):
                 out[i, column] += slot_values[slot, column]
 
 
 @kernel
 def shape_gradients(
-    first, last, order, slot_starts, sums, conics, opacities, means2d, out_conics, out_opacities, absolute
+    first, last, order, slot_starts, slot_ends, sums, conics, opacities, means2d, out_conics, out_opacities, absolute
 ):
     """Gradients of centres, conics and opacities from the slots' sums (:func:`_raster.backward`)."""
     total = np.empty(8, np.float32)
@@ -178,7 +175,7 @@ def shape_gradients(
     for rank in range(first, last):
         i = order[rank]
         total[:] = _ZERO
-        for slot in range(slot_starts[rank], slot_starts[rank + 1]):
+        for slot in range(slot_starts[rank], slot_ends[rank]):
             for column in range(sums.shape[1]):
                 total[column] += sums[slot, column]
         a, b, c = conics[i, 0], conics[i, 1], conics[i, 2]
@@ -194,34 +191,13 @@ def shape_gradients(
             absolute[i, 1] = total[7] * ln2
 
 
-@inlined
-def _merge(rank, slot_starts, slot_tiles, slot_nodes, tiles_x, first_x, first_y, nodes_x, grid_w, grid_h, sums):
-    """Add the slots of one rank on the grid; returns the box of nodes that was touched."""
-    nodes_y = slot_nodes.shape[1] // nodes_x
-    x0, y0, x1, y1 = grid_w, grid_h, 0, 0
-    for slot in range(slot_starts[rank], slot_starts[rank + 1]):
-        left, top = first_x[slot_tiles[slot] % tiles_x], first_y[slot_tiles[slot] // tiles_x]
-        x0, y0 = min(x0, left), min(y0, top)
-        x1, y1 = max(x1, min(left + nodes_x, grid_w)), max(y1, min(top + nodes_y, grid_h))
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            sums[y * grid_w + x] = _ZERO
-    for slot in range(slot_starts[rank], slot_starts[rank + 1]):
-        left, top = first_x[slot_tiles[slot] % tiles_x], first_y[slot_tiles[slot] // tiles_x]
-        for node_y in range(nodes_y):
-            y = min(top + node_y, grid_h - 1)
-            for node_x in range(nodes_x):
-                x = min(left + node_x, grid_w - 1)
-                sums[y * grid_w + x] += slot_nodes[slot, node_y * nodes_x + node_x]
-    return x0, y0, x1, y1
-
-
 @kernel
 def merge_nodes(
     first,
     last,
     order,
     slot_starts,
+    slot_ends,
     slot_tiles,
     slot_nodes,
     tiles_x,
@@ -231,71 +207,83 @@ def merge_nodes(
     grid_w,
     grid_h,
     row_starts,
+    row_ends,
     columns,
-    weights,
 ):
-    """One CSR row per Gaussian in file order from its slots; with empty ``columns`` it only counts."""
-    sums = np.empty(grid_w * grid_h, np.float32)
+    """Add up the slots of each Gaussian on the grid, in place: one sparse row each, by file index.
+
+    Row ``i`` is ``columns[row_starts[i] : row_ends[i]]`` with its weights at the same places of the flattened
+    ``slot_nodes``: a sum has no more nodes than its parts.
+    """
+    nodes_y = slot_nodes.shape[1] // nodes_x
+    flat = slot_nodes.reshape(-1)
+    sums = np.zeros(grid_w * grid_h, np.float32)
     for rank in range(first, last):
         i = order[rank]
-        x0, y0, x1, y1 = _merge(
-            rank,
-            slot_starts,
-            slot_tiles,
-            slot_nodes,
-            tiles_x,
-            first_x,
-            first_y,
-            nodes_x,
-            grid_w,
-            grid_h,
-            sums,
-        )
-        to = row_starts[i] if len(columns) > 0 else np.int64(0)
-        count = np.int64(0)
+        x0, y0, x1, y1 = grid_w, grid_h, 0, 0
+        for slot in range(slot_starts[rank], slot_ends[rank]):
+            left, top = first_x[slot_tiles[slot] % tiles_x], first_y[slot_tiles[slot] // tiles_x]
+            x0, y0 = min(x0, left), min(y0, top)
+            x1, y1 = max(x1, min(left + nodes_x, grid_w)), max(y1, min(top + nodes_y, grid_h))
+            for node_y in range(nodes_y):
+                y = min(top + node_y, grid_h - 1)
+                for node_x in range(nodes_x):
+                    sums[y * grid_w + min(left + node_x, grid_w - 1)] += slot_nodes[slot, node_y * nodes_x + node_x]
+        to = slot_starts[rank] * slot_nodes.shape[1]
+        row_starts[i] = to
         for y in range(y0, y1):
-            for x in range(x0, x1):
-                if sums[y * grid_w + x] > _ZERO:
-                    if len(columns) > 0:
-                        columns[to + count] = y * grid_w + x
-                        weights[to + count] = sums[y * grid_w + x]
-                    count += 1
-        if len(columns) == 0:
-            row_starts[i + 1] = count
+            for node in range(y * grid_w + x0, y * grid_w + x1):
+                # Written always, kept if positive: cheaper than a branch nobody can predict.
+                columns[to] = node
+                flat[to] = sums[node]
+                to += sums[node] > _ZERO
+                sums[node] = _ZERO
+        row_ends[i] = to
 
 
 @kernel
-def add_products(first, last, order, row_starts, columns, weights, dense, out, row_sums):
-    """``out += sum_v A_v dense`` for stacked sparse views: ``row_starts [views, n + 1]`` index ``columns, weights``.
+def gather_rows(first, last, row_starts, row_ends, columns, weights, csr_starts, csr_columns, csr_weights):
+    """Copy sparse rows to where CSR wants them."""
+    for i in range(first, last):
+        to = csr_starts[i]
+        for entry in range(row_starts[i], row_ends[i]):
+            csr_columns[to] = columns[entry]
+            csr_weights[to] = weights[entry]
+            to += 1
+
+
+@kernel
+def add_products(first, last, order, row_starts, row_ends, columns, weights, dense, out, row_sums):
+    """``out += sum_v A_v dense_v`` for a tuple of sparse views; ``row_sums += sum_v A_v 1``.
 
     A row of ``out`` is read and written once for all views; neighbours in ``order`` share rows of ``dense``.
     """
-    channels = dense.shape[1]
-    total = np.empty(channels, np.float32)
+    channels = out.shape[1]
+    total = lane_array(channels)
     for position in range(first, last):
         i = order[position]
+        prefetch(out, order[min(position + 2, last - 1)])
         total[:] = _ZERO
         weight = _ZERO
-        seen = False
-        for view in range(row_starts.shape[0]):
-            entry, end = row_starts[view, i], row_starts[view, i + 1]
-            seen = seen or end > entry
+        for view in range(len(row_starts)):
+            entry, end = row_starts[view][i], row_ends[view][i]
+            column, value, rows = columns[view], weights[view], dense[view]
             while entry + 4 <= end:
                 # Four rows at a time: the running total is loaded and stored once for them.
-                w0, w1, w2, w3 = weights[entry], weights[entry + 1], weights[entry + 2], weights[entry + 3]
-                d0, d1 = dense[columns[entry]], dense[columns[entry + 1]]
-                d2, d3 = dense[columns[entry + 2]], dense[columns[entry + 3]]
+                w0, w1, w2, w3 = value[entry], value[entry + 1], value[entry + 2], value[entry + 3]
+                d0, d1 = rows[column[entry]], rows[column[entry + 1]]
+                d2, d3 = rows[column[entry + 2]], rows[column[entry + 3]]
                 for channel in range(channels):
                     total[channel] += w0 * d0[channel] + w1 * d1[channel] + w2 * d2[channel] + w3 * d3[channel]
                 weight += w0 + w1 + w2 + w3
                 entry += 4
             while entry < end:
-                w0, d0 = weights[entry], dense[columns[entry]]
+                w0, d0 = value[entry], rows[column[entry]]
                 for channel in range(channels):
                     total[channel] += w0 * d0[channel]
                 weight += w0
                 entry += 1
-        if seen:
+        if weight > _ZERO:
             row_sums[i] += weight
             for channel in range(channels):
                 out[i, channel] += total[channel]

@@ -49,7 +49,8 @@ class _Tiles:
     tiles_x: int
     order: NDArray[np.int64]  # file index of each rank
     records: NDArray[np.float32]
-    slot_starts: NDArray[np.int64]  # slots of each rank
+    slot_starts: NDArray[np.int64]  # slots of each rank: the first,
+    slot_ends: NDArray[np.int64]  # and one past the last
     slot_tiles: NDArray[np.int32]
     starts: NDArray[np.int64]  # entries of each tile
     ranks: NDArray[np.uint32]
@@ -115,6 +116,7 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
     _tiles.depth_order(0, len(visible), projected.depths.view(np.uint32), visible, order)
     m = len(order)
     records = _aligned((m, _raster.RECORD))
+    slot_starts = np.zeros(m + 1, np.int64)
     for_ranges(
         _tiles.make_records,
         m,
@@ -123,17 +125,32 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
         projected.conics,
         opacities,
         projected.variances,
+        tiles_x,
+        tiles_y,
         records,
+        slot_starts,
     )
-    slot_starts = np.zeros(m + 1, np.int64)
-    for_ranges(_tiles.count_tiles, m, records, tiles_x, tiles_y, slot_starts)
     np.cumsum(slot_starts, out=slot_starts)
+    slot_ends = np.empty(m, np.int64)
     slot_tiles, slot_rows = np.empty(slot_starts[-1], np.int32), np.empty(slot_starts[-1], np.uint8)
-    for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_tiles, slot_rows)
+    for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_ends, slot_tiles, slot_rows)
     starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
     ranks, slots, rows = (np.empty(len(slot_tiles), kind) for kind in (np.uint32, np.uint32, np.uint8))
-    _tiles.sort_by_tile(0, m, slot_starts, slot_tiles, slot_rows, starts, ranks, rows, slots)
-    return _Tiles(camera.width, camera.height, tiles_x, order, records, slot_starts, slot_tiles, starts, ranks, rows, slots)
+    _tiles.sort_by_tile(0, m, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots)
+    return _Tiles(
+        camera.width,
+        camera.height,
+        tiles_x,
+        order,
+        records,
+        slot_starts,
+        slot_ends,
+        slot_tiles,
+        starts,
+        ranks,
+        rows,
+        slots,
+    )
 
 
 class _ProjectFunction(torch.autograd.Function):
@@ -270,6 +287,7 @@ class _BlendFunction(torch.autograd.Function):
                 len(tiles.order),
                 tiles.order,
                 tiles.slot_starts,
+                tiles.slot_ends,
                 slot_shapes,
                 _array(conics),
                 _array(opacities),
@@ -328,7 +346,15 @@ def _blend_backward(
 
 
 def _sum_slots(tiles: _Tiles, slot_values: NDArray[np.float32], out: Tensor, part: slice) -> None:
-    for_ranges(_tiles.sum_slots, len(tiles.order), tiles.order, tiles.slot_starts, slot_values, out.numpy()[:, part])
+    for_ranges(
+        _tiles.sum_slots,
+        len(tiles.order),
+        tiles.order,
+        tiles.slot_starts,
+        tiles.slot_ends,
+        slot_values,
+        out.numpy()[:, part],
+    )
 
 
 def _value_gradients(tiles: _Tiles, maps: Tensor, part: slice, out: Tensor) -> NDArray[np.float32]:
@@ -419,15 +445,28 @@ def _axis(size: int, nodes: int) -> _Axis:
     return _Axis(int(own.max()) + 2, first.copy(), own, (position - lower).astype(np.float32))
 
 
-def _lifting_arrays(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> tuple[NDArray[Any], ...]:
-    """CSR arrays (row starts, columns, weights) of W^T U in file order."""
+@dataclass(frozen=True)
+class _SparseRows:
+    """W^T U: row ``i`` has ``columns`` and ``weights`` from ``starts[i]`` to ``ends[i]``, with gaps between rows."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    @staticmethod
+    def empty(n: int) -> _SparseRows:
+        nothing = np.zeros(n, np.int64)
+        return _SparseRows(nothing, nothing, np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> _SparseRows:
     tiles = _tiles_of(gaussians, camera)
     along_y, along_x = _axis(tiles.height, grid[0]), _axis(tiles.width, grid[1])
     weights_x = np.zeros((len(along_x.first) * _raster.TILE, along_x.nodes), np.float32)
     columns = np.arange(tiles.width)  # padded columns keep weight 0
     weights_x[columns, along_x.lower[: tiles.width]] = 1 - along_x.fraction[: tiles.width]
     weights_x[columns, along_x.lower[: tiles.width] + 1] = along_x.fraction[: tiles.width]
-    weights_x = weights_x.reshape(-1, _raster.TILE, along_x.nodes).transpose(0, 2, 1).copy()
     slot_nodes = tiles.slot_array(along_y.nodes * along_x.nodes)
     for_ranges(
         _raster.lift_tiles,
@@ -435,15 +474,21 @@ def _lifting_arrays(gaussians: Gaussians, camera: Camera, grid: tuple[int, int])
         *tiles.lists,
         tiles.slots,
         tiles.records,
-        weights_x,
+        weights_x.reshape(-1, _raster.TILE, along_x.nodes).transpose(0, 2, 1).copy(),
         along_y.lower,
         along_y.fraction,
         slot_nodes,
     )
-    row_starts = np.zeros(len(gaussians) + 1, np.int64)
-    merged = (
+    n = len(gaussians)
+    rows = _SparseRows(
+        np.zeros(n, np.int64), np.zeros(n, np.int64), np.empty(slot_nodes.size, np.int32), slot_nodes.reshape(-1)
+    )
+    for_ranges(
+        _tiles.merge_nodes,
+        len(tiles.order),
         tiles.order,
         tiles.slot_starts,
+        tiles.slot_ends,
         tiles.slot_tiles,
         slot_nodes,
         tiles.tiles_x,
@@ -452,24 +497,33 @@ def _lifting_arrays(gaussians: Gaussians, camera: Camera, grid: tuple[int, int])
         along_x.nodes,
         grid[1],
         grid[0],
-        row_starts,
+        rows.starts,
+        rows.ends,
+        rows.columns,
     )
-    nothing = np.empty(0, np.int32), np.empty(0, np.float32)
-    for_ranges(_tiles.merge_nodes, len(tiles.order), *merged, *nothing)
-    np.cumsum(row_starts, out=row_starts)
-    out = np.empty(row_starts[-1], np.int32), np.empty(row_starts[-1], np.float32)
-    if row_starts[-1]:
-        for_ranges(_tiles.merge_nodes, len(tiles.order), *merged, *out)
-    return row_starts, *out
+    return rows
 
 
 @torch.no_grad()
 def lifting_matrix(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> Tensor:
     """See :func:`render.lifting_matrix`."""
-    row_starts, columns, weights = _lifting_arrays(gaussians, camera, grid)
+    rows = _lifting_rows(gaussians, camera, grid)
+    starts = np.concatenate([[0], np.cumsum(rows.ends - rows.starts)])
+    columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float32)
+    for_ranges(
+        _tiles.gather_rows,
+        len(gaussians),
+        rows.starts,
+        rows.ends,
+        rows.columns,
+        rows.weights,
+        starts,
+        columns,
+        weights,
+    )
     return torch.sparse_csr_tensor(
-        torch.from_numpy(row_starts),
-        torch.from_numpy(columns.astype(np.int64)),
+        torch.from_numpy(starts),
+        torch.from_numpy(columns),
         torch.from_numpy(weights),
         size=(len(gaussians), grid[0] * grid[1]),
         check_invariants=False,
@@ -499,22 +553,24 @@ def lift_views_(
 ) -> None:
     """See :func:`render.lift_views_`."""
     order = spatial_order(gaussians.means)
+    n = len(order)
     for i in range(0, len(cameras), VIEWS_PER_PRODUCT):
-        views = [
-            _lifting_arrays(gaussians, camera, (grid.shape[0], grid.shape[1]))
-            for camera, grid in zip(cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True)
-        ]
-        flat = [_array(grid.float()).reshape(-1, grid.shape[-1]) for grid in maps[i : i + VIEWS_PER_PRODUCT]]
-        node_offsets = np.cumsum([0, *(len(f) for f in flat)])
-        entry_offsets = np.cumsum([0, *(len(v[1]) for v in views)])
+        batch = list(zip(cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True))
+        rows = [_lifting_rows(gaussians, camera, (grid.shape[0], grid.shape[1])) for camera, grid in batch]
+        dense = [_array(grid.float()).reshape(-1, grid.shape[-1]) for _, grid in batch]
+        # A tuple's length is part of its type: always the same one, or each length would be compiled.
+        missing = VIEWS_PER_PRODUCT - len(batch)
+        rows += [_SparseRows.empty(n)] * missing
+        dense += [dense[0]] * missing
         for_ranges(
             _tiles.add_products,
-            len(order),
+            n,
             order,
-            np.stack([v[0] + at for v, at in zip(views, entry_offsets, strict=False)]),
-            np.concatenate([v[1] + np.int32(at) for v, at in zip(views, node_offsets, strict=False)]),
-            np.concatenate([v[2] for v in views]),
-            np.concatenate(flat),
+            tuple(r.starts for r in rows),
+            tuple(r.ends for r in rows),
+            tuple(r.columns for r in rows),
+            tuple(r.weights for r in rows),
+            tuple(dense),
             sums.numpy(),
             weights.numpy(),
         )

@@ -12,6 +12,7 @@ import torch
 from render.conventions import opencv_to_opengl
 from render.errors import InputError
 from render.ply import Points
+from render.readers._colmap_files import check_model
 from render.readers.capture import FISHEYE_MODELS, Capture, build_views, scale_to_photo
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def find_images(model: Path) -> Path:
 def _load(model: Path) -> Any:
     import pycolmap
 
+    check_model(model)
     try:
         return pycolmap.Reconstruction(str(model))
     except (ValueError, RuntimeError, OSError, IndexError, MemoryError) as error:
