@@ -83,9 +83,7 @@ def _box(x: float, y: float, z: float, cell: float = 0.06) -> trimesh.Trimesh:
 def _grid(half_u: float, half_v: float, cell: float) -> tuple[np.ndarray, np.ndarray]:
     """A rectangle as a grid of triangle pairs, counter-clockwise: vertices ``[v, 2]``, faces ``[f, 3]``."""
     nu, nv = (int(np.ceil(2 * half / cell)) for half in (half_u, half_v))
-    u, v = np.meshgrid(
-        np.linspace(-half_u, half_u, nu + 1), np.linspace(-half_v, half_v, nv + 1), indexing="ij"
-    )
+    u, v = np.meshgrid(np.linspace(-half_u, half_u, nu + 1), np.linspace(-half_v, half_v, nv + 1), indexing="ij")
     a = (np.arange(nu)[:, None] * (nv + 1) + np.arange(nv)).reshape(-1)
     quads = np.stack([a, a + nv + 1, a + nv + 2, a, a + nv + 2, a + 1], axis=1)
     return np.stack([u, v], -1).reshape(-1, 2), quads.reshape(-1, 3)
@@ -173,16 +171,10 @@ def _on_the_table() -> list[Part]:
     fruits = [("e39b2d", 0.05, -0.035, 0.0), ("c9372c", 0.048, 0.045, 0.035), ("8fae3a", 0.046, 0.02, -0.055)]
     for colour, radius, x, y in fruits:
         ball = trimesh.creation.icosphere(subdivisions=3, radius=radius)
-        parts.append(
-            _placed(ball, textures.plain(colour, 0.06), (0.42 + x, 1.62 + y, top + 0.085), density=8)
-        )
+        parts.append(_placed(ball, textures.plain(colour, 0.06), (0.42 + x, 1.62 + y, top + 0.085), density=8))
     for level, (colour, turn) in enumerate([("8c2f39", 8.0), ("e0a33e", -11.0), ("2f6f73", 21.0)]):
-        cover = (
-            textures.checks(colour, "f3efe4", 10.0) if level != 1 else textures.checks(colour, "b9752a", 0.05)
-        )
-        book = _placed(
-            _box(0.16, 0.22, 0.035), cover, (0.5, 1.33, top + 0.018 + 0.0355 * level), turn=turn, density=8
-        )
+        cover = textures.checks(colour, "f3efe4", 10.0) if level != 1 else textures.checks(colour, "b9752a", 0.05)
+        book = _placed(_box(0.16, 0.22, 0.035), cover, (0.5, 1.33, top + 0.018 + 0.0355 * level), turn=turn, density=8)
         parts.append(book)
     return parts
 

@@ -106,16 +106,14 @@ def _split_at_medians(centres: np.ndarray, leaves: int) -> np.ndarray:
         blocks = ids.reshape(nodes, -1)
         points = centres[blocks]
         axis = np.argmax(points.max(1) - points.min(1), axis=1)
-        order = np.argsort(
-            np.take_along_axis(points, axis[:, None, None], axis=2)[..., 0], axis=1, kind="stable"
-        )
+        order = np.argsort(np.take_along_axis(points, axis[:, None, None], axis=2)[..., 0], axis=1, kind="stable")
         ids = np.take_along_axis(blocks, order, axis=1).reshape(-1)
         nodes *= 2
     return ids.astype(np.int32)
 
 
 def _boxes(ordered: np.ndarray, leaves: int) -> np.ndarray:
-    """Low and high corners of a complete tree, node ``i`` above ``2 i + 1`` and ``2 i + 2``; ``[nodes, 6]``."""
+    """Low and high corners of a complete tree, node ``i`` above ``2 i + 1``, ``2 i + 2``; ``[nodes, 6]``."""
     points = ordered.reshape(leaves, -1, 3)
     level = np.concatenate([points.min(1) - 1e-5, points.max(1) + 1e-5], axis=1)
     levels = [level]

@@ -5,7 +5,7 @@ Made by :func:`build_room_corner` in a few seconds; nothing of it is stored in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from render.camera import Camera
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
+from render.rasterizer import rasterize, rasterize_transposed
 from render.spherical_harmonics import C0
 
 if TYPE_CHECKING:
@@ -32,8 +33,14 @@ AMBIENT_REACH = 1.3  # metres within which things darken each other
 GAMMA = 2.2
 SUPERSAMPLING = 2
 DISC_SIZE = 0.62  # standard deviation of a Gaussian, in distances to its neighbours
-THICKNESS = 0.12  # of a disc, relative to its size
+THICKNESS = 0.05  # of a disc, relative to its size
 OPACITY = 0.95
+CANDIDATES = 8  # random points drawn for every Gaussian wanted
+PACKING = 0.6
+DETAIL = 0.1  # spread of colours and normals that asks for the usual density
+DENSITY_RANGE = (0.5, 4.0)
+DARK = 0.03  # share of the sky below which a face is taken to lie inside something
+REFINEMENTS = 3  # steps that fit the colours to the photos
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,7 @@ class _Stage:
         starts = np.cumsum([0, *counts])
         self.vertices = np.concatenate([part.mesh.vertices for part in parts]).astype(np.float32)
         self.normals = np.concatenate([part.mesh.vertex_normals for part in parts]).astype(np.float32)
-        self.faces = np.concatenate([p.mesh.faces + s for p, s in zip(parts, starts, strict=False)]).astype(
-            np.int32
-        )
+        self.faces = np.concatenate([p.mesh.faces + s for p, s in zip(parts, starts, strict=False)]).astype(np.int32)
         self.part_of_face = np.repeat(np.arange(len(parts)), [len(part.mesh.faces) for part in parts])
         self.caster = RayCaster(self.vertices, self.faces)
         self.light, self.openness = self._bake()
@@ -82,9 +87,7 @@ class _Stage:
             distance = np.linalg.norm(toward, axis=1)
             cosine = (toward * self.normals).sum(1) / distance
             falloff = (
-                np.clip(cosine, 0, None)
-                * np.clip(toward[:, 2] / distance, 0, None) ** 0.5
-                * (2.4 / distance) ** 2
+                np.clip(cosine, 0, None) * np.clip(toward[:, 2] / distance, 0, None) ** 0.5 * (2.4 / distance) ** 2
             )
             falloff[falloff > 0] *= ~self.caster.blocked(
                 origins[falloff > 0], toward[falloff > 0], np.ones((falloff > 0).sum(), np.float32)
@@ -95,9 +98,7 @@ class _Stage:
         frames = _frames(self.normals)
         for direction in directions:
             rays = (frames @ direction).astype(np.float32)
-            openness += (
-                ~self.caster.blocked(origins, rays, np.full(len(rays), AMBIENT_REACH, np.float32)) / 48
-            )
+            openness += ~self.caster.blocked(origins, rays, np.full(len(rays), AMBIENT_REACH, np.float32)) / 48
         light = lamp[:, None] * LAMP_COLOUR + openness[:, None] * SKY_COLOUR + BOUNCE
         return light, openness
 
@@ -106,9 +107,7 @@ class _Stage:
     ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:
         """Lit linear colours of points on faces, and the points."""
         corners = self.faces[faces]
-        weights = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], axis=1).astype(
-            np.float32
-        )
+        weights = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], axis=1).astype(np.float32)
         points = np.einsum("mk,mkc->mc", weights, self.vertices[corners])
         normals = np.einsum("mk,mkc->mc", weights, self.normals[corners])
         light = np.einsum("mk,mkc->mc", weights, self.light[corners])
@@ -160,14 +159,29 @@ def build_room_corner(
     progress(0, steps, "building the room")
     stage = _Stage(furnish())
     progress(1, steps, "building the room")
-    gaussians = _sample_gaussians(stage, count)
     cameras = room_cameras(views, width, height)
     photos = []
     for camera in cameras:
         photos.append(_photograph(stage, camera))
-        progress(len(photos) + 1, steps, "taking photos")
-    progress(steps, steps, "taking photos")
+        progress(len(photos) + 1, steps, "building the room")
+    gaussians = _refined(_sample_gaussians(stage, count), cameras, photos)
+    progress(steps, steps, "building the room")
     return RoomCorner(gaussians, cameras, photos, [f"view_{i:02d}.png" for i in range(views)])
+
+
+def _refined(gaussians: Gaussians, cameras: list[Camera], photos: list[np.ndarray]) -> Gaussians:
+    """Fit the colours to the photos: steps ``f += 1.5 D^-1 W^T (F - W f)``."""
+    targets = [torch.from_numpy(photo).to(torch.float32) / 255 for photo in photos]
+    colours = gaussians.sh[:, 0] * C0 + 0.5
+    for _ in range(REFINEMENTS):
+        step, weights = torch.zeros_like(colours), torch.full_like(colours[:, :1], 1e-6)
+        for camera, target in zip(cameras, targets, strict=True):
+            residual = target - rasterize(gaussians, camera, values=colours).values
+            sums, seen = rasterize_transposed(gaussians, camera, residual)
+            step += sums
+            weights += seen[:, None]
+        colours = colours + 1.5 * step / weights
+    return replace(gaussians, sh=((colours - 0.5) / C0)[:, None])
 
 
 def room_cameras(views: int, width: int, height: int) -> list[Camera]:
@@ -218,68 +232,103 @@ def _encoded(linear: np.ndarray) -> np.ndarray:
 
 
 def _sample_gaussians(stage: _Stage, count: int) -> Gaussians:
-    """Evenly spread discs on all surfaces that light can reach."""
-    faces, barycentric, sizes = _spread_points(stage, count)
-    corners = stage.faces[faces]
-    weights = np.concatenate([1 - barycentric.sum(1, keepdims=True), barycentric], axis=1)
-    normals = np.einsum("mk,mkc->mc", weights, stage.normals[corners])
-    frames = _frames(normals / np.linalg.norm(normals, axis=1, keepdims=True))
-    linear, points = stage.shade(faces, barycentric)
-    scales = sizes[:, None] * np.array([1, 1, THICKNESS])
-    sh = (_encoded(linear) - 0.5) / C0
+    """Discs on all surfaces that light can reach, close together where colours or normals change."""
+    drawn = _draw_candidates(stage, count)
+    detail = np.empty(len(drawn.points))
+    for part in range(len(stage.parts)):
+        members = np.flatnonzero(stage.part_of_face[drawn.faces] == part)
+        if len(members):
+            detail[members] = _detail(drawn.points[members], drawn.colours[members], drawn.normals[members])
+    density = drawn.density * np.clip(detail / DETAIL, *DENSITY_RANGE)
+    # Random points thinned to a smallest distance r keep about PACKING / r^2 per unit area.
+    radii = np.sqrt(PACKING * (drawn.area * density).sum() / (count * density))
+    kept, sizes = [], []
+    for part in range(len(stage.parts)):
+        members = np.flatnonzero(stage.part_of_face[drawn.faces] == part)
+        chosen = members[_thinned(drawn.points[members], radii[members])]
+        kept.append(chosen)
+        sizes.append(_spacing(drawn.points[chosen], radii[chosen]))
+    index, size = np.concatenate(kept), np.concatenate(sizes) * DISC_SIZE
+    scales = size[:, None] * np.array([1, 1, THICKNESS])
+    sh = (_encoded(drawn.colours[index]) - 0.5) / C0
+    opacities = torch.full((len(index),), OPACITY)
+    quats = _quats(_frames(drawn.normals[index]))
+    return Gaussians(_tensor(drawn.points[index]), quats, _tensor(scales), opacities, _tensor(sh[:, None]))
 
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
-    opacities = torch.full((len(points),), OPACITY)
-    return Gaussians(tensor(points), _quats(frames), tensor(scales), opacities, tensor(sh[:, None]))
+@dataclass(frozen=True)
+class _Candidates:
+    """Random points on the surfaces: their faces, positions, unit normals, linear colours, and the area
+    and relative density of Gaussians that each stands for."""
+
+    faces: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray
+    colours: np.ndarray
+    area: np.ndarray
+    density: np.ndarray
 
 
-def _spread_points(stage: _Stage, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces, barycentric coordinates and disc sizes of about ``count`` points with even distances."""
-    from scipy.spatial import cKDTree
-
-    open_faces = stage.openness[stage.faces].max(1) > 0.03
-    areas = [part.mesh.area_faces for part in stage.parts]
-    starts = np.cumsum([0, *[len(a) for a in areas]])
-    reachable = [np.where(open_faces[s : s + len(a)], a, 0) for s, a in zip(starts, areas, strict=False)]
-    # Random points thinned to a smallest distance r keep about 0.53 / r^2 per unit area.
-    demand = sum(part.density * a.sum() for part, a in zip(stage.parts, reachable, strict=True))
+def _draw_candidates(stage: _Stage, count: int) -> _Candidates:
+    triangles = stage.vertices[stage.faces].astype(np.float64)
+    crossed = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    open_to_light = stage.openness[stage.faces].max(1) > DARK
+    areas = np.linalg.norm(crossed, axis=1) / 2 * open_to_light
+    density = np.array([part.density for part in stage.parts])[stage.part_of_face]
+    share = areas * density / (areas * density).sum()
     random = np.random.default_rng(0)
-    results = []
-    for part, area, start in zip(stage.parts, reachable, starts, strict=False):
-        wanted = count * part.density * area.sum() / demand
-        if wanted < 1:
-            continue
-        tries = int(6 * wanted) + 8
-        faces = random.choice(len(area), tries, p=area / area.sum())
-        uv = random.random((tries, 2)).astype(np.float32)
-        uv = np.where(uv.sum(1, keepdims=True) > 1, 1 - uv, uv)
-        triangles = part.mesh.triangles[faces]
-        points = triangles[:, 0] + np.einsum("mk,mkc->mc", uv, triangles[:, 1:] - triangles[:, :1])
-        radius = np.sqrt(0.53 * area.sum() / wanted)
-        kept = _thinned(points, radius)
-        near = cKDTree(points[kept]).query(points[kept], k=min(5, len(kept)))[0]
-        spacing = (
-            np.clip(near[:, 1:].mean(1), 0.8 * radius, 1.6 * radius) if len(kept) > 1 else np.full(1, radius)
-        )
-        results.append((faces[kept].astype(np.int32) + np.int32(start), uv[kept], spacing * DISC_SIZE))
-    faces_, uvs, sizes = (np.concatenate(column) for column in zip(*results, strict=True))
-    return faces_, uvs, sizes
+    faces = random.choice(len(areas), CANDIDATES * count, p=share).astype(np.int32)
+    uv = random.random((len(faces), 2)).astype(np.float32)
+    uv = np.where(uv.sum(1, keepdims=True) > 1, 1 - uv, uv)
+    colours, points = stage.shade(faces, uv)
+    weights = np.concatenate([1 - uv.sum(1, keepdims=True), uv], axis=1)
+    normals = np.einsum("mk,mkc->mc", weights, stage.normals[stage.faces[faces]].astype(np.float64))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    area = areas[faces] / (share[faces] * len(faces))
+    return _Candidates(faces, points.astype(np.float64), normals, colours, area, density[faces])
 
 
-def _thinned(points: np.ndarray, radius: float) -> np.ndarray:
-    """Indices of a subset with no two points closer than ``radius`` and no gap wider than twice that."""
+def _detail(points: np.ndarray, colours: np.ndarray, normals: np.ndarray) -> Float[np.ndarray, " m"]:
+    """How much colour and normal differ from those of the points around; 0 on even, flat surfaces."""
     from scipy.spatial import cKDTree
 
+    around = cKDTree(points).query(points, k=min(8, len(points)))[1].reshape(len(points), -1)
+    values = np.concatenate([_encoded(colours), 0.5 * normals], axis=1)
+    spread = np.sqrt(((values[around] - values[around].mean(1, keepdims=True)) ** 2).sum(2).mean(1))
+    return spread[around].max(1)
+
+
+def _thinned(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Indices of a subset in which no point has another one within both their radii, and none could be added."""
+    from scipy.spatial import cKDTree
+
+    if not len(points):
+        return np.zeros(0, np.int64)
+    # Fine points first: else a coarse one in their midst would push them out.
+    order = np.argsort(radii, kind="stable")
+    points, radii = points[order], radii[order]
+    tree = cKDTree(points)
     kept = np.ones(len(points), bool)
-    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    order = np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, len(points))))
-    for index, later in enumerate(order):
+    near = tree.query_ball_point(points, radii, workers=-1)
+    for index, others in enumerate(near):
         if kept[index]:
-            kept[later] = False
-    return kept.nonzero()[0]
+            later = np.asarray(others)
+            kept[later[later > index]] = False
+    return order[kept.nonzero()[0]]
+
+
+def _spacing(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Mean distance to the nearest points, not far from the radius that they were thinned with."""
+    from scipy.spatial import cKDTree
+
+    if len(points) < 2:
+        return radii
+    near = cKDTree(points).query(points, k=min(5, len(points)))[0]
+    return np.clip(near[:, 1:].mean(1), 0.9 * radii, 1.6 * radii)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
 def _hemisphere(count: int) -> Float[np.ndarray, "count 3"]:

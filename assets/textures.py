@@ -64,10 +64,7 @@ def plain(colour: str, grain: float = 0.02) -> Texture:
     base = rgb(colour)
 
     def texture(points: np.ndarray, _normals: np.ndarray) -> np.ndarray:
-        return (
-            base
-            * (1 + grain * noise(points[:, 0] + points[:, 2], points[:, 1] + 0.37 * points[:, 2]))[:, None]
-        )
+        return base * (1 + grain * noise(points[:, 0] + points[:, 2], points[:, 1] + 0.37 * points[:, 2]))[:, None]
 
     return texture
 
@@ -133,9 +130,7 @@ def panelled(wall: str, stripe: str, wood_colour: str, height: float = 0.78) -> 
     def texture(points: np.ndarray, _normals: np.ndarray) -> np.ndarray:
         x, z = points[:, 0], points[:, 2]
         phase = x / 0.2 - np.floor(x / 0.2)
-        upper = mix(
-            colours[0], colours[1], ((phase < 0.5) | (np.abs(phase - 0.75) < 0.03)).astype(np.float32)
-        )
+        upper = mix(colours[0], colours[1], ((phase < 0.5) | (np.abs(phase - 0.75) < 0.03)).astype(np.float32))
         board = x / 0.1 - np.floor(x / 0.1)
         groove = np.minimum(board, 1 - board) < 0.07
         tone = 0.94 + 0.08 * hashed(np.floor(x / 0.1), np.floor(x * 0)) + 0.02 * noise(x * 2, z * 0.3)
@@ -226,9 +221,7 @@ def painting(frame: str, half_width: float, half_height: float) -> Texture:
     def texture(points: np.ndarray, _normals: np.ndarray) -> np.ndarray:
         u, v = points[:, 1] / half_width, points[:, 2] / half_height
         colour = mix(glow, sky, 0.5 + 0.6 * v)
-        colour = np.where(
-            (np.hypot((u - 0.3) * half_width, (v - 0.2) * half_height) < 0.085)[:, None], sun, colour
-        )
+        colour = np.where((np.hypot((u - 0.3) * half_width, (v - 0.2) * half_height) < 0.085)[:, None], sun, colour)
         for level, hill in enumerate(hills):
             ridge = 0.05 - 0.32 * level + 0.2 * np.sin(2.6 * u + 2.1 * level) + 0.07 * np.sin(7 * u + level)
             colour = np.where((v < ridge)[:, None], hill, colour)

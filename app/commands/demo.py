@@ -1,0 +1,118 @@
+"""``fit3d demo``: the bundled scene, lifted and looked at, without network or GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.console import progress_bars, say, wrote
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from render.gaussians import Gaussians
+    from render.progress import Progress
+    from render.scene import Scene
+    from uplift.field import FeatureField
+
+ENCODERS = ("rgb", "dense-descriptors")
+COLUMNS = ("photo", "render", "depth", "lifted features (PCA)")
+ROWS = 3
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Build the bundled scene, lift features onto it and write a sheet of pictures; no network, no GPU.
+
+    The scene, a room corner of 50000 Gaussians and 12 photos, goes to the cache folder
+    ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d) and is used again the next time.
+    """
+
+    out: Path | None = None
+    """PNG or JPEG file to write; by default contact_sheet.png beside the scene."""
+    overwrite: bool = False
+    """Replace the file given with --out."""
+    gaussians: int = 50_000
+    """About how many Gaussians."""
+    views: int = 12
+    """How many photos."""
+    width: int = 480
+    """Width of the photos in pixels."""
+    height: int = 360
+    """Height of the photos in pixels."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> None:
+        """Make the scene, lift, draw."""
+        from app.pictures import save_picture
+        from app.scenes import refuse_existing
+        from assets.demo_scene import demo_scene
+        from render.devices import resolve_device
+
+        if self.out is not None:
+            refuse_existing(self.out, self.overwrite)
+        device = resolve_device(self.device)
+        with progress_bars() as progress:
+            scene = demo_scene(
+                count=self.gaussians, views=self.views, width=self.width, height=self.height, progress=progress
+            )
+            say(f"scene: {scene.path}")
+            gaussians = scene.gaussians.to(device)
+            for name in ENCODERS:
+                field = _field(scene, gaussians, name, progress)
+            sheet, quality = draw_sheet(scene, gaussians, field, progress)
+        path = self.out or scene.path / "contact_sheet.png"
+        save_picture(path, sheet)
+        say(f"renders against photos: {quality:.1f} dB PSNR")
+        wrote(path)
+
+
+def _field(scene: Scene, gaussians: Gaussians, name: str, progress: Progress) -> FeatureField:
+    """The field in the cache if it can be read, else lifted again."""
+    from render.errors import InputError
+    from uplift.encoders import load_encoder
+    from uplift.field import FeatureField
+    from uplift.lifting import lift
+
+    path = scene.field_path(name)
+    if path.is_file():
+        try:
+            return FeatureField.load(path, n=len(gaussians))
+        except InputError:
+            say(f"{path} is damaged and is made again")
+    encoder = load_encoder(name, device=gaussians.device)
+    field = lift(gaussians, scene.views, encoder, progress=progress)
+    field.save(path)
+    wrote(path)
+    return field
+
+
+def draw_sheet(
+    scene: Scene, gaussians: Gaussians, field: FeatureField, progress: Progress
+) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """Photo, render, depth and features of some views, and the mean PSNR of their renders."""
+    import numpy as np
+
+    from app import pictures
+
+    count = min(ROWS, len(scene.views))
+    chosen = [scene.views[i] for i in np.linspace(0, len(scene.views) - 1, count).round().astype(int)]
+    colours = pictures.pca_colours(field)
+    photos, renders, depths, features = [], [], [], []
+    for done, view in enumerate(chosen):
+        progress(done, count, "drawing")
+        photos.append(view.image())
+        renders.append(pictures.render_rgb(gaussians, view.camera))
+        depths.append(pictures.render_depth(gaussians, view.camera))
+        features.append(pictures.render_colours(gaussians, view.camera, colours))
+    progress(count, count, "drawing")
+    limits = pictures.depth_range(depths)
+    rows = [
+        (photo, render, pictures.colour_depth(depth, limits), feature)
+        for photo, render, depth, feature in zip(photos, renders, depths, features, strict=True)
+    ]
+    quality = float(np.mean([pictures.psnr(r, p) for r, p in zip(renders, photos, strict=True)]))
+    return pictures.contact_sheet(rows, COLUMNS, [view.name for view in chosen]), quality

@@ -1,0 +1,77 @@
+"""What the command line prints: lines, tables, progress bars, sizes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from render.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def say(text: str) -> None:
+    """Print one line to standard output, as it is."""
+    print(text, flush=True)
+
+
+def wrote(path: str | Path) -> None:
+    """Tell which file or folder was written."""
+    say(f"wrote {path}")
+
+
+def show(table: Table) -> None:
+    """Print a table, as wide as it needs to be where nobody's terminal limits it."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``3.2 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``45 s``, ``3 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """One bar per kind of work, with the time that is left; nothing is drawn where there is no terminal.
+
+    Yields:
+        The callback that long work takes.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def report(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report

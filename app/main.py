@@ -1,0 +1,110 @@
+"""The entry point of ``fit3d``: subcommands, exit codes, and errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Annotated, TypeAlias
+
+import tyro
+
+from app.commands.bench import Bench
+from app.commands.demo import Demo
+from app.commands.import_ import Import
+from app.commands.info import Info
+from app.commands.lift import Lift
+from app.commands.render import Render
+
+OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
+DESCRIPTION = "Interactive 3D feature explorer: lifts the features of 2D vision models onto Gaussian-splat scenes."
+
+Command: TypeAlias = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Lift, tyro.conf.subcommand("lift")]
+    | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
+)
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """Turn arguments into a command that can ``run()``.
+
+    Raises:
+        SystemExit: 0 after printing help, 2 for arguments that do not fit.
+    """
+    return tyro.cli(
+        Command,
+        prog="fit3d",
+        description=DESCRIPTION,
+        args=list(arguments),
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows ``fit3d``; None = the process's own.
+
+    Returns:
+        0, 2 for bad input, 130 after Ctrl-C, 1 for what the machine could not do (a full disk, no memory).
+        What can only be a defect of the program is raised.
+    """
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return _report("Interrupted; only what is listed above as written was changed.", INTERRUPTED)
+
+
+def entrypoint() -> None:
+    """The console script ``fit3d``."""
+    sys.excepthook = _one_sentence
+    sys.exit(main())
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line; its type is named where the text alone would not say what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    elif isinstance(error, (OSError, ValueError, ImportError)) and str(error):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return " ".join(text.split())
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command = parse(arguments)
+    # After parsing: this import brings torch along, and --help shall be quick.
+    from render.errors import InputError
+
+    try:
+        command.run()
+    except (InputError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return _report(sentence(error), BAD_INPUT)
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        return _report(sentence(error), FAILURE)
+    return OK
+
+
+def _report(text: str, code: int) -> int:
+    sys.stdout.flush()
+    print(text, file=sys.stderr)
+    return code
+
+
+def _one_sentence(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What Python calls for an exception that nobody expected, before it exits with 1."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    text = f"{kind.__name__}: {error}".rstrip(". ")
+    print(f"fit3d failed ({' '.join(text.split())}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)

@@ -1,0 +1,141 @@
+"""Pictures of a scene: colours, depth, PCA of features; and the sheet that puts them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from render.errors import InputError
+from render.files import atomic_file
+from render.rasterizer import rasterize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from PIL import ImageDraw, ImageFont
+
+    from render.camera import Camera
+    from render.gaussians import Gaussians
+    from uplift.field import FeatureField
+
+UNSEEN = 0.5  # grey of Gaussians that no view saw
+DEPTH_QUANTILES = (0.01, 0.99)
+INK, PAPER, MARGIN, TITLE = (34, 34, 40), (255, 255, 255), 8, 30
+
+
+@torch.no_grad()
+def render_rgb(gaussians: Gaussians, camera: Camera) -> UInt8[np.ndarray, "h w 3"]:
+    """The scene's colours from one camera, over black."""
+    return as_bytes(rasterize(gaussians, camera).values)
+
+
+@torch.no_grad()
+def render_depth(gaussians: Gaussians, camera: Camera) -> Float[np.ndarray, "h w"]:
+    """Expected depth along the camera's z axis in the scene's unit, 0 where nothing is."""
+    return rasterize(gaussians, camera).depth.cpu().numpy()
+
+
+@torch.no_grad()
+def render_colours(
+    gaussians: Gaussians, camera: Camera, colours: Float[torch.Tensor, "n 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Given colours of the Gaussians, in [0, 1], from one camera, over black."""
+    return as_bytes(rasterize(gaussians, camera, values=colours.to(gaussians.means)).values)
+
+
+@torch.no_grad()
+def pca_colours(field: FeatureField) -> Float[torch.Tensor, "n 3"]:
+    """PCA colours of a field's Gaussians in the field's one basis, grey where nothing was seen."""
+    return torch.where((field.weights > 0)[:, None], field.colours(), torch.full((1, 3), UNSEEN))
+
+
+def as_bytes(values: Float[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Values in [0, 1] as bytes, rounded."""
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def depth_range(depths: Sequence[Float[np.ndarray, "h w"]]) -> tuple[float, float]:
+    """Nearest and farthest depth worth a colour, over several pictures; outliers are left out."""
+    seen = np.concatenate([depth[depth > 0] for depth in depths])
+    if not len(seen):
+        return 0.0, 1.0
+    near, far = np.quantile(seen, DEPTH_QUANTILES)
+    return float(near), float(max(far, near + 1e-6))
+
+
+def colour_depth(depth: Float[np.ndarray, "h w"], limits: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Depth as colours: near is warm, far is cold, nothing is black."""
+    import cv2
+
+    near, far = limits
+    # Inverse depth spends the colours where the eye can tell depths apart.
+    inverse = (1 / np.maximum(depth, 1e-9) - 1 / far) / (1 / near - 1 / far)
+    levels = (np.clip(inverse, 0, 1) * 215 + 20).astype(np.uint8)
+    coloured = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where((depth > 0)[..., None], coloured, 0).astype(np.uint8)
+
+
+def psnr(image: UInt8[np.ndarray, "h w 3"], reference: UInt8[np.ndarray, "h w 3"]) -> float:
+    """Peak signal-to-noise ratio in dB of two pictures."""
+    error = np.mean((image.astype(np.float64) - reference) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-10)))
+
+
+def save_picture(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Write a PNG or JPEG picture; an existing file is replaced at once or not at all.
+
+    Raises:
+        InputError: the name ends in neither .png nor .jpg.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    from PIL import Image
+
+    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"Expected a picture's name that ends in .png or .jpg, found {path}.")
+    with atomic_file(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(image)).save(temporary, optimize=True, quality=90)
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]],
+    columns: Sequence[str],
+    names: Sequence[str],
+    *,
+    cell_width: int = 360,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows and columns, with a title over every column and a name on every row's first picture."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = rows[0][0].shape[:2]
+    cell_height = round(height * cell_width / width)
+    sheet = Image.new(
+        "RGB",
+        (MARGIN + len(columns) * (cell_width + MARGIN), TITLE + MARGIN + len(rows) * (cell_height + MARGIN)),
+        PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    title, label = ImageFont.load_default(size=17), ImageFont.load_default(size=12)
+    for j, text in enumerate(columns):
+        centre = MARGIN + j * (cell_width + MARGIN) + cell_width / 2
+        draw.text((centre, (TITLE + MARGIN) / 2), text, fill=INK, font=title, anchor="mm")
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        y = TITLE + MARGIN + i * (cell_height + MARGIN)
+        for j, picture in enumerate(row):
+            cell = Image.fromarray(picture).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (MARGIN + j * (cell_width + MARGIN), y))
+        _label(draw, (MARGIN + 6, y + cell_height - 8), name, label)
+    return np.asarray(sheet)
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    box = draw.textbbox(corner, text, font=font, anchor="ls")
+    draw.rectangle((box[0] - 4, box[1] - 3, box[2] + 4, box[3] + 3), fill=PAPER)
+    draw.text(corner, text, fill=INK, font=font, anchor="ls")

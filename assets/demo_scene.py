@@ -1,0 +1,82 @@
+"""The demo scene as a scene folder in the user's cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from assets.room_corner import RoomCorner, build_room_corner
+from render.camera import Camera
+from render.conventions import opencv_to_opengl
+from render.errors import InputError
+from render.progress import Progress, silent
+from render.scene import Scene, write_scene
+
+VERSION = 1  # raise it when the room changes, so that older copies in caches are not taken for it
+
+
+def cache_folder() -> Path:
+    """Where fit3d keeps what it can make again: ``$XDG_CACHE_HOME/fit3d``, by default ``~/.cache/fit3d``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fit3d"
+
+
+def demo_scene(
+    *,
+    count: int = 50_000,
+    views: int = 12,
+    width: int = 480,
+    height: int = 360,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Scene:
+    """The demo scene: the copy in the cache if it is whole, else a new one.
+
+    Args:
+        count: About how many Gaussians.
+        views: How many photos.
+        width: Of the photos, in pixels.
+        height: Of the photos, in pixels.
+        cache: Where the folder lies; None = :func:`cache_folder`.
+        progress: Told while the scene is made.
+    """
+    name = f"room-corner-{VERSION}-{count}-{views}-{width}x{height}"
+    path = (cache or cache_folder()) / name
+    kept = _whole(path, views)
+    if kept is not None:
+        return kept
+    room = build_room_corner(count=count, views=views, width=width, height=height, progress=progress)
+    write_scene(path, room.gaussians, _transforms(room), room.photos, overwrite=True, progress=progress)
+    return Scene.open(path)
+
+
+def _whole(path: Path, views: int) -> Scene | None:
+    """The scene at ``path`` if everything in it can be read."""
+    if not path.is_dir():
+        return None
+    try:
+        scene = Scene.open(path)
+        whole = len(scene.views) == views and not scene.check() and len(scene.gaussians) > 0
+    except InputError:
+        return None
+    return scene if whole else None
+
+
+def _transforms(room: RoomCorner) -> dict[str, Any]:
+    """The content of a ``transforms.json``."""
+    frames = [_frame(camera, f"images/{name}") for camera, name in zip(room.cameras, room.names, strict=True)]
+    return {"camera_model": "PINHOLE", "frames": frames}
+
+
+def _frame(camera: Camera, file_path: str) -> dict[str, Any]:
+    K = camera.K.tolist()
+    return {
+        "file_path": file_path,
+        "fl_x": K[0][0],
+        "fl_y": K[1][1],
+        "cx": K[0][2],
+        "cy": K[1][2],
+        "w": camera.width,
+        "h": camera.height,
+        "transform_matrix": opencv_to_opengl(camera.world_to_camera).tolist(),
+    }
