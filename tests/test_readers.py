@@ -312,15 +312,21 @@ def test_text_models_are_read(tmp_path: Path) -> None:
     assert [view.name for view in read_colmap(text).views] == ["a", "b", "c"]
 
 
-def test_unsupported_and_damaged_colmap_models_are_refused(tmp_path: Path) -> None:
+def test_unsupported_and_absent_colmap_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="camera model FOV"):
         read_colmap(colmap(tmp_path / "fov", "FOV", (50.0, 50.0, 19.0, 16.0, 0.5)))
-    model = colmap(tmp_path / "cut")
-    data = (model / "images.bin").read_bytes()
-    (model / "images.bin").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match="cannot be read"):
-        read_colmap(model)
     with pytest.raises(InputError, match="found none"):
+        read_colmap(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("name", ["cameras", "images", "points3D", "frames", "rigs"])
+def test_truncated_colmap_files_are_refused(tmp_path: Path, name: str, keep: float) -> None:
+    # pycolmap alone invents points from such files, or never returns.
+    file = colmap(tmp_path) / f"{name}.bin"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(InputError, match=rf"{name}.bin cannot be read: it is truncated"):
         read_colmap(tmp_path)
 
 
