@@ -15,7 +15,7 @@ from render.gaussians import Gaussians
 from render.ply import Points, save_points
 from render.progress import Progress, silent
 from render.readers import detect
-from render.readers.capture import DISTORTION, INTRINSICS, Capture, inside, name_some, view_names
+from render.readers.capture import DISTORTION, INTRINSICS, Capture, inside, name_some, read_poses, view_names
 from render.readers.transforms import ATTACHED, read_transforms
 from render.views import View, photo_size
 
@@ -224,8 +224,8 @@ def write_scene(
         progress: Told of every photo.
 
     Raises:
-        InputError: photos are missing (the first five and their number), the folder exists and
-            ``overwrite`` is false, it is not a scene, or what is copied lies in it.
+        InputError: photos are missing (the first five and their number), a pose is not rigid, the folder
+            exists and ``overwrite`` is false, it is not a scene, or what is copied lies in it.
     """
     path = Path(path)
     attachments = dict(attachments or {})
@@ -246,7 +246,7 @@ def write_scene(
         if points is not None:
             save_points(folder / POINTS, points)
             content["ply_file_path"] = POINTS
-        (folder / TRANSFORMS).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / TRANSFORMS).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if isinstance(gaussians, Path):
             _copy(gaussians, folder / GAUSSIANS)
         elif gaussians is not None:
@@ -281,6 +281,7 @@ def _scene_transforms(
     frames = transforms["frames"]
     if len(frames) != len(photos):
         raise InputError(f"Expected one photo per frame, found {len(photos)} photos and {len(frames)} frames.")
+    read_poses(frames, where=where)
     names = _photo_names([frame["file_path"] for frame in frames], photos, where)
     renamed = {frame["file_path"]: name for frame, name in zip(frames, names, strict=True)}
     content = {key: value for key, value in transforms.items() if key != "frames"}

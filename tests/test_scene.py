@@ -252,6 +252,10 @@ def test_missing_sources_are_named_before_anything_is_written(tmp_path: Path) ->
         write_scene(tmp_path / "s", None, some_transforms(), [Path(f"gone{i}.jpg") for i in range(3)])
     with pytest.raises(InputError, match="one photo per frame"):
         write_scene(tmp_path / "s", None, some_transforms(), some_photos(2))
+    content = some_transforms()
+    content["frames"][2]["transform_matrix"][1][3] = float("nan")
+    with pytest.raises(InputError, match=r"images/002.png contain NaN"):
+        write_scene(tmp_path / "s", None, content, some_photos())
     assert list(tmp_path.iterdir()) == []
 
 

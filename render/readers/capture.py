@@ -8,16 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from render.conventions import is_rigid, opengl_to_opencv
 from render.errors import InputError
 from render.ply import Points
 from render.undistortion import Lens
 from render.views import View, photo_size
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y", "camera_model")
 DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
@@ -60,7 +64,7 @@ def build_views(transforms: Mapping[str, Any], photos: Sequence[Path], *, where:
             missing or of an unknown camera model, or two frames have the same photo.
     """
     frames = transforms["frames"]
-    poses = _poses(frames, where)
+    poses = read_poses(frames, where=where)
     names = view_names(photos, where=where)
     world_to_camera = opengl_to_opencv(poses).numpy()
     return [
@@ -177,7 +181,12 @@ def inside(path: str) -> bool:
     return not normal.is_absolute() and ".." not in normal.parts
 
 
-def _poses(frames: Sequence[Mapping[str, Any]], where: Path) -> torch.Tensor:
+def read_poses(frames: Sequence[Mapping[str, Any]], *, where: Path) -> Float[Tensor, "v 4 4"]:
+    """The ``transform_matrix`` of every frame; float64.
+
+    Raises:
+        InputError: one is missing, not finite, or not a rotation and a translation; the frames are named.
+    """
     poses = []
     for frame in frames:
         try:
