@@ -6,5 +6,5 @@ Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``; raising from it cancels the work."""
 
 
-def silent(done: int, total: int, what: str) -> None:  # noqa: ARG001  the signature is Progress
+def silent(done: int, total: int, what: str) -> None:
     """Report nothing."""
