@@ -313,29 +313,33 @@ def lift_tiles(
     slots,
     records,
     along_x,
+    counts_x,
     row_node,
     row_fraction,
     slot_nodes,
 ):
     """Sum ``w U`` of every tile-Gaussian pair over the grid nodes near the tile.
 
-    ``along_x [tiles_x, nx, 16]`` interpolates a tile's columns; row ``y`` lies ``row_fraction[y]`` of the way
-    from the tile's node row ``row_node[y]`` to the next one.  The two node rows are added up first; the
-    reduction over columns comes once per pair.
+    ``along_x [tiles_x, nx, 16]`` interpolates a tile's columns from its ``counts_x`` nodes; row ``y`` lies
+    ``row_fraction[y]`` of the way from the tile's node row ``row_node[y]`` to the next one.  The two node rows
+    are added up first; the reduction over columns comes once per pair.  ``slot_nodes [slots, ny, nx]`` is
+    written at the node rows that the pair's pixel rows need.
     """
     nodes_x = along_x.shape[1]
-    nodes_y = slot_nodes.shape[1] // nodes_x
     transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    sums = lane_array(nodes_y * TILE)
+    sums = lane_array(slot_nodes.shape[1] * TILE)
     weights_x = lane_array(nodes_x * TILE)
     for tile in range(first, last):
-        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, _, _ = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         weights_x[:] = along_x[tile % tiles_x].reshape(-1)
+        used = counts_x[tile % tiles_x]
+        done = False
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            sums[:] = ZERO
+            first_node, last_node = row_node[y0 + begin], row_node[y0 + end - 1] + 2
+            sums[first_node * TILE : last_node * TILE] = ZERO
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
@@ -349,12 +353,14 @@ def lift_tiles(
                 to += TILE
                 store(sums, to, fma(weights, splat(fraction), load(sums, to)))
             slot = np.int64(slots[index])
-            for node_y in range(row_node[y0 + begin], row_node[y0 + end - 1] + 2):
+            if done:
+                slot_nodes[slot, first_node:last_node, :] = ZERO
+                continue
+            for node_y in range(first_node, last_node):
                 column_sums = load(sums, node_y * TILE)
-                for node_x in range(nodes_x):
-                    slot_nodes[slot, node_y * nodes_x + node_x] = lane_sum(column_sums * load(weights_x, node_x * TILE))
-            if finished and not _any_alive(alive):
-                break
+                for node_x in range(used):
+                    slot_nodes[slot, node_y, node_x] = lane_sum(column_sums * load(weights_x, node_x * TILE))
+            done = finished and not _any_alive(alive)
 
 
 @kernel

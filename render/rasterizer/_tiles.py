@@ -20,7 +20,10 @@ _SLACK = np.float32(1e-3)  # pixels: rounding must not lose a tile
 
 @kernel
 def depth_order(first, last, keys, order, scratch):
-    """Stable radix sort (3 x 11 bits) of ``order`` by the bits of positive depths ``keys[order]``."""
+    """Stable radix sort (3 x 11 bits) of positions ``order`` by the bits of positive depths ``keys``.
+
+    The result is in ``scratch``.
+    """
     counts = np.empty(2048, np.int64)
     source, target = order, scratch
     for digit in range(3):
@@ -39,8 +42,31 @@ def depth_order(first, last, keys, order, scratch):
 
 
 @kernel
+def spatial_order(first, last, visible, means2d, tiles_x, tiles_y, order, rank_of):
+    """Counting sort of ``visible`` by the tile of their centres; ``rank_of`` is the inverse, by position.
+
+    Neighbours in the image get neighbouring ranks: what the tiles read and write stays in the cache.
+    """
+    starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
+    tiles = np.empty(last - first, np.int32)
+    for position in range(first, last):
+        i = visible[position]
+        x = min(max(np.int64(means2d[i, 0] * _PER_TILE), np.int64(0)), np.int64(tiles_x - 1))
+        y = min(max(np.int64(means2d[i, 1] * _PER_TILE), np.int64(0)), np.int64(tiles_y - 1))
+        tiles[position] = y * tiles_x + x
+        starts[tiles[position] + 1] += 1
+    for tile in range(tiles_x * tiles_y):
+        starts[tile + 1] += starts[tile]
+    for position in range(first, last):
+        rank = starts[tiles[position]]
+        order[rank] = visible[position]
+        rank_of[position] = rank
+        starts[tiles[position]] = rank + 1
+
+
+@kernel
 def make_records(first, last, order, means2d, conics, opacities, variances, tiles_x, tiles_y, records, counts):
-    """Everything the inner loops need of a Gaussian, in depth order, in one cache line.
+    """Everything the inner loops need of a Gaussian, in one cache line.
 
     ``counts[rank + 1]`` gets the number of tiles of its bounding box.
     """
@@ -137,8 +163,8 @@ def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_ends, s
 
 
 @kernel
-def sort_by_tile(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots):
-    """Counting sort of the slots of ranks ``first .. last`` by tile; depth order is kept within a tile."""
+def bin_slots(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots):
+    """Counting sort of the slots of ranks ``first .. last`` by tile."""
     for rank in range(first, last):
         for slot in range(slot_starts[rank], slot_ends[rank]):
             starts[slot_tiles[slot] + 1] += 1
@@ -152,6 +178,40 @@ def sort_by_tile(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, sta
             slots[cursors[tile]] = slot
             rows[cursors[tile]] = slot_rows[slot]
             cursors[tile] += 1
+
+
+@kernel
+def sort_tiles(first, last, starts, longest, depth_ranks, ranks, rows, slots):
+    """Sort the entries of each tile front to back: radix sort by the bytes of ``depth_ranks[rank]``."""
+    keys, new_keys = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    order, new_order = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    counts = np.empty(256, np.int64)
+    old_ranks, old_slots = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    old_rows = np.empty(longest, np.uint8)
+    for tile in range(first, last):
+        start = starts[tile]
+        length = starts[tile + 1] - start
+        for i in range(length):
+            keys[i] = depth_ranks[ranks[start + i]]
+            order[i] = i
+            old_ranks[i], old_slots[i], old_rows[i] = ranks[start + i], slots[start + i], rows[start + i]
+        bits = 0
+        while len(depth_ranks) >> bits:
+            counts[:] = 0
+            for i in range(length):
+                counts[(keys[i] >> bits) & 255] += 1
+            total = 0
+            for i in range(256):
+                total, counts[i] = total + counts[i], total
+            for i in range(length):
+                bucket = (keys[i] >> bits) & 255
+                new_keys[counts[bucket]], new_order[counts[bucket]] = keys[i], order[i]
+                counts[bucket] += 1
+            keys, new_keys, order, new_order = new_keys, keys, new_order, order
+            bits += 8
+        for i in range(length):
+            ranks[start + i], slots[start + i] = old_ranks[order[i]], old_slots[order[i]]
+            rows[start + i] = old_rows[order[i]]
 
 
 @kernel
@@ -199,11 +259,13 @@ def merge_nodes(
     slot_starts,
     slot_ends,
     slot_tiles,
+    slot_rows,
     slot_nodes,
     tiles_x,
     first_x,
     first_y,
-    nodes_x,
+    counts_x,
+    row_node,
     grid_w,
     grid_h,
     row_starts,
@@ -215,21 +277,24 @@ def merge_nodes(
     Row ``i`` is ``columns[row_starts[i] : row_ends[i]]`` with its weights at the same places of the flattened
     ``slot_nodes``: a sum has no more nodes than its parts.
     """
-    nodes_y = slot_nodes.shape[1] // nodes_x
+    nodes_x = slot_nodes.shape[2]
     flat = slot_nodes.reshape(-1)
     sums = np.zeros(grid_w * grid_h, np.float32)
     for rank in range(first, last):
         i = order[rank]
         x0, y0, x1, y1 = grid_w, grid_h, 0, 0
         for slot in range(slot_starts[rank], slot_ends[rank]):
-            left, top = first_x[slot_tiles[slot] % tiles_x], first_y[slot_tiles[slot] // tiles_x]
-            x0, y0 = min(x0, left), min(y0, top)
-            x1, y1 = max(x1, min(left + nodes_x, grid_w)), max(y1, min(top + nodes_y, grid_h))
-            for node_y in range(nodes_y):
-                y = min(top + node_y, grid_h - 1)
-                for node_x in range(nodes_x):
-                    sums[y * grid_w + min(left + node_x, grid_w - 1)] += slot_nodes[slot, node_y * nodes_x + node_x]
-        to = slot_starts[rank] * slot_nodes.shape[1]
+            tile_x, tile_y = slot_tiles[slot] % tiles_x, slot_tiles[slot] // tiles_x
+            left, top = first_x[tile_x], first_y[tile_y]
+            count = min(counts_x[tile_x], grid_w - left)
+            begin = row_node[tile_y * TILE + (slot_rows[slot] & 15)]
+            end = min(row_node[tile_y * TILE + (slot_rows[slot] >> 4)] + 2, grid_h - top)
+            x0, y0, x1, y1 = min(x0, left), min(y0, top + begin), max(x1, left + count), max(y1, top + end)
+            for node_y in range(begin, end):
+                to = (top + node_y) * grid_w + left
+                for node_x in range(count):
+                    sums[to + node_x] += slot_nodes[slot, node_y, node_x]
+        to = slot_starts[rank] * slot_nodes.shape[1] * nodes_x
         row_starts[i] = to
         for y in range(y0, y1):
             for node in range(y * grid_w + x0, y * grid_w + x1):

@@ -42,7 +42,7 @@ class _Projected:
 
 @dataclass(frozen=True)
 class _Tiles:
-    """Depth-sorted records and the tiles they meet."""
+    """Records in spatial order, the tiles they meet, and the tiles' entries front to back."""
 
     width: int
     height: int
@@ -52,6 +52,7 @@ class _Tiles:
     slot_starts: NDArray[np.int64]  # slots of each rank: the first,
     slot_ends: NDArray[np.int64]  # and one past the last
     slot_tiles: NDArray[np.int32]
+    slot_rows: NDArray[np.uint8]
     starts: NDArray[np.int64]  # entries of each tile
     ranks: NDArray[np.uint32]
     rows: NDArray[np.uint8]
@@ -112,9 +113,13 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
     camera = projected.camera
     tiles_x, tiles_y = -(-camera.width // _raster.TILE), -(-camera.height // _raster.TILE)
     visible = np.flatnonzero(projected.radii[:, 0])
-    order = np.empty_like(visible)
-    _tiles.depth_order(0, len(visible), projected.depths.view(np.uint32), visible, order)
-    m = len(order)
+    m = len(visible)
+    order, rank_of = np.empty_like(visible), np.empty_like(visible)
+    _tiles.spatial_order(0, m, visible, projected.means2d, tiles_x, tiles_y, order, rank_of)
+    by_depth = np.empty_like(visible)
+    _tiles.depth_order(0, m, projected.depths[visible].view(np.uint32), np.arange(m), by_depth)
+    depth_ranks = np.empty(m, np.uint32)
+    depth_ranks[rank_of[by_depth]] = np.arange(m, dtype=np.uint32)
     records = _aligned((m, _raster.RECORD))
     slot_starts = np.zeros(m + 1, np.int64)
     for_ranges(
@@ -136,7 +141,9 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
     for_ranges(_tiles.list_tiles, m, records, tiles_x, tiles_y, slot_starts, slot_ends, slot_tiles, slot_rows)
     starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
     ranks, slots, rows = (np.empty(len(slot_tiles), kind) for kind in (np.uint32, np.uint32, np.uint8))
-    _tiles.sort_by_tile(0, m, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots)
+    _tiles.bin_slots(0, m, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots)
+    longest = int(np.diff(starts).max())
+    for_ranges(_tiles.sort_tiles, tiles_x * tiles_y, starts, longest, depth_ranks, ranks, rows, slots)
     return _Tiles(
         camera.width,
         camera.height,
@@ -146,6 +153,7 @@ def _sort_into_tiles(projected: _Projected, opacities: NDArray[np.float32]) -> _
         slot_starts,
         slot_ends,
         slot_tiles,
+        slot_rows,
         starts,
         ranks,
         rows,
@@ -467,7 +475,8 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
     columns = np.arange(tiles.width)  # padded columns keep weight 0
     weights_x[columns, along_x.lower[: tiles.width]] = 1 - along_x.fraction[: tiles.width]
     weights_x[columns, along_x.lower[: tiles.width] + 1] = along_x.fraction[: tiles.width]
-    slot_nodes = tiles.slot_array(along_y.nodes * along_x.nodes)
+    counts_x = along_x.lower.reshape(-1, _raster.TILE).max(1) + 2
+    slot_nodes = np.empty((len(tiles.slot_tiles), along_y.nodes, along_x.nodes), np.float32)
     for_ranges(
         _raster.lift_tiles,
         tiles.count,
@@ -475,6 +484,7 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
         tiles.slots,
         tiles.records,
         weights_x.reshape(-1, _raster.TILE, along_x.nodes).transpose(0, 2, 1).copy(),
+        counts_x,
         along_y.lower,
         along_y.fraction,
         slot_nodes,
@@ -490,11 +500,13 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
         tiles.slot_starts,
         tiles.slot_ends,
         tiles.slot_tiles,
+        tiles.slot_rows,
         slot_nodes,
         tiles.tiles_x,
         along_x.first,
         along_y.first,
-        along_x.nodes,
+        counts_x,
+        along_y.lower,
         grid[1],
         grid[0],
         rows.starts,
