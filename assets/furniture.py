@@ -107,23 +107,27 @@ def _cylinder(radius: float, height: float, sections: int = 16, cell: float = 0.
 
 
 def _shell() -> list[Part]:
-    thick = 0.04
     floor = textures.planks("c99a66", "8a5a34")
     paper = textures.damask("dfe3d2", "a9bb9c", "c4764f")
     panels = textures.panelled("e9dcc0", "d3b98f", "eef0ec")
     frame = textures.painting("3a2a20", 0.42, 0.3)
-    half = ROOM / 2
+    half, middle = ROOM / 2, CEILING / 2
     return [
-        _placed(_box(ROOM, ROOM, thick), floor, (half, half, -thick / 2), density=1.3),
-        _placed(_box(thick, ROOM, CEILING), paper, (-thick / 2, half, CEILING / 2), density=1.2),
-        _placed(
-            _box(ROOM, thick, CEILING),
-            _lifted(panels, CEILING / 2),
-            (half, -thick / 2, CEILING / 2),
-            density=1.2,
-        ),
+        _placed(_plane(2, half, half), floor, (half, half, 0), density=1.3),
+        _placed(_plane(0, half, middle), paper, (0, half, middle), density=1.2),
+        _placed(_plane(1, middle, half), _lifted(panels, middle), (half, 0, middle), density=1.2),
         _placed(_box(0.04, 0.84, 0.6), frame, (0.022, 1.3, 1.42), density=3),
     ]
+
+
+def _plane(axis: int, half_u: float, half_v: float, cell: float = 0.06) -> trimesh.Trimesh:
+    """A rectangle around the origin that faces along +x, +y or +z (axis 0, 1, 2); u is the next axis."""
+    import trimesh
+
+    vertices, faces = _grid(half_u, half_v, cell)
+    corners = np.zeros((len(vertices), 3))
+    corners[:, (axis + 1) % 3], corners[:, (axis + 2) % 3] = vertices.T
+    return trimesh.Trimesh(corners, faces, process=False)
 
 
 def _lifted(texture: Texture, height: float) -> Texture:

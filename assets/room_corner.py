@@ -38,9 +38,9 @@ OPACITY = 0.95
 CANDIDATES = 8  # random points drawn for every Gaussian wanted
 PACKING = 0.6
 DETAIL = 0.1  # spread of colours and normals that asks for the usual density
-DENSITY_RANGE = (0.5, 4.0)
+DENSITY_RANGE = (0.8, 3.0)
 DARK = 0.03  # share of the sky below which a face is taken to lie inside something
-REFINEMENTS = 3  # steps that fit the colours to the photos
+REFINEMENTS = 5  # steps that fit the colours to the photos
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import tyro
 from app.console import duration, progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
+    from render.camera import Camera
     from render.gaussians import Gaussians
     from render.views import View
     from uplift.encoders.base import Encoder
@@ -84,16 +85,23 @@ def announce(gaussians: Gaussians, views: list[View], encoder: Encoder, refine: 
     memory = lift_memory(len(gaussians), one.shape[2], largest, grid, views=len(views), refine=refine)
     say(f"lifting {len(views)} views onto {len(gaussians)} Gaussians, {one.shape[2]} dimensions")
     say(f"memory: about {size(memory)} beside the scene and the encoder{_shortage(memory)}")
-    # A corner of the view first, so that a compilation is not taken for work.
-    tiny = replace(views[0], camera=replace(views[0].camera, width=16, height=16))
-    if grid is None:
-        lift(gaussians[:16], [tiny], [one[:16, :16]])
-    else:
-        lift(gaussians[:16], [tiny], [one[:1, :1]])
+    # A single Gaussian first, so that compiling the kernels is not taken for work.
+    lift(_before(views[0].camera).to(gaussians.device), views[:1], [one])
     start = time.perf_counter()
     lift(gaussians, views[:1], [one])
     lifting = time.perf_counter() - start
     say(f"time: about {duration(len(views) * (encoding + lifting * (1 + 2 * refine)))}")
+
+
+def _before(camera: Camera) -> Gaussians:
+    """One Gaussian in the middle of a camera's image."""
+    import torch
+
+    from render.gaussians import Gaussians
+
+    mean = camera.centre + camera.world_to_camera[2, :3]
+    quat, scale = torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.1)
+    return Gaussians(mean[None], quat, scale, torch.full((1,), 0.9), torch.zeros(1, 1, 3))
 
 
 def _shortage(memory: int) -> str:
