@@ -73,10 +73,7 @@ def _index_row(mx, my, xx, yy, xy, d_mean, d_square, d_product):  # type: ignore
         d_product[i] = by_product
         d_square[i] = by_square
         d_mean[i] = (
-            TWO * b * structure * inverse
-            - TWO * a * index * norm_s * inverse
-            - TWO * a * by_square
-            - b * by_product
+            TWO * b * structure * inverse - TWO * a * index * norm_s * inverse - TWO * a * by_square - b * by_product
         )
     return total
 

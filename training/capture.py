@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from render.errors import InputError
+from render.readers import read_transforms
+from render.readers.capture import name_some
+from render.readers.transforms import load_transforms
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -18,29 +20,12 @@ if TYPE_CHECKING:
 
 TRANSFORMS = "transforms.json"
 OBSERVATIONS = "observations.npz"
-NAMED = 5
-RIGID_TOLERANCE = 1e-3
 
 
 def transforms_file(data: Path) -> Path | None:
     """The ``transforms.json`` of a data folder (or the ``.json`` itself), None for other kinds of data."""
     path = data if data.suffix == ".json" else data / TRANSFORMS
     return path if path.is_file() else None
-
-
-def read_transforms(path: Path) -> dict[str, Any]:
-    """Parse a ``transforms.json``.
-
-    Raises:
-        InputError: it is not JSON, or it lists no frames.
-    """
-    try:
-        meta = json.loads(path.read_text("utf8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(meta, dict) or not meta.get("frames"):
-        raise InputError(f"{path} lists no frames; expected the transforms.json of nerfstudio.")
-    return meta
 
 
 def check_capture(data: Path) -> None:
@@ -50,39 +35,18 @@ def check_capture(data: Path) -> None:
         InputError: the folder is missing, photos are listed but absent, or a pose is NaN or not rigid.
     """
     if not data.exists():
-        raise InputError(f"There is no data at {data}.")
+        raise InputError(f"There is no data at {data}; give --data a folder with transforms.json and photos.")
     path = transforms_file(data)
     if path is None:
         return
-    frames = read_transforms(path)["frames"]
-    absent = [f["file_path"] for f in frames if not (path.parent / f["file_path"]).is_file()]
+    photos = read_transforms(path).photos
+    absent = [photo.relative_to(path.parent) if photo.is_relative_to(path.parent) else photo for photo in photos
+              if not photo.is_file()]  # fmt: skip
     if absent:
-        named = ", ".join(absent[:NAMED]) + (", ..." if len(absent) > NAMED else "")
         raise InputError(
-            f"{path} lists {len(frames)} photos, but {len(absent)} of them are absent ({named}); "
-            "add them or remove their frames."
+            f"{len(absent)} of {len(photos)} photos that {path} lists are missing: {name_some(absent)}; "
+            "copy them there, or remove their frames."
         )
-    for frame in frames:
-        problem = pose_problem(np.asarray(frame.get("transform_matrix"), dtype=object))
-        if problem:
-            raise InputError(f"{path}: the pose of {frame['file_path']} {problem}; correct or remove it.")
-
-
-def pose_problem(pose: np.ndarray) -> str | None:
-    """What is wrong with a camera-to-world matrix, or None."""
-    if pose.shape not in ((3, 4), (4, 4)):
-        return f"must be a 4x4 matrix, found the shape {list(pose.shape)}"
-    try:
-        matrix = pose.astype(np.float64)
-    except (TypeError, ValueError):
-        return "holds something that is not a number"
-    if not np.isfinite(matrix).all():
-        return "holds NaN or infinite values"
-    rotation = matrix[:3, :3]
-    off = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    if off > RIGID_TOLERANCE or np.linalg.det(rotation) < 0:
-        return f"is not rigid (R R^T differs from the identity by {off:.3g}, det {np.linalg.det(rotation):.3g})"
-    return None
 
 
 def sightings(data: Path, photos: Sequence[Path], points: int) -> list[Int[Tensor, " m"] | None]:
@@ -102,13 +66,11 @@ def sightings(data: Path, photos: Sequence[Path], points: int) -> list[Int[Tenso
         InputError: the file's indices do not fit the frames and points.
     """
     path = transforms_file(data)
-    if path is None or not (path.parent / OBSERVATIONS).is_file():
+    stored = None if path is None else _read_observations(path.parent / OBSERVATIONS)
+    if path is None or stored is None:
         return [None] * len(photos)
-    frames = read_transforms(path)["frames"]
-    with np.load(path.parent / OBSERVATIONS, allow_pickle=False) as stored:
-        if not {"image", "point"} <= set(stored.files):
-            return [None] * len(photos)
-        image, point = stored["image"].astype(np.int64), stored["point"].astype(np.int64)
+    image, point = stored
+    frames = load_transforms(path)["frames"]
     if len(image) and (image.max() >= len(frames) or point.max() >= points):
         raise InputError(
             f"{path.parent / OBSERVATIONS} names photo {image.max()} and point {point.max()}, but there are "
@@ -121,3 +83,12 @@ def sightings(data: Path, photos: Sequence[Path], points: int) -> list[Int[Tenso
         torch.from_numpy(np.unique(point[image == index[photo.name]])) if photo.name in index else None
         for photo in photos
     ]
+
+
+def _read_observations(path: Path) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " s"]] | None:
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        if not {"image", "point"} <= set(stored.files):
+            return None
+        return stored["image"].astype(np.int64), stored["point"].astype(np.int64)

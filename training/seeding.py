@@ -91,9 +91,7 @@ def visible_points(points: Float[Tensor, "p 3"], camera: Camera) -> Int[Tensor, 
     return index[depths[index] <= HIDDEN * nearest[cell]]
 
 
-def _seeds_of_view(
-    points: Tensor, view: SeedView, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _seeds_of_view(points: Tensor, view: SeedView, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     from scipy.spatial import cKDTree
 
     camera = view.camera

@@ -39,8 +39,7 @@ def ssim(prediction: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> 
     """
     if prediction.shape != target.shape or prediction.ndim != 3 or prediction.shape[2] != 3:
         raise InputError(
-            f"SSIM compares two images [h, w, 3] of one size, found {list(prediction.shape)} and "
-            f"{list(target.shape)}."
+            f"SSIM compares two images [h, w, 3] of one size, found {list(prediction.shape)} and {list(target.shape)}."
         )
     if min(prediction.shape[:2]) < WINDOW:
         raise InputError(

@@ -14,11 +14,11 @@ from nerfstudio.data.datamanagers.full_images_datamanager import (
     FullImageDatamanager,
     FullImageDatamanagerConfig,
 )
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from training.capture import check_capture, sightings
 from training.nerfstudio_plugin.cameras import to_camera
 from training.nerfstudio_plugin.dataparser import CaptureParser
@@ -105,10 +105,7 @@ class Fit3DDataManager(FullImageDatamanager[InputDataset]):
     @property
     def fixed_indices_eval_dataloader(self) -> list[tuple[Cameras, dict[str, Any]]]:
         """All held-out cameras with their photos and feature maps."""
-        return [
-            (camera, self._with_features(camera, batch))
-            for camera, batch in super().fixed_indices_eval_dataloader
-        ]
+        return [(camera, self._with_features(camera, batch)) for camera, batch in super().fixed_indices_eval_dataloader]
 
     @property
     def _photos(self) -> list[UInt8[Tensor, "h w 3"]]:
@@ -118,7 +115,12 @@ class Fit3DDataManager(FullImageDatamanager[InputDataset]):
         if self.targets is None:
             return batch
         features = self.targets.map_of(_pixels(batch["image"])).to(self.device)
-        return {**batch, "feature_map": features, "camera": camera}
+        return {
+            **batch,
+            "feature_map": features,
+            "feature_fingerprint": self.targets.fingerprint,
+            "camera": camera,
+        }
 
     def _encoder_info(self, targets: FeatureTargets) -> dict[str, Any]:
         mean = targets.prepare(self._photos)
@@ -126,7 +128,7 @@ class Fit3DDataManager(FullImageDatamanager[InputDataset]):
         return {
             "name": encoder.name,
             "dimension": encoder.dimension,
-            "fingerprint": encoder.fingerprint(),
+            "fingerprint": targets.fingerprint,
             "licence": encoder.licence,
             "state": {name: tensor.cpu() for name, tensor in encoder.state().items()},
             "mean": mean,
@@ -137,9 +139,7 @@ class Fit3DDataManager(FullImageDatamanager[InputDataset]):
         photos = self._photos  # undistorting changes the cameras, so it comes first
         cameras = self.train_dataset.cameras
         seen = self._sightings(len(points))
-        views = [
-            SeedView(to_camera(cameras[i : i + 1]), photo.cpu(), seen[i]) for i, photo in enumerate(photos)
-        ]
+        views = [SeedView(to_camera(cameras[i : i + 1]), photo.cpu(), seen[i]) for i, photo in enumerate(photos)]
         generator = torch.Generator().manual_seed(self.config.seed)
         positions, colours = pixel_seeds(points, views, self.config.seed_pixels, generator=generator)
         metadata["points3D_xyz"] = torch.cat([points, positions])

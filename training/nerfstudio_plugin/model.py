@@ -26,6 +26,7 @@ from nerfstudio.models.splatfacto import (
     random_quat_tensor,
 )
 from nerfstudio.utils.colors import get_color
+from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.viewer_elements import ViewerButton
 from torch import Tensor
 from torch.nn import Conv2d, Parameter, ParameterDict
@@ -105,13 +106,14 @@ class Fit3DModel(SplatfactoModel):
         self.perceptual = PerceptualMetric()
         self._screen: SimpleNamespace | None = None
         self._basis: PCAColours | None = None
+        self._warned = False
 
     @property
     def has_features(self) -> bool:
         """Whether the Gaussians carry features."""
         return "features" in self.gauss_params
 
-    def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: A002
+    def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # noqa: A002  nerfstudio's name
         """Load a checkpoint of any number of Gaussians.
 
         The parameters stay the objects that the optimizers hold: replacing them, as splatfacto does, would
@@ -175,9 +177,7 @@ class Fit3DModel(SplatfactoModel):
             "means2d": gradients,
         }
         # Counted from 1: step 0 is a multiple of every period.
-        self.strategy.step_post_backward(
-            self.gauss_params, self.optimizers, self.strategy_state, step + 1, info
-        )
+        self.strategy.step_post_backward(self.gauss_params, self.optimizers, self.strategy_state, step + 1, info)
 
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a camera.
@@ -327,7 +327,7 @@ class Fit3DModel(SplatfactoModel):
             corrected = color_correct(rgb, photo)
             metrics |= {"cc_psnr": float(psnr(corrected, photo)), "cc_ssim": float(ssim(corrected, photo))}
         images = {"img": torch.cat([photo, rgb], dim=1)}
-        if self.has_features and "feature_map" in batch:
+        if self._comparable(batch):
             decoded = self.decoded_features(to_camera(batch["camera"]))
             metrics["feature_l1"] = float(feature_error(decoded, batch["feature_map"]))
             mean = self.encoder_info["mean"].to(decoded).expand_as(decoded)
@@ -397,6 +397,19 @@ class Fit3DModel(SplatfactoModel):
             cap_max=config.max_gaussians,
         )
 
+    def _comparable(self, batch: Mapping[str, Any]) -> bool:
+        """Whether the batch's feature map comes from the encoder that the decoder was trained for."""
+        if not self.has_features or "feature_map" not in batch:
+            return False
+        known, found = self.encoder_info.get("fingerprint"), batch["feature_fingerprint"]
+        if known != found and not self._warned:
+            self._warned = True
+            CONSOLE.log(
+                f"The features are not evaluated: the run was trained on {self.encoder_info.get('name')} "
+                f"{known}, the encoder is now {found} (other weights, settings or training photos)."
+            )
+        return known == found
+
     def _empty_outputs(self, view: Camera) -> dict[str, Any]:
         outputs = self.get_empty_outputs(view.width, view.height, self._get_background_color())
         outputs["background"] = outputs["rgb"]
@@ -406,7 +419,6 @@ class Fit3DModel(SplatfactoModel):
 
     def _forget_basis(self, button: ViewerButton) -> None:  # noqa: ARG002  the viewer's signature
         self._basis = None
-
 
 
 def psnr(prediction: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:

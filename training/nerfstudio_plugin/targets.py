@@ -6,7 +6,6 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from render.progress import Progress, silent
-from uplift.encoders import Encoder, fit_encoder, load_encoder
+from uplift.encoders import Encoder, load_encoder
 from uplift.maps import FeatureMapCache
 
 if TYPE_CHECKING:
@@ -43,16 +42,6 @@ def untouched_randomness() -> Iterator[None]:
             np.random.set_state(numpy_state)  # noqa: NPY002  see above
 
 
-@dataclass(frozen=True)
-class _Photo:
-    """An image in memory as the encoders' fitting wants it: read on demand."""
-
-    pixels: Tensor
-
-    def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        return self.pixels.cpu().numpy()
-
-
 class FeatureTargets:
     """An encoder fitted to the training photos, and its maps, streamed from a folder.
 
@@ -78,7 +67,11 @@ class FeatureTargets:
         self._progress = progress
         with untouched_randomness():
             self.encoder: Encoder = load_encoder(encoder, weights, device)
-            fit_encoder(self.encoder, [_Photo(photo) for photo in photos], progress)
+            if not self.encoder.fitted:
+                count = min(len(photos), self.encoder.photos_to_fit)
+                chosen = np.linspace(0, len(photos) - 1, count).round().astype(int).tolist()
+                self.encoder.fit((photos[i].cpu().numpy() for i in chosen), progress)
+        self.fingerprint = self.encoder.fingerprint()
         self._cache = FeatureMapCache(folder)
 
     def map_of(self, photo: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "gh gw c"]:

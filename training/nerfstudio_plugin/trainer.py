@@ -47,7 +47,7 @@ class Fit3DTrainer(Trainer):
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {
             "step": step,
-            "pipeline": getattr(self.pipeline, "module", self.pipeline).state_dict(),
+            "pipeline": self.pipeline.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},
             "schedulers": {name: s.state_dict() for name, s in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
