@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from render.rasterizer._raster import AHEAD, FALL_X, FALL_Y, LOG, LOWEST, MEAN_X, MEAN_Y, TILE, A, B, C
-from render.rasterizer._simd import inlined, kernel, lane_array, prefetch
+from render.rasterizer._simd import inlined, kernel, prefetch
 
+PRODUCT_ROWS = 32
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
 _ZERO = np.float32(0)
@@ -268,19 +269,19 @@ def merge_nodes(
     row_node,
     grid_w,
     grid_h,
-    row_starts,
-    row_ends,
+    row_ranges,
     columns,
 ):
     """Add up the slots of each Gaussian on the grid, in place: one sparse row each, by file index.
 
-    Row ``i`` is ``columns[row_starts[i] : row_ends[i]]`` with its weights at the same places of the flattened
+    Row ``i`` is ``columns[row_ranges[i, 0] : row_ranges[i, 1]]`` with its weights at the same places of the flattened
     ``slot_nodes``: a sum has no more nodes than its parts.
     """
     nodes_x = slot_nodes.shape[2]
     flat = slot_nodes.reshape(-1)
     sums = np.zeros(grid_w * grid_h, np.float32)
     for rank in range(first, last):
+        prefetch(row_ranges, order[min(rank + AHEAD, last - 1)])
         i = order[rank]
         x0, y0, x1, y1 = grid_w, grid_h, 0, 0
         for slot in range(slot_starts[rank], slot_ends[rank]):
@@ -295,7 +296,7 @@ def merge_nodes(
                 for node_x in range(count):
                     sums[to + node_x] += slot_nodes[slot, node_y, node_x]
         to = slot_starts[rank] * slot_nodes.shape[1] * nodes_x
-        row_starts[i] = to
+        row_ranges[i, 0] = to
         for y in range(y0, y1):
             for node in range(y * grid_w + x0, y * grid_w + x1):
                 # Written always, kept if positive: cheaper than a branch nobody can predict.
@@ -303,52 +304,76 @@ def merge_nodes(
                 flat[to] = sums[node]
                 to += sums[node] > _ZERO
                 sums[node] = _ZERO
-        row_ends[i] = to
+        row_ranges[i, 1] = to
 
 
 @kernel
-def gather_rows(first, last, row_starts, row_ends, columns, weights, csr_starts, csr_columns, csr_weights):
+def gather_rows(first, last, row_ranges, columns, weights, csr_starts, csr_columns, csr_weights):
     """Copy sparse rows to where CSR wants them."""
     for i in range(first, last):
         to = csr_starts[i]
-        for entry in range(row_starts[i], row_ends[i]):
+        for entry in range(row_ranges[i, 0], row_ranges[i, 1]):
             csr_columns[to] = columns[entry]
             csr_weights[to] = weights[entry]
             to += 1
 
 
+@inlined
+def _add_row(total, entry, end, columns, weights, dense):
+    """``total += sum weights dense[columns]`` over a sparse row; returns the sum of the weights."""
+    weight = _ZERO
+    channels = len(total)
+    while entry + 4 <= end:
+        # Four rows at a time: the running total is loaded and stored once for them.
+        w0, w1, w2, w3 = weights[entry], weights[entry + 1], weights[entry + 2], weights[entry + 3]
+        c0, c1, c2, c3 = columns[entry], columns[entry + 1], columns[entry + 2], columns[entry + 3]
+        for channel in range(channels):
+            total[channel] += (w0 * dense[c0, channel] + w1 * dense[c1, channel]) + (
+                w2 * dense[c2, channel] + w3 * dense[c3, channel]
+            )
+        weight += (w0 + w1) + (w2 + w3)
+        entry += 4
+    while entry < end:
+        w0, c0 = weights[entry], columns[entry]
+        for channel in range(channels):
+            total[channel] += w0 * dense[c0, channel]
+        weight += w0
+        entry += 1
+    return weight
+
+
 @kernel
-def add_products(first, last, order, row_starts, row_ends, columns, weights, dense, out, row_sums):
+def add_products(first, last, order, row_ranges, columns, weights, dense, out, row_sums):
     """``out += sum_v A_v dense_v`` for a tuple of sparse views; ``row_sums += sum_v A_v 1``.
 
     A row of ``out`` is read and written once for all views; neighbours in ``order`` share rows of ``dense``.
     """
-    channels = out.shape[1]
-    total = lane_array(channels)
-    for position in range(first, last):
-        i = order[position]
-        prefetch(out, order[min(position + 2, last - 1)])
-        total[:] = _ZERO
-        weight = _ZERO
-        for view in range(len(row_starts)):
-            entry, end = row_starts[view][i], row_ends[view][i]
-            column, value, rows = columns[view], weights[view], dense[view]
-            while entry + 4 <= end:
-                # Four rows at a time: the running total is loaded and stored once for them.
-                w0, w1, w2, w3 = value[entry], value[entry + 1], value[entry + 2], value[entry + 3]
-                d0, d1 = rows[column[entry]], rows[column[entry + 1]]
-                d2, d3 = rows[column[entry + 2]], rows[column[entry + 3]]
-                for channel in range(channels):
-                    total[channel] += w0 * d0[channel] + w1 * d1[channel] + w2 * d2[channel] + w3 * d3[channel]
-                weight += w0 + w1 + w2 + w3
-                entry += 4
-            while entry < end:
-                w0, d0 = value[entry], rows[column[entry]]
-                for channel in range(channels):
-                    total[channel] += w0 * d0[channel]
-                weight += w0
-                entry += 1
-        if weight > _ZERO:
-            row_sums[i] += weight
-            for channel in range(channels):
-                out[i, channel] += total[channel]
+    totals = np.empty((PRODUCT_ROWS, out.shape[1]), np.float32)
+    sums = np.empty(PRODUCT_ROWS, np.float32)
+    ranges = np.empty((PRODUCT_ROWS, 2), np.int64)
+    for block in range(first, last, PRODUCT_ROWS):
+        stop = min(block + PRODUCT_ROWS, last)
+        totals[:] = _ZERO
+        sums[:] = _ZERO
+        # Taking an array out of a tuple is slow: once for many rows.
+        for view in range(len(row_ranges)):
+            view_ranges, view_columns, view_weights = row_ranges[view], columns[view], weights[view]
+            view_dense = dense[view]
+            for position in range(block, stop):
+                begin, end = view_ranges[order[position], 0], view_ranges[order[position], 1]
+                ranges[position - block, 0], ranges[position - block, 1] = begin, end
+                prefetch(view_columns, begin)
+                prefetch(view_weights, begin)
+            for row in range(stop - block):
+                begin, end = ranges[row, 0], ranges[row, 1]
+                if begin < end:
+                    sums[row] += _add_row(totals[row], begin, end, view_columns, view_weights, view_dense)
+        for position in range(block, stop):
+            prefetch(out, order[position])
+        for position in range(block, stop):
+            row = position - block
+            if sums[row] > _ZERO:
+                i = order[position]
+                row_sums[i] += sums[row]
+                for channel in range(out.shape[1]):
+                    out[i, channel] += totals[row, channel]

@@ -455,17 +455,15 @@ def _axis(size: int, nodes: int) -> _Axis:
 
 @dataclass(frozen=True)
 class _SparseRows:
-    """W^T U: row ``i`` has ``columns`` and ``weights`` from ``starts[i]`` to ``ends[i]``, with gaps between rows."""
+    """W^T U: row ``i`` has ``columns`` and ``weights`` from ``ranges[i, 0]`` to ``ranges[i, 1]``; rows leave gaps."""
 
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    ranges: NDArray[np.int64]
     columns: NDArray[np.int32]
     weights: NDArray[np.float32]
 
     @staticmethod
     def empty(n: int) -> _SparseRows:
-        nothing = np.zeros(n, np.int64)
-        return _SparseRows(nothing, nothing, np.empty(0, np.int32), np.empty(0, np.float32))
+        return _SparseRows(np.zeros((n, 2), np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> _SparseRows:
@@ -490,9 +488,7 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
         slot_nodes,
     )
     n = len(gaussians)
-    rows = _SparseRows(
-        np.zeros(n, np.int64), np.zeros(n, np.int64), np.empty(slot_nodes.size, np.int32), slot_nodes.reshape(-1)
-    )
+    rows = _SparseRows(np.zeros((n, 2), np.int64), np.empty(slot_nodes.size, np.int32), slot_nodes.reshape(-1))
     for_ranges(
         _tiles.merge_nodes,
         len(tiles.order),
@@ -509,8 +505,7 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
         along_y.lower,
         grid[1],
         grid[0],
-        rows.starts,
-        rows.ends,
+        rows.ranges,
         rows.columns,
     )
     return rows
@@ -520,13 +515,12 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
 def lifting_matrix(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> Tensor:
     """See :func:`render.lifting_matrix`."""
     rows = _lifting_rows(gaussians, camera, grid)
-    starts = np.concatenate([[0], np.cumsum(rows.ends - rows.starts)])
+    starts = np.concatenate([[0], np.cumsum(rows.ranges[:, 1] - rows.ranges[:, 0])])
     columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float32)
     for_ranges(
         _tiles.gather_rows,
         len(gaussians),
-        rows.starts,
-        rows.ends,
+        rows.ranges,
         rows.columns,
         rows.weights,
         starts,
@@ -578,8 +572,7 @@ def lift_views_(
             _tiles.add_products,
             n,
             order,
-            tuple(r.starts for r in rows),
-            tuple(r.ends for r in rows),
+            tuple(r.ranges for r in rows),
             tuple(r.columns for r in rows),
             tuple(r.weights for r in rows),
             tuple(dense),
