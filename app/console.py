@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from render.progress import Progress
-
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from render.progress import Progress
 
 
 def say(text: str) -> None:

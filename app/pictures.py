@@ -93,10 +93,15 @@ def save_picture(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """
     from PIL import Image
 
-    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"Expected a picture's name that ends in .png or .jpg, found {path}.")
+    check_picture_name(path)
     with atomic_file(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(temporary, optimize=True, quality=90)
+
+
+def check_picture_name(path: str | Path) -> None:
+    """Raise InputError unless a picture can have that name."""
+    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"Expected a picture's name that ends in .png or .jpg, found {path}.")
 
 
 def contact_sheet(

@@ -125,7 +125,7 @@ def describe_machine(kind: str, quick: bool) -> dict[str, str]:
 
 def _measure_all(kind: str, quick: bool, cores: int, progress: Progress) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     runs = QUICK_RUNS if quick else RUNS
-    counts = [1] if cores == 1 else [1, cores]
+    counts = [1] if cores == 1 or quick else [1, cores]
     jobs = [(kind, *scene, threads) for scene in (QUICK_SIZES if quick else SIZES) for threads in counts]
     jobs.append(("reference", *(QUICK_SMALL if quick else SMALL), 1))
     rows = []

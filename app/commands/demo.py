@@ -47,12 +47,13 @@ class Demo:
 
     def run(self) -> None:
         """Make the scene, lift, draw."""
-        from app.pictures import save_picture
+        from app.pictures import check_picture_name, save_picture
         from app.scenes import refuse_existing
         from assets.demo_scene import demo_scene
         from render.devices import resolve_device
 
         if self.out is not None:
+            check_picture_name(self.out)
             refuse_existing(self.out, self.overwrite)
         device = resolve_device(self.device)
         with progress_bars() as progress:
