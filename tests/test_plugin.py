@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_the_viewer_binds_the_local_machine_only() -> None:
     assert {m.config.viewer.websocket_host for m in (fit3d, fit3d_small)} == {"127.0.0.1"}
     assert fit3d.config.max_num_iterations == 30_000
     assert fit3d_small.config.pipeline.model.max_gaussians <= 100_000
+
+
+def test_ns_viewer_keeps_the_host_of_the_run() -> None:
+    from nerfstudio.configs.base_config import ViewerConfig
+
+    from training.nerfstudio_plugin.methods import fit3d_small
+
+    config = copy.deepcopy(fit3d_small.config)
+    config.viewer = ViewerConfig(websocket_port=7123)
+    assert (config.viewer.websocket_host, config.viewer.websocket_port) == ("127.0.0.1", 7123)
+    config.viewer = ViewerConfig(websocket_host="10.0.0.1")
+    assert config.viewer.websocket_host == "10.0.0.1"
 
 
 def test_the_feature_loss_moves_features_and_decoder_alone() -> None:

@@ -75,6 +75,28 @@ def test_a_resumed_training_goes_on_changing_the_gaussians(folder: Path, feature
     assert all(not torch.equal(before[name], after[name]) for name in (*SHARED, "features"))
 
 
+def test_ctrl_c_ends_with_a_sentence_and_keeps_the_checkpoint(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.nerfstudio_plugin.trainer import Fit3DTrainer
+
+    def interrupted(self: Any, step: int) -> Any:
+        if step == 12:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    original = Fit3DTrainer.train_iteration
+    monkeypatch.setattr(Fit3DTrainer, "train_iteration", interrupted)
+    config = tiny_config(folder / "capture", folder / "out", steps=20)
+    config.timestamp, config.steps_per_save = "interrupted", 10
+    with pytest.raises(SystemExit) as ended:
+        train(config)
+    assert ended.value.code == 130
+    assert "Stopped at step 12" in capsys.readouterr().err
+    (checkpoint,) = (config.get_base_dir() / "nerfstudio_models").iterdir()
+    assert torch.load(checkpoint, weights_only=True)["step"] == 10
+
+
 def test_ns_eval_gives_what_training_reported(folder: Path, featured: Any) -> None:
     from nerfstudio.scripts.eval import ComputePSNR
 

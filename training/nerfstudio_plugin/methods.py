@@ -97,6 +97,7 @@ fit3d_small = MethodSpecification(
                 densify_grad_thresh=0.0002,
                 max_gaussians=100_000,
                 feature_downscale=4,
+                feature_every=2,
             ),
         ),
         optimizers=_optimizers(SMALL_STEPS, faster=2.0),

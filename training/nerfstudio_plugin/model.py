@@ -56,6 +56,8 @@ class Fit3DModelConfig(SplatfactoModelConfig):
     """Channels of the feature that each Gaussian carries; unused without an encoder."""
     feature_downscale: int = 1
     """Features are rendered, decoded and compared at the photo's size divided by this."""
+    feature_every: int = 1
+    """The feature loss is taken in every so many steps."""
     feature_lambda: float = 1.0
     """Weight of the feature loss; it moves nothing but features and decoder."""
     feature_seed: int = 0
@@ -207,7 +209,7 @@ class Fit3DModel(SplatfactoModel):
         outputs = {"rgb": rgb, "accumulation": rendering.alpha[..., None], "background": background}
         if self.training:
             outputs["depth"] = None
-            if self.has_features:
+            if self.has_features and self.step % self.config.feature_every == 0:
                 outputs["features"] = self.decoded_features(to_camera(camera, pose))
             return outputs
         depth = rendering.depth[..., None]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -15,6 +18,17 @@ from render.errors import InputError
 from render.files import atomic_file
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Bad input ends the program with its sentence on stderr, without a traceback."""
+    try:
+        yield
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(EXIT_BAD_INPUT) from error
 
 
 @dataclass
@@ -23,17 +37,34 @@ class Fit3DTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: Fit3DTrainer)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep the run's own viewer host where ``ns-viewer`` would open the viewer to the whole network."""
+        if name == "viewer" and name in self.__dict__ and value.websocket_host == ViewerConfig().websocket_host:
+            value = replace(value, websocket_host=self.viewer.websocket_host)
+        super().__setattr__(name, value)
+
 
 class Fit3DTrainer(Trainer):
     """Trains, and says at the end how good and how long; see the module."""
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Set up; bad input ends the program with its sentence and exit code 2."""
-        try:
+        with _one_sentence():
             super().setup(*args, **kwargs)
-        except InputError as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(EXIT_BAD_INPUT) from error
+
+    def train(self) -> None:
+        """Train; Ctrl-C ends the program with a sentence, the last checkpoint stays whole."""
+        try:
+            with _one_sentence():
+                super().train()
+        except KeyboardInterrupt:
+            if self.training_state == "completed":
+                raise SystemExit(0) from None
+            sys.stderr.write(
+                f"Stopped at step {self.step}; go on from the last checkpoint, if there is one, with "
+                f"--load-dir {self.checkpoint_dir}\n"
+            )
+            raise SystemExit(EXIT_INTERRUPTED) from None
 
     def train_iteration(self, step: int) -> Any:
         """One step; the clock starts after the first, which compiles."""
