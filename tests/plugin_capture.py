@@ -72,6 +72,7 @@ def tiny_config(data: Path, output: Path, *, encoder: str = "none", steps: int =
     manager.feature_cache = output / "maps"
     manager.seed_pixels = 100
     model.feature_dim = 8
+    model.feature_every = 1
     model.warmup_length = 5
     model.refine_every = 5
     model.stop_split_at = 26

@@ -21,6 +21,25 @@ SILENT_SECONDS = 2.0
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
 _compiled: set[int] = set()
+_threads: int | None = None
+
+
+@contextmanager
+def kernels_alone_on_all_threads() -> Iterator[None]:
+    """Leave torch's own operations one thread, and the kernels those that torch had.
+
+    OpenMP's threads spin while they wait: on a busy machine many small torch operations then cost six times
+    the time.
+    """
+    global _threads
+    before = torch.get_num_threads()
+    _threads = before
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _threads = None
 
 
 def _workers() -> ThreadPoolExecutor:
@@ -68,9 +87,9 @@ def for_ranges(kernel: Callable[..., Any], total: int, *args: Any, block: int = 
     """Call ``kernel(start, stop, *args)`` so that the ranges cover ``0 .. total`` once.
 
     Kernels write disjoint outputs, so the result has the same bits at any number of threads
-    (``torch.get_num_threads()``).  Ranges start at multiples of ``block``.
+    (``torch.get_num_threads()``, or see :func:`kernels_alone_on_all_threads`).  Ranges start at multiples of ``block``.
     """
-    threads = torch.get_num_threads()
+    threads = _threads or torch.get_num_threads()
     with _announced(kernel):
         chunk = max(block, -(-total // (threads * CHUNKS_PER_THREAD * block)) * block)
         if threads == 1 or chunk >= total:

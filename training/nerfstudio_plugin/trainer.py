@@ -16,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from render.errors import InputError
 from render.files import atomic_file
+from render.rasterizer._parallel import kernels_alone_on_all_threads
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -55,7 +56,7 @@ class Fit3DTrainer(Trainer):
     def train(self) -> None:
         """Train; Ctrl-C ends the program with a sentence, the last checkpoint stays whole."""
         try:
-            with _one_sentence():
+            with _one_sentence(), kernels_alone_on_all_threads():
                 super().train()
         except KeyboardInterrupt:
             if self.training_state == "completed":
