@@ -75,6 +75,23 @@ def test_a_resumed_training_goes_on_changing_the_gaussians(folder: Path, feature
     assert all(not torch.equal(before[name], after[name]) for name in (*SHARED, "features"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_bilateral_grid": True, "background_color": "random"},
+        {"use_scale_regularization": True, "sh_degree": 0},
+        {"random_init": True, "num_random": 300, "random_scale": 2.0, "sh_degree": 3},
+    ],
+)
+def test_splatfactos_options_train(folder: Path, change: dict[str, Any]) -> None:
+    config = tiny_config(folder / "capture", folder / "out", steps=12)
+    config.timestamp = "-".join(change)
+    config.pipeline.model.camera_optimizer.mode = "SO3xR3"
+    for name, value in change.items():
+        setattr(config.pipeline.model, name, value)
+    assert np.isfinite(_evaluated(train(config))["psnr"])
+
+
 def test_ctrl_c_ends_with_a_sentence_and_keeps_the_checkpoint(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,7 +205,8 @@ class Fit3DModel(SplatfactoModel):
                 rendering.means2d.retain_grad()
                 self._screen = SimpleNamespace(rendering=rendering, camera=view)
             if self.config.use_bilateral_grid:
-                rgb = self._apply_bilateral_grid(rgb, camera.metadata["cam_idx"], view.height, view.width)
+                grid = camera.metadata["cam_idx"]
+                rgb = self._apply_bilateral_grid(rgb[None], grid, view.height, view.width)[0]
         outputs = {"rgb": rgb, "accumulation": rendering.alpha[..., None], "background": background}
         if self.training:
             outputs["depth"] = None
