@@ -57,9 +57,8 @@ class Import:
         say(f"next: fit3d info {self.scene}")
 
     def _import_run(self, run: Path, progress: Progress) -> None:
-        from training.import_run import import_run
-
         from render.errors import InputError
+        from training.import_run import import_run
 
         unused = [flag for flag, value in (("--ply", self.ply), ("--images", self.images)) if value is not None]
         if unused:
