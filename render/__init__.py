@@ -12,6 +12,8 @@ from render.rasterizer import (
     rasterize,
     rasterize_transposed,
 )
+from render.scene import Scene
+from render.views import View
 
 __all__ = [
     "Camera",
@@ -19,6 +21,8 @@ __all__ = [
     "Gaussians",
     "InputError",
     "Rendering",
+    "Scene",
+    "View",
     "contributions",
     "lift_views_",
     "lifting_matrix",

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
+from render.rasterizer._simd import is_compiled
+
 log = logging.getLogger(__name__)
 
 CHUNKS_PER_THREAD = 8  # work is uneven: a thread that is done takes the next chunk
-SILENT_SECONDS = 2.0
 
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
-_compiled: set[int] = set()
+_announced = False
 _threads: int | None = None
 
 
@@ -59,28 +60,12 @@ def _forget_workers() -> None:
 os.register_at_fork(after_in_child=_forget_workers)
 
 
-@contextmanager
-def _announced(function: Callable[..., Any]) -> Iterator[None]:
-    """Say that the first call of a kernel compiles, if it takes long enough to be noticed."""
-    if id(function) in _compiled:
-        yield
-        return
-    timer = threading.Timer(
-        SILENT_SECONDS,
-        log.warning,
-        ("Compiling the CPU rasterizer: about half a minute in all, once per machine.",),
-    )
-    timer.daemon = True
-    # One sentence is enough for a dozen kernels.
-    if not getattr(_announced, "said", False):
-        timer.start()
-    try:
-        yield
-        _compiled.add(id(function))
-    finally:
-        if timer.finished.is_set() or not timer.is_alive():
-            _announced.said = True  # type: ignore[attr-defined]
-        timer.cancel()
+def _announce_compilation() -> None:
+    """Say once, and before it happens, that the kernels have to be compiled."""
+    global _announced
+    if not _announced and not is_compiled():
+        log.warning("Compiling the CPU rasterizer: about half a minute in all, once per machine.")
+    _announced = True
 
 
 def for_ranges(kernel: Callable[..., Any], total: int, *args: Any, block: int = 1) -> None:
@@ -90,22 +75,22 @@ def for_ranges(kernel: Callable[..., Any], total: int, *args: Any, block: int = 
     (``torch.get_num_threads()``, or see :func:`kernels_alone_on_all_threads`).  Ranges start at multiples of ``block``.
     """
     threads = _threads or torch.get_num_threads()
-    with _announced(kernel):
-        chunk = max(block, -(-total // (threads * CHUNKS_PER_THREAD * block)) * block)
-        if threads == 1 or chunk >= total:
-            kernel(0, total, *args)
-            return
-        starts = itertools.count(0, chunk)  # next() is atomic
+    _announce_compilation()
+    chunk = max(block, -(-total // (threads * CHUNKS_PER_THREAD * block)) * block)
+    if threads == 1 or chunk >= total:
+        kernel(0, total, *args)
+        return
+    starts = itertools.count(0, chunk)  # next() is atomic
 
-        def work() -> None:
-            while (start := next(starts)) < total:
-                kernel(start, min(start + chunk, total), *args)
+    def work() -> None:
+        while (start := next(starts)) < total:
+            kernel(start, min(start + chunk, total), *args)
 
-        others = [_workers().submit(work) for _ in range(threads - 1)]
-        try:
-            work()
-        finally:
-            # Helpers that never got a thread have nothing left to do.
-            running = [future for future in others if not future.cancel()]
-            for future in running:
-                future.result()
+    others = [_workers().submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        # Helpers that never got a thread have nothing left to do.
+        running = [future for future in others if not future.cancel()]
+        for future in running:
+            future.result()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from render.rasterizer._kinds import Doubles, Floats, Ints
 from render.rasterizer._simd import inlined, kernel
 from render.rasterizer._types import EPS2D, FAR, MAX_SIGMAS, MIN_ALPHA, NEAR
 from render.spherical_harmonics import C0, C1, C2, C3
@@ -29,7 +31,7 @@ _B3 = tuple(np.float32(c) for c in C3)
 
 
 @inlined
-def _rotate(quat, matrix):
+def _rotate(quat: Floats, matrix: Floats) -> float:
     """Fill a rotation matrix from a wxyz quaternion of any length; returns 1 / length."""
     inverse = _ONE / max(math.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), np.float32(1e-12))
     w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
@@ -46,12 +48,14 @@ def _rotate(quat, matrix):
 
 
 @inlined
-def _clamped(value, low, high):
+def _clamped(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
 @inlined
-def _linearize(x, y, z, K, width, height, pose, screen):
+def _linearize(
+    x: float, y: float, z: float, K: Floats, width: int, height: int, pose: Floats, screen: Floats
+) -> tuple[float, float]:
     """Rows of J R, the projection linearized at the (clamped) centre; returns the clamped x and y."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     margin_x, margin_y = _MARGIN * width / fx, _MARGIN * height / fy
@@ -65,22 +69,22 @@ def _linearize(x, y, z, K, width, height, pose, screen):
 
 @kernel
 def project(
-    first,
-    last,
-    means,
-    quats,
-    scales,
-    opacities,
-    pose,
-    K,
-    width,
-    height,
-    means2d,
-    conics,
-    depths,
-    variances,
-    radii,
-):
+    first: int,
+    last: int,
+    means: Floats,
+    quats: Floats,
+    scales: Floats,
+    opacities: Floats,
+    pose: Floats,
+    K: Floats,
+    width: int,
+    height: int,
+    means2d: Floats,
+    conics: Floats,
+    depths: Floats,
+    variances: Floats,
+    radii: Ints,
+) -> None:
     """Fill centres, conics, depths, variances along x and y, and radii (0 = culled).
 
     See :func:`render.rasterizer.reference.project`."""
@@ -150,7 +154,7 @@ def project(
 
 
 @inlined
-def _quat_gradient(quat, inverse, grad, out):
+def _quat_gradient(quat: Floats, inverse: float, grad: Floats, out: Floats) -> None:
     """Chain dL/dR to the unnormalized quaternion."""
     w, x, y, z = quat[0] * inverse, quat[1] * inverse, quat[2] * inverse, quat[3] * inverse
     gw = _TWO * (x * (grad[2, 1] - grad[1, 2]) + y * (grad[0, 2] - grad[2, 0]) + z * (grad[1, 0] - grad[0, 1]))
@@ -181,25 +185,25 @@ def _quat_gradient(quat, inverse, grad, out):
 
 @kernel
 def project_backward(
-    first,
-    last,
-    means,
-    quats,
-    scales,
-    pose,
-    K,
-    width,
-    height,
-    conics,
-    radii,
-    grad_means2d,
-    grad_conics,
-    grad_depths,
-    grad_means,
-    grad_quats,
-    grad_scales,
-    grad_poses,
-):
+    first: int,
+    last: int,
+    means: Floats,
+    quats: Floats,
+    scales: Floats,
+    pose: Floats,
+    K: Floats,
+    width: int,
+    height: int,
+    conics: Floats,
+    radii: Ints,
+    grad_means2d: Floats,
+    grad_conics: Floats,
+    grad_depths: Floats,
+    grad_means: Floats,
+    grad_quats: Floats,
+    grad_scales: Floats,
+    grad_poses: Doubles,
+) -> None:
     """Chain gradients of :func:`project` to its inputs; ``grad_poses [blocks, 3, 4]`` are partial sums."""
     rotation = np.empty((3, 3), np.float32)
     screen = np.empty((2, 3), np.float32)
@@ -283,7 +287,7 @@ def project_backward(
 
 
 @inlined
-def _sh_basis(x, y, z, count, basis):
+def _sh_basis(x: float, y: float, z: float, count: int, basis: Floats) -> None:
     """:func:`render.spherical_harmonics.sh_basis` for one direction."""
     basis[0] = _B0
     if count > 1:
@@ -305,7 +309,7 @@ def _sh_basis(x, y, z, count, basis):
 
 
 @inlined
-def _sh_basis_gradient(x, y, z, g, count):
+def _sh_basis_gradient(x: float, y: float, z: float, g: Floats, count: int) -> tuple[float, float, float]:
     """Gradient of ``g . basis`` with respect to the direction, taken as three free numbers."""
     gx, gy, gz = _ZERO, _ZERO, _ZERO
     three, five, six, ten = np.float32(3), np.float32(5), np.float32(6), np.float32(10)
@@ -326,7 +330,7 @@ def _sh_basis_gradient(x, y, z, g, count):
 
 
 @kernel
-def colour(first, last, means, sh, centre, radii, colours):
+def colour(first: int, last: int, means: Floats, sh: Floats, centre: Any, radii: Ints, colours: Floats) -> None:
     """Colours of the visible Gaussians, ``max(sh . basis + 0.5, 0)``."""
     count = sh.shape[1]
     basis = np.empty(16, np.float32)
@@ -344,7 +348,18 @@ def colour(first, last, means, sh, centre, radii, colours):
 
 
 @kernel
-def colour_backward(first, last, means, sh, centre, radii, colours, grad_colours, grad_sh, grad_means):
+def colour_backward(
+    first: int,
+    last: int,
+    means: Floats,
+    sh: Floats,
+    centre: Any,
+    radii: Ints,
+    colours: Floats,
+    grad_colours: Floats,
+    grad_sh: Floats,
+    grad_means: Floats,
+) -> None:
     """Chain gradients of :func:`colour`; the camera centre's is minus the sum of ``grad_means``."""
     count = sh.shape[1]
     basis = np.empty(16, np.float32)

@@ -8,9 +8,11 @@ finished, so that rows need no branch per pixel.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from render.rasterizer._kinds import Bools, Bytes, Floats, Ints, Longs, Words
 from render.rasterizer._simd import (
     any_lane,
     both,
@@ -50,7 +52,9 @@ FAR_BELOW = np.float32(-20)
 
 
 @inlined
-def _open_tile(tile, tiles_x, width, height, transmittance, alive):
+def _open_tile(
+    tile: int, tiles_x: int, width: int, height: int, transmittance: Floats, alive: Bools
+) -> tuple[int, int, int, int]:
     """Start a tile: everything passes, and pixels beyond the image's edge are finished."""
     x0 = (tile % tiles_x) * TILE
     y0 = (tile // tiles_x) * TILE
@@ -65,14 +69,14 @@ def _open_tile(tile, tiles_x, width, height, transmittance, alive):
 
 
 @inlined
-def _fetch(index, end, ranks, records, rows):
+def _fetch(index: int, end: int, ranks: Words, records: Floats, rows: Bytes) -> tuple[int, int, int]:
     """Rank of an entry and the tile's rows that it can reach; asks for a later record."""
     prefetch(records, np.int64(ranks[min(index + AHEAD, end - 1)]))
     return np.int64(ranks[index]), np.int64(rows[index] & 15), np.int64(rows[index] >> 4) + 1
 
 
 @inlined
-def _exponents(records, rank, dx, dy):
+def _exponents(records: Floats, rank: int, dx: Any, dy: float) -> Any:
     """Base-2 logarithm of alpha in a row."""
     constant = records[rank, C] * dy * dy + records[rank, LOG]
     linear = fma(splat(records[rank, A]), dx, splat(records[rank, B] * dy))
@@ -80,20 +84,22 @@ def _exponents(records, rank, dx, dy):
 
 
 @inlined
-def _alphas(exponents):
+def _alphas(exponents: Any) -> Any:
     """Alpha of a row before the clamp to MAX_ALPHA; exponents far below MIN_ALPHA are cut."""
     bottom = splat(FAR_BELOW)
     return exp2(where(exponents > bottom, exponents, bottom))
 
 
 @inlined
-def _visible(exponents, log_opacity):
+def _visible(exponents: Any, log_opacity: float) -> Any:
     # The second condition drops rounding artefacts of needle-shaped Gaussians, as gsplat's sigma < 0 does.
     return both(exponents >= splat(LOWEST), exponents <= splat(log_opacity))
 
 
 @inlined
-def _blend_row(records, rank, left, dy, transmittance, at, alive, row):
+def _blend_row(
+    records: Floats, rank: int, left: float, dy: float, transmittance: Floats, at: int, alive: Bools, row: int
+) -> Any:
     """Weights of one Gaussian in one row; moves the row's transmittance past it."""
     exponents = _exponents(records, rank, splat(left) + lane_numbers(), dy)
     alpha = _alphas(exponents)
@@ -110,7 +116,7 @@ def _blend_row(records, rank, left, dy, transmittance, at, alive, row):
 
 
 @inlined
-def _any_alive(alive):
+def _any_alive(alive: Bools) -> bool:
     count = 0
     for row in range(TILE):
         count += alive[row]
@@ -118,18 +124,43 @@ def _any_alive(alive):
 
 
 @kernel
-def forward(first, last, tiles_x, width, height, starts, ranks, rows, records, values, image, remaining):
-    """Blend ``values [m, c]`` into ``image [h, w, c]`` and leave the transmittance in ``remaining [h, w]``."""
+def forward(
+    first: int,
+    last: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    records: Floats,
+    values: Floats,
+    image: Floats,
+    depth: Floats,
+    alpha: Floats,
+    remaining: Floats,
+    newest: Ints,
+) -> None:
+    """Blend ``values [m, c]`` into ``image [h, w, c]``, or all but the last into the image and that into ``depth``.
+
+    ``alpha [h, w]`` gets the sum of the weights: 1 - transmittance has few digits where little is seen.
+    Leaves each pixel's transmittance in ``remaining [h, w]`` and the place of its last contributor in the tile's
+    list in ``newest [h, w]`` (-1 if there is none).
+    """
     channels = values.shape[1]
     transmittance = lane_array(PIXELS)
+    place, covered = lane_array(PIXELS), lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
     blended = lane_array(channels * PIXELS)
     for tile in range(first, last):
         x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         blended[:] = ZERO
+        place[:] = -ONE
+        covered[:] = ZERO
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            here = splat(np.float32(index - starts[tile]))
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
@@ -138,6 +169,8 @@ def forward(first, last, tiles_x, width, height, starts, ranks, rows, records, v
                 at = row * TILE
                 weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
                 finished = finished or not alive[row]
+                store(covered, at, load(covered, at) + weights)
+                store(place, at, where(weights > splat(ZERO), here, load(place, at)))
                 for channel in range(channels):
                     to = channel * PIXELS + at
                     store(blended, to, fma(weights, splat(values[rank, channel]), load(blended, to)))
@@ -145,98 +178,127 @@ def forward(first, last, tiles_x, width, height, starts, ranks, rows, records, v
                 break
         for row in range(height_left):
             for column in range(width_left):
-                remaining[y0 + row, x0 + column] = abs(transmittance[row * TILE + column])
-                for channel in range(channels):
-                    image[y0 + row, x0 + column, channel] = blended[channel * PIXELS + row * TILE + column]
+                pixel = row * TILE + column
+                alpha[y0 + row, x0 + column] = covered[pixel]
+                remaining[y0 + row, x0 + column] = abs(transmittance[pixel])
+                newest[y0 + row, x0 + column] = np.int32(place[pixel])
+                if channels > image.shape[2]:
+                    depth[y0 + row, x0 + column] = blended[(channels - 1) * PIXELS + pixel]
+                for channel in range(image.shape[2]):
+                    image[y0 + row, x0 + column, channel] = blended[channel * PIXELS + pixel]
 
 
 @inlined
-def _read_gradients(x0, y0, height_left, width_left, grad_image, image, grad_alpha, remaining, gradients, rest):
-    """Channel-major gradients of a tile, and per pixel <gradient, blended value> minus the alpha term."""
+def _read_tile(
+    tile: int,
+    tiles_x: int,
+    grad_image: Floats,
+    grad_alpha: Floats,
+    remaining: Floats,
+    newest: Ints,
+    gradients: Floats,
+    behind: Floats,
+    transmittance: Floats,
+    place: Floats,
+    tops: Longs,
+) -> tuple[int, int, int]:
+    """What a tile's replay starts from, and its first pixel and the last place in its list.
+
+    ``gradients`` become channel-major, ``behind`` is -dL/dalpha times the transmittance, ``tops`` are the rows'
+    last places.
+    """
+    height, width, channels = grad_image.shape
+    x0 = (tile % tiles_x) * TILE
+    y0 = (tile // tiles_x) * TILE
     gradients[:] = ZERO
-    rest[:] = ZERO
-    for row in range(height_left):
-        for column in range(width_left):
+    behind[:] = ZERO
+    transmittance[:] = ONE
+    place[:] = -ONE
+    top = np.int64(-1)
+    for row in range(TILE):
+        tops[row] = -1
+        if row >= height - y0:
+            continue
+        for column in range(min(TILE, width - x0)):
             pixel = row * TILE + column
             y, x = y0 + row, x0 + column
-            total = -remaining[y, x] * grad_alpha[y, x]
-            for channel in range(grad_image.shape[2]):
-                gradient = grad_image[y, x, channel]
-                gradients[channel * PIXELS + pixel] = gradient
-                total += gradient * image[y, x, channel]
-            rest[pixel] = total
+            for channel in range(channels):
+                gradients[channel * PIXELS + pixel] = grad_image[y, x, channel]
+            transmittance[pixel] = remaining[y, x]
+            behind[pixel] = -remaining[y, x] * grad_alpha[y, x]
+            place[pixel] = np.float32(newest[y, x])
+            tops[row] = max(tops[row], np.int64(newest[y, x]))
+        top = max(top, tops[row])
+    return x0, y0, top
 
 
 @kernel
 def backward(
-    first,
-    last,
-    tiles_x,
-    width,
-    height,
-    starts,
-    ranks,
-    rows,
-    slots,
-    records,
-    values,
-    image,
-    remaining,
-    grad_image,
-    grad_alpha,
-    absolute,
-    slot_shapes,
-    slot_values,
-):
+    first: int,
+    last: int,
+    tiles_x: int,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    slots: Words,
+    records: Floats,
+    values: Floats,
+    remaining: Floats,
+    newest: Ints,
+    grad_image: Floats,
+    grad_alpha: Floats,
+    absolute: Any,
+    slot_shapes: Floats,
+    slot_values: Floats,
+) -> None:
     """Per tile-Gaussian sums of gradients, written to the Gaussian's own slots (no atomics).
 
     ``slot_shapes[slot]`` gets, with s = alpha dL/dalpha: sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2 and,
     if ``absolute``, of the magnitudes of the pixel gradients of the centre.  ``slot_values[slot]`` gets dL/dvalue.
-    The replay runs front to back: what is still behind a pixel is ``rest``, so nothing is divided by T.
+    The replay runs back to front, so that what lies behind a Gaussian is a sum and not a difference of large
+    numbers: front to back, opaque Gaussians would lose two digits.
     """
     channels = values.shape[1]
-    transmittance = lane_array(PIXELS)
-    rest = lane_array(PIXELS)
-    alive = np.empty(TILE, np.bool_)
+    transmittance, behind, place = lane_array(PIXELS), lane_array(PIXELS), lane_array(PIXELS)
+    tops = np.empty(TILE, np.int64)
     gradients = lane_array(channels * PIXELS)
     value_sums = lane_array(channels * TILE)
-    zeros = splat(ZERO)
-    ones = splat(ONE)
+    zeros, ones = splat(ZERO), splat(ONE)
     for tile in range(first, last):
-        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
-        _read_gradients(x0, y0, height_left, width_left, grad_image, image, grad_alpha, remaining, gradients, rest)
-        for index in range(starts[tile], starts[tile + 1]):
-            rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
-            left = np.float32(x0) + HALF - records[rank, MEAN_X]
-            dx = splat(left) + lane_numbers()
-            sum_0 = zeros
-            sum_y = zeros
-            sum_yy = zeros
-            abs_x = zeros
-            abs_y = zeros
+        x0, y0, top = _read_tile(
+            tile, tiles_x, grad_image, grad_alpha, remaining, newest, gradients, behind, transmittance, place, tops
+        )
+        for number in range(top, -1, -1):
+            index = starts[tile] + number
+            prefetch(records, np.int64(ranks[max(index - AHEAD, starts[tile])]))
+            rank = np.int64(ranks[index])
+            dx = splat(np.float32(x0) + HALF - records[rank, MEAN_X]) + lane_numbers()
+            sum_0, sum_y, sum_yy, abs_x, abs_y = zeros, zeros, zeros, zeros, zeros
             value_sums[:] = ZERO
-            finished = False
-            for row in range(begin, end):
-                if not alive[row]:
+            for row in range(np.int64(rows[index] & 15), np.int64(rows[index] >> 4) + 1):
+                if number > tops[row]:
                     continue
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
                 at = row * TILE
-                before = load(transmittance, at)
-                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
-                finished = finished or not alive[row]
+                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
+                exponents = _exponents(records, rank, dx, dy)
+                exact = _alphas(exponents)
+                here = both(_visible(exponents, records[rank, LOG]), load(place, at) >= splat(np.float32(number)))
+                alpha = where(here, where(exact >= splat(TOP_ALPHA), splat(TOP_ALPHA), exact), zeros)
+                inverse = ones / (ones - alpha)
+                before = load(transmittance, at) * inverse
+                store(transmittance, at, before)
+                weights = before * alpha
                 received = zeros
                 for channel in range(channels):
                     gradient = load(gradients, channel * PIXELS + at)
                     received = fma(splat(values[rank, channel]), gradient, received)
                     to = channel * TILE
                     store(value_sums, to, fma(weights, gradient, load(value_sums, to)))
-                # alpha dL/dalpha = w received - alpha / (1 - alpha) rest, and w = T alpha.
-                behind = load(rest, at) - weights * received
-                store(rest, at, behind)
-                ratio = weights / where(weights > zeros, before - weights, ones)
-                slope = weights * received - ratio * behind
-                exponents = _exponents(records, rank, dx, dy)
-                slope = where(_alphas(exponents) <= splat(TOP_ALPHA), slope, zeros)
+                # alpha dL/dalpha = w received - alpha / (1 - alpha) behind; a clamped alpha has no slope.
+                seen = weights * received
+                past = load(behind, at)
+                slope = where(exact <= splat(TOP_ALPHA), seen - alpha * inverse * past, zeros)
+                store(behind, at, past + seen)
                 sum_0 = sum_0 + slope
                 sum_y = fma(slope, splat(dy), sum_y)
                 sum_yy = fma(slope, splat(dy * dy), sum_yy)
@@ -257,12 +319,23 @@ def backward(
                 slot_shapes[slot, 7] = lane_sum(abs_y)
             for channel in range(channels):
                 slot_values[slot, channel] = lane_sum(load(value_sums, channel * TILE))
-            if finished and not _any_alive(alive):
-                break
 
 
 @kernel
-def transposed(first, last, tiles_x, width, height, starts, ranks, rows, slots, records, maps, slot_values):
+def transposed(
+    first: int,
+    last: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    slots: Words,
+    records: Floats,
+    maps: Floats,
+    slot_values: Floats,
+) -> None:
     """Sum ``w F`` of every tile-Gaussian pair for a full-size map ``[h, w, c]``; the last column gets sum ``w``."""
     channels = maps.shape[2]
     transmittance = lane_array(PIXELS)
@@ -302,22 +375,22 @@ def transposed(first, last, tiles_x, width, height, starts, ranks, rows, slots, 
 
 @kernel
 def lift_tiles(
-    first,
-    last,
-    tiles_x,
-    width,
-    height,
-    starts,
-    ranks,
-    rows,
-    slots,
-    records,
-    along_x,
-    counts_x,
-    row_node,
-    row_fraction,
-    slot_nodes,
-):
+    first: int,
+    last: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    slots: Words,
+    records: Floats,
+    along_x: Floats,
+    counts_x: Longs,
+    row_node: Longs,
+    row_fraction: Floats,
+    slot_nodes: Floats,
+) -> None:
     """Sum ``w U`` of every tile-Gaussian pair over the grid nodes near the tile.
 
     ``along_x [tiles_x, nx, 16]`` interpolates a tile's columns from its ``counts_x`` nodes; row ``y`` lies
@@ -364,7 +437,21 @@ def lift_tiles(
 
 
 @kernel
-def list_pixels(first, last, tiles_x, width, height, starts, ranks, rows, records, ids, offsets, out_ids, out_weights):
+def list_pixels(
+    first: int,
+    last: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    records: Floats,
+    ids: Ints,
+    offsets: Longs,
+    out_ids: Ints,
+    out_weights: Floats,
+) -> None:
     """Write ids and weights of every pixel's Gaussians from ``offsets[pixel + 1]`` on, which moves along.
 
     With empty outputs it only counts.
@@ -374,7 +461,7 @@ def list_pixels(first, last, tiles_x, width, height, starts, ranks, rows, record
     row_weights = lane_array(TILE)
     writes = len(out_ids) > 0
     for tile in range(first, last):
-        x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
+        x0, y0, _, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
             left = np.float32(x0) + HALF - records[rank, MEAN_X]

@@ -41,6 +41,11 @@ def _cache_folder() -> Path:
 _CACHE = _cache_folder()
 
 
+def is_compiled() -> bool:
+    """Whether machine code of these sources lies in the cache."""
+    return any(_CACHE.rglob("*.nbi"))
+
+
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use to machine code that runs without the GIL and is kept on disk."""
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_CACHE)

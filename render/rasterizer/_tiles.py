@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from render.rasterizer._kinds import Bytes, Floats, Ints, Longs, Words
 from render.rasterizer._raster import AHEAD, FALL_X, FALL_Y, LOG, LOWEST, MEAN_X, MEAN_Y, TILE, A, B, C
 from render.rasterizer._simd import inlined, kernel, prefetch
 
@@ -20,7 +22,7 @@ _SLACK = np.float32(1e-3)  # pixels: rounding must not lose a tile
 
 
 @kernel
-def depth_order(first, last, keys, order, scratch):
+def depth_order(first: int, last: int, keys: Words, order: Longs, scratch: Longs) -> None:
     """Stable radix sort (3 x 11 bits) of positions ``order`` by the bits of positive depths ``keys``.
 
     The result is in ``scratch``.
@@ -43,7 +45,9 @@ def depth_order(first, last, keys, order, scratch):
 
 
 @kernel
-def spatial_order(first, last, visible, means2d, tiles_x, tiles_y, order, rank_of):
+def spatial_order(
+    first: int, last: int, visible: Longs, means2d: Floats, tiles_x: int, tiles_y: int, order: Longs, rank_of: Longs
+) -> None:
     """Counting sort of ``visible`` by the tile of their centres; ``rank_of`` is the inverse, by position.
 
     Neighbours in the image get neighbouring ranks: what the tiles read and write stays in the cache.
@@ -66,7 +70,19 @@ def spatial_order(first, last, visible, means2d, tiles_x, tiles_y, order, rank_o
 
 
 @kernel
-def make_records(first, last, order, means2d, conics, opacities, variances, tiles_x, tiles_y, records, counts):
+def make_records(
+    first: int,
+    last: int,
+    order: Longs,
+    means2d: Floats,
+    conics: Floats,
+    opacities: Floats,
+    variances: Floats,
+    tiles_x: int,
+    tiles_y: int,
+    records: Floats,
+    counts: Longs,
+) -> None:
     """Everything the inner loops need of a Gaussian, in one cache line.
 
     ``counts[rank + 1]`` gets the number of tiles of its bounding box.
@@ -93,13 +109,13 @@ def make_records(first, last, order, means2d, conics, opacities, variances, tile
 
 
 @inlined
-def _reach(room, fall):
+def _reach(room: float, fall: float) -> float:
     """How far from the centre the ellipse alpha >= MIN_ALPHA goes along an axis."""
     return math.sqrt(max(room / fall, _ZERO)) + _SLACK
 
 
 @inlined
-def _tile_range(centre, reach, tiles):
+def _tile_range(centre: Any, reach: float, tiles: int) -> tuple[int, int]:
     """First tile of an axis, and one past the last, with a pixel centre within ``reach`` of ``centre``."""
     begin = max(np.int64(math.floor((centre - reach - _HALF) * _PER_TILE)), np.int64(0))
     end = min(np.int64(math.floor((centre + reach - _HALF) * _PER_TILE)) + 1, np.int64(tiles))
@@ -107,13 +123,15 @@ def _tile_range(centre, reach, tiles):
 
 
 @inlined
-def _extreme(curvature, shift, fall, room):
+def _extreme(curvature: float, shift: float, fall: float, room: float) -> float:
     """Where the ellipse ``fall v^2 + curvature (u - shift v)^2 >= room`` reaches the largest u: its v."""
     return shift * math.sqrt(max(curvature * room / (fall * (fall + curvature * shift * shift)), _ZERO))
 
 
 @inlined
-def _extent(low, high, inverse, shift, fall, room, extreme):
+def _extent(
+    low: float, high: float, inverse: float, shift: float, fall: float, room: float, extreme: float
+) -> tuple[float, float]:
     """Smallest and largest u of that ellipse within ``low <= v <= high``: each side is concave in v.
 
     ``inverse`` is 1 / curvature.
@@ -126,7 +144,17 @@ def _extent(low, high, inverse, shift, fall, room, extreme):
 
 
 @kernel
-def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_ends, slot_tiles, slot_rows):
+def list_tiles(
+    first: int,
+    last: int,
+    records: Floats,
+    tiles_x: int,
+    tiles_y: int,
+    slot_starts: Longs,
+    slot_ends: Longs,
+    slot_tiles: Ints,
+    slot_rows: Bytes,
+) -> None:
     """The tiles of each rank, one slot each, from ``slot_starts[rank]`` on, and which of their rows it reaches.
 
     Rows are packed as ``first + 16 * last``.
@@ -164,7 +192,18 @@ def list_tiles(first, last, records, tiles_x, tiles_y, slot_starts, slot_ends, s
 
 
 @kernel
-def bin_slots(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, starts, ranks, rows, slots):
+def bin_slots(
+    first: int,
+    last: int,
+    slot_starts: Longs,
+    slot_ends: Longs,
+    slot_tiles: Ints,
+    slot_rows: Bytes,
+    starts: Longs,
+    ranks: Words,
+    rows: Bytes,
+    slots: Words,
+) -> None:
     """Counting sort of the slots of ranks ``first .. last`` by tile."""
     for rank in range(first, last):
         for slot in range(slot_starts[rank], slot_ends[rank]):
@@ -182,7 +221,9 @@ def bin_slots(first, last, slot_starts, slot_ends, slot_tiles, slot_rows, starts
 
 
 @kernel
-def sort_tiles(first, last, starts, longest, depth_ranks, ranks, rows, slots):
+def sort_tiles(
+    first: int, last: int, starts: Longs, longest: int, depth_ranks: Words, ranks: Words, rows: Bytes, slots: Words
+) -> None:
     """Sort the entries of each tile front to back: radix sort by the bytes of ``depth_ranks[rank]``."""
     keys, new_keys = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
     order, new_order = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
@@ -216,7 +257,9 @@ def sort_tiles(first, last, starts, longest, depth_ranks, ranks, rows, slots):
 
 
 @kernel
-def sum_slots(first, last, order, slot_starts, slot_ends, slot_values, out):
+def sum_slots(
+    first: int, last: int, order: Longs, slot_starts: Longs, slot_ends: Longs, slot_values: Floats, out: Floats
+) -> None:
     """Add up a Gaussian's slots into its row of ``out [n, c]``, in file order."""
     columns = out.shape[1]
     for rank in range(first, last):
@@ -228,8 +271,19 @@ def sum_slots(first, last, order, slot_starts, slot_ends, slot_values, out):
 
 @kernel
 def shape_gradients(
-    first, last, order, slot_starts, slot_ends, sums, conics, opacities, means2d, out_conics, out_opacities, absolute
-):
+    first: int,
+    last: int,
+    order: Longs,
+    slot_starts: Longs,
+    slot_ends: Longs,
+    sums: Floats,
+    conics: Floats,
+    opacities: Floats,
+    means2d: Floats,
+    out_conics: Floats,
+    out_opacities: Floats,
+    absolute: Any,
+) -> None:
     """Gradients of centres, conics and opacities from the slots' sums (:func:`_raster.backward`)."""
     total = np.empty(8, np.float32)
     ln2 = np.float32(math.log(2.0))
@@ -254,24 +308,24 @@ def shape_gradients(
 
 @kernel
 def merge_nodes(
-    first,
-    last,
-    order,
-    slot_starts,
-    slot_ends,
-    slot_tiles,
-    slot_rows,
-    slot_nodes,
-    tiles_x,
-    first_x,
-    first_y,
-    counts_x,
-    row_node,
-    grid_w,
-    grid_h,
-    row_ranges,
-    columns,
-):
+    first: int,
+    last: int,
+    order: Longs,
+    slot_starts: Longs,
+    slot_ends: Longs,
+    slot_tiles: Ints,
+    slot_rows: Bytes,
+    slot_nodes: Floats,
+    tiles_x: int,
+    first_x: Longs,
+    first_y: Longs,
+    counts_x: Longs,
+    row_node: Longs,
+    grid_w: int,
+    grid_h: int,
+    row_ranges: Any,
+    columns: Any,
+) -> None:
     """Add up the slots of each Gaussian on the grid, in place: one sparse row each, by file index.
 
     Row ``i`` is ``columns[row_ranges[i, 0] : row_ranges[i, 1]]`` with its weights at the same places of the flattened
@@ -308,7 +362,16 @@ def merge_nodes(
 
 
 @kernel
-def gather_rows(first, last, row_ranges, columns, weights, csr_starts, csr_columns, csr_weights):
+def gather_rows(
+    first: int,
+    last: int,
+    row_ranges: Any,
+    columns: Any,
+    weights: Any,
+    csr_starts: Longs,
+    csr_columns: Longs,
+    csr_weights: Floats,
+) -> None:
     """Copy sparse rows to where CSR wants them."""
     for i in range(first, last):
         to = csr_starts[i]
@@ -319,7 +382,7 @@ def gather_rows(first, last, row_ranges, columns, weights, csr_starts, csr_colum
 
 
 @inlined
-def _add_row(total, entry, end, columns, weights, dense):
+def _add_row(total: Floats, entry: int, end: int, columns: Any, weights: Any, dense: Any) -> float:
     """``total += sum weights dense[columns]`` over a sparse row; returns the sum of the weights."""
     weight = _ZERO
     channels = len(total)
@@ -343,7 +406,17 @@ def _add_row(total, entry, end, columns, weights, dense):
 
 
 @kernel
-def add_products(first, last, order, row_ranges, columns, weights, dense, out, row_sums):
+def add_products(
+    first: int,
+    last: int,
+    order: Longs,
+    row_ranges: Any,
+    columns: Any,
+    weights: Any,
+    dense: Any,
+    out: Floats,
+    row_sums: Floats,
+) -> None:
     """``out += sum_v A_v dense_v`` for a tuple of sparse views; ``row_sums += sum_v A_v 1``.
 
     A row of ``out`` is read and written once for all views; neighbours in ``order`` share rows of ``dense``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,12 @@ class Contributions:
 
     def to_sparse(self, n: int) -> Tensor:
         """The rendering matrix W as a sparse CSR tensor ``[h*w, n]``; columns are not sorted within a row."""
-        return torch.sparse_csr_tensor(
-            self.offsets,
-            self.ids.to(torch.int64),
-            self.weights,
-            size=(self.height * self.width, n),
-            check_invariants=False,
-        )
+        return sparse_csr(self.offsets, self.ids, self.weights, (self.height * self.width, n))
+
+
+def sparse_csr(offsets: Tensor, columns: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
+    """A CSR tensor without torch's remark, once per process, that CSR is young."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
+        return torch.sparse_csr_tensor(offsets, columns.to(torch.int64), weights, size=size, check_invariants=False)

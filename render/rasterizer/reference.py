@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
-PAIRS_PER_CHUNK = 1 << 24
+PAIRS_PER_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,11 @@ def _radii(
 
 def _weights(projected: Projected, opacities: Tensor, pixels: Tensor) -> tuple[Float[Tensor, "p m"], Int[Tensor, "m"]]:
     """Alpha-blending weights of all pixels (``[p, 2]`` centres) and the depth-sorted ids of the columns."""
-    kept = projected.radii.min(-1).values.gt(0).nonzero()[:, 0]
+    # A chunk is a few rows: only Gaussians whose box reaches them can count.
+    top, bottom = pixels[:, 1].min(), pixels[:, 1].max()
+    offset = (projected.means2d[:, 1] - (top + bottom) / 2).abs()
+    reach = projected.radii[:, 1] + (bottom - top) / 2
+    kept = ((projected.radii.min(-1).values > 0) & (offset <= reach)).nonzero()[:, 0]
     ids = kept[torch.sort(projected.depths.detach()[kept], stable=True).indices]
     delta = pixels[:, None] - projected.means2d[ids]
     a, b, c = projected.conics[ids].unbind(-1)
