@@ -90,13 +90,13 @@ def test_gradients_agree_with_float64_autograd(degree: int) -> None:
         leaves["background"] = background.to(dtype).clone().requires_grad_()
         camera = Camera(view.K.to(dtype), leaves["pose"], view.width, view.height)
         gaussians = Gaussians(**{f.name: leaves[f.name] for f in fields(scene)})
-        rendering = rasterizer(gaussians, camera, None, leaves["background"])  # type: ignore[operator]
+        rendering = rasterizer(gaussians, camera, None, leaves["background"])
         loss = sum(
             (w.to(dtype) * output).sum()
             for w, output in zip(weights, (rendering.values, rendering.alpha, rendering.depth), strict=True)
         )
         assert isinstance(loss, torch.Tensor)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
     found, expected = gradients(rasterize, torch.float32), gradients(reference.rasterize, torch.float64)
@@ -139,8 +139,8 @@ def test_absolute_screen_gradients_sum_the_magnitudes_of_the_pixels(small: tuple
     rendering = rasterize(scene, camera, absgrad=True)
     rendering.means2d.retain_grad()
     weight = torch.randn(rendering.values.shape, generator=torch.Generator().manual_seed(5))
-    (rendering.values * weight).sum().backward()  # type: ignore[no-untyped-call]
-    absolute = rendering.means2d.absgrad  # type: ignore[attr-defined]
+    (rendering.values * weight).sum().backward()
+    absolute = rendering.means2d.absgrad
     assert rendering.means2d.grad is not None
     signed = torch.zeros_like(absolute)
     total = torch.zeros_like(absolute)
@@ -148,7 +148,7 @@ def test_absolute_screen_gradients_sum_the_magnitudes_of_the_pixels(small: tuple
         # One column of pixels at a time: triangle inequality within it, so a lower bound of the total.
         part = rasterize(scene, camera)
         part.means2d.retain_grad()
-        (part.values[:, column] * weight[:, column]).sum().backward()  # type: ignore[no-untyped-call]
+        (part.values[:, column] * weight[:, column]).sum().backward()
         assert part.means2d.grad is not None
         signed += part.means2d.grad
         total += part.means2d.grad.abs()
