@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import pytest
@@ -13,6 +13,7 @@ from render import (
     Camera,
     Gaussians,
     InputError,
+    Rendering,
     contributions,
     lift_views_,
     lifting_matrix,
@@ -84,7 +85,7 @@ def test_gradients_agree_with_float64_autograd(degree: int) -> None:
     generator = torch.Generator().manual_seed(1)
     weights = [torch.randn(50, 70, *c, generator=generator, dtype=torch.float64) for c in ((3,), (), ())]
 
-    def gradients(rasterizer: object, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    def gradients(rasterizer: Callable[..., Rendering], dtype: torch.dtype) -> dict[str, torch.Tensor]:
         leaves = {f.name: getattr(scene, f.name).to(dtype).clone().requires_grad_() for f in fields(scene)}
         leaves["pose"] = view.world_to_camera.to(dtype).clone().requires_grad_()
         leaves["background"] = background.to(dtype).clone().requires_grad_()
