@@ -80,7 +80,7 @@ def project(gaussians: Gaussians, camera: Camera) -> Projected:
         means2d=np.empty((n, 2), np.float32),
         conics=np.zeros((n, 3), np.float32),
         depths=np.empty(n, np.float32),
-        variances=np.empty((n, 2), np.float32),
+        variances=np.empty((n, 3), np.float32),
         radii=np.empty((n, 2), np.int32),
     )
     for_ranges(
@@ -100,7 +100,7 @@ def project(gaussians: Gaussians, camera: Camera) -> Projected:
     return projected
 
 
-def sort_into_tiles(projected: Projected, opacities: NDArray[np.float32]) -> Tiles:
+def sort_into_tiles(projected: Projected) -> Tiles:
     camera = projected.camera
     tiles_x, tiles_y = -(-camera.width // _raster.TILE), -(-camera.height // _raster.TILE)
     visible = np.flatnonzero(projected.radii[:, 0])
@@ -119,7 +119,6 @@ def sort_into_tiles(projected: Projected, opacities: NDArray[np.float32]) -> Til
         order,
         projected.means2d,
         projected.conics,
-        opacities,
         projected.variances,
         tiles_x,
         tiles_y,
@@ -155,4 +154,4 @@ def sort_into_tiles(projected: Projected, opacities: NDArray[np.float32]) -> Til
 
 def tiles_of(gaussians: Gaussians, camera: Camera) -> Tiles:
     """Project and sort in one go."""
-    return sort_into_tiles(project(gaussians, camera), array(gaussians.opacities))
+    return sort_into_tiles(project(gaussians, camera))

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 from render.rasterizer._kinds import Doubles, Floats, Ints
-from render.rasterizer._simd import inlined, kernel
+from render.rasterizer._simd import (
+    LANES,
+    both,
+    fma,
+    inlined,
+    kernel,
+    lane_array,
+    load,
+    root,
+    splat,
+    store,
+    where,
+)
 from render.rasterizer._types import EPS2D, FAR, MAX_SIGMAS, MIN_ALPHA, NEAR
 from render.spherical_harmonics import C0, C1, C2, C3
 
@@ -19,6 +31,8 @@ _FAR = np.float32(FAR)
 _EPS = np.float32(EPS2D)
 _MIN_ALPHA = np.float32(MIN_ALPHA)
 _SIGMAS = np.float32(MAX_SIGMAS)
+_LOG_MIN_ALPHA = np.float32(math.log2(MIN_ALPHA))
+_LN2 = np.float32(math.log(2.0))
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
 _TWO = np.float32(2)
@@ -67,6 +81,113 @@ def _linearize(
     return jx, jy
 
 
+@inlined
+def _row_times(pose: Floats, row: int, x: Any, y: Any, z: Any) -> Any:
+    """One row of the pose times sixteen points."""
+    return fma(splat(pose[row, 0]), x, fma(splat(pose[row, 1]), y, splat(pose[row, 2]) * z))
+
+
+@inlined
+def _bounded(value: Any, low: float, high: float) -> Any:
+    value = where(value > splat(low), value, splat(low))
+    return where(value > splat(high), splat(high), value)
+
+
+@inlined
+def _screen_rows(x: Any, y: Any, inverse_z: Any, K: Floats, width: float, height: float, pose: Floats) -> Any:
+    """Both rows of J R of sixteen Gaussians, J linearized at the centre clamped to 1.3 times the field of view."""
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    margin_x, margin_y = _MARGIN * width / fx, _MARGIN * height / fy
+    along_x = _bounded(x * inverse_z, -cx / fx - margin_x, (width - cx) / fx + margin_x)
+    along_y = _bounded(y * inverse_z, -cy / fy - margin_y, (height - cy) / fy + margin_y)
+    scale_x, scale_y = splat(fx) * inverse_z, splat(fy) * inverse_z
+    return (
+        scale_x * (splat(pose[0, 0]) - along_x * splat(pose[2, 0])),
+        scale_x * (splat(pose[0, 1]) - along_x * splat(pose[2, 1])),
+        scale_x * (splat(pose[0, 2]) - along_x * splat(pose[2, 2])),
+        scale_y * (splat(pose[1, 0]) - along_y * splat(pose[2, 0])),
+        scale_y * (splat(pose[1, 1]) - along_y * splat(pose[2, 1])),
+        scale_y * (splat(pose[1, 2]) - along_y * splat(pose[2, 2])),
+    )
+
+
+@inlined
+def _rotations(w: Any, x: Any, y: Any, z: Any) -> Any:
+    """Columns of sixteen rotation matrices from quaternions of any length."""
+    tiny = splat(np.float32(1e-12))
+    length = root(fma(w, w, fma(x, x, fma(y, y, z * z))))
+    inverse = splat(_ONE) / where(length > tiny, length, tiny)
+    w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
+    one, two = splat(_ONE), splat(_TWO)
+    return (
+        (one - two * (y * y + z * z), two * (x * y + w * z), two * (x * z - w * y)),
+        (two * (x * y - w * z), one - two * (x * x + z * z), two * (y * z + w * x)),
+        (two * (x * z + w * y), two * (y * z - w * x), one - two * (x * x + y * y)),
+    )
+
+
+@inlined
+def _gather(
+    start: int, count: int, means: Floats, quats: Floats, scales: Floats, opacities: Floats, lanes: Floats
+) -> None:
+    """Sixteen Gaussians side by side: means, quats, scales, opacity."""
+    for lane in range(count):
+        i = start + lane
+        for j in range(3):
+            lanes[j * LANES + lane] = means[i, j]
+            lanes[(7 + j) * LANES + lane] = scales[i, j]
+        for j in range(4):
+            lanes[(3 + j) * LANES + lane] = quats[i, j]
+        lanes[10 * LANES + lane] = opacities[i]
+
+
+@inlined
+def _project_lanes(lanes: Floats, pose: Floats, K: Floats, width: float, height: float, out: Floats) -> None:
+    """Project sixteen Gaussians: centre, conic, depth, variances, and whether they may be visible (1 or 0)."""
+    px, py, pz = load(lanes, 0), load(lanes, LANES), load(lanes, 2 * LANES)
+    x = _row_times(pose, 0, px, py, pz) + splat(pose[0, 3])
+    y = _row_times(pose, 1, px, py, pz) + splat(pose[1, 3])
+    z = _row_times(pose, 2, px, py, pz) + splat(pose[2, 3])
+    inside = both(both(z > splat(_NEAR), splat(_FAR) > z), load(lanes, 10 * LANES) >= splat(_MIN_ALPHA))
+    inverse_z = splat(_ONE) / where(inside, z, splat(_ONE))
+    mean_x, mean_y = (
+        fma(splat(K[0, 0]) * x, inverse_z, splat(K[0, 2])),
+        fma(splat(K[1, 1]) * y, inverse_z, splat(K[1, 2])),
+    )
+    s00, s01, s02, s10, s11, s12 = _screen_rows(x, y, inverse_z, K, width, height, pose)
+    columns = _rotations(load(lanes, 3 * LANES), load(lanes, 4 * LANES), load(lanes, 5 * LANES), load(lanes, 6 * LANES))
+    size_0, size_1, size_2 = load(lanes, 7 * LANES), load(lanes, 8 * LANES), load(lanes, 9 * LANES)
+    c0, c1, c2 = columns
+    # M = J R Q S, two rows of three.
+    m00 = fma(s00, c0[0], fma(s01, c0[1], s02 * c0[2])) * size_0
+    m01 = fma(s00, c1[0], fma(s01, c1[1], s02 * c1[2])) * size_1
+    m02 = fma(s00, c2[0], fma(s01, c2[1], s02 * c2[2])) * size_2
+    m10 = fma(s10, c0[0], fma(s11, c0[1], s12 * c0[2])) * size_0
+    m11 = fma(s10, c1[0], fma(s11, c1[1], s12 * c1[2])) * size_1
+    m12 = fma(s10, c2[0], fma(s11, c2[1], s12 * c2[2])) * size_2
+    xx, yy = fma(m00, m00, fma(m01, m01, m02 * m02)), fma(m10, m10, fma(m11, m11, m12 * m12))
+    xy = fma(m00, m10, fma(m01, m11, m02 * m12))
+    # det(M M^T + eps I) from the minors of M (Cauchy-Binet): no cancellation for needles.
+    d0, d1, d2 = m01 * m12 - m02 * m11, m02 * m10 - m00 * m12, m00 * m11 - m01 * m10
+    eps = splat(_EPS)
+    determinant = fma(d0, d0, fma(d1, d1, d2 * d2)) + eps * (xx + yy) + eps * eps
+    inverse = splat(_ONE) / determinant
+    xx, yy = xx + eps, yy + eps
+    reach_x = fma(splat(_SIGMAS), root(xx), splat(_ONE))
+    reach_y = fma(splat(_SIGMAS), root(yy), splat(_ONE))
+    inside = both(inside, both(mean_x + reach_x > splat(_ZERO), splat(width) > mean_x - reach_x))
+    inside = both(inside, both(mean_y + reach_y > splat(_ZERO), splat(height) > mean_y - reach_y))
+    store(out, 0, mean_x)
+    store(out, LANES, mean_y)
+    store(out, 2 * LANES, yy * inverse)
+    store(out, 3 * LANES, splat(_ZERO) - xy * inverse)
+    store(out, 4 * LANES, xx * inverse)
+    store(out, 5 * LANES, z)
+    store(out, 6 * LANES, xx)
+    store(out, 7 * LANES, yy)
+    store(out, 8 * LANES, where(inside, splat(_ONE), splat(_ZERO)))
+
+
 @kernel
 def project(
     first: int,
@@ -85,72 +206,40 @@ def project(
     variances: Floats,
     radii: Ints,
 ) -> None:
-    """Fill centres, conics, depths, variances along x and y, and radii (0 = culled).
+    """Fill centres, conics, depths, variances along x and y, log2 of the opacity, and radii (0 = culled).
 
-    See :func:`render.rasterizer.reference.project`."""
-    rotation = np.empty((3, 3), np.float32)
-    screen = np.empty((2, 3), np.float32)
+    See :func:`render.rasterizer.reference.project`.
+    """
+    lanes, out = lane_array(11 * LANES), lane_array(9 * LANES)
+    lanes[:] = _ONE
     wide, high = np.float32(width), np.float32(height)
-    for i in range(first, last):
-        px, py, pz = means[i, 0], means[i, 1], means[i, 2]
-        x = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * pz + pose[0, 3]
-        y = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * pz + pose[1, 3]
-        z = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * pz + pose[2, 3]
-        radii[i, 0] = 0
-        radii[i, 1] = 0
-        means2d[i, 0] = _ZERO
-        means2d[i, 1] = _ZERO
-        depths[i] = z
-        opacity = opacities[i]
-        if not (_NEAR < z < _FAR and opacity >= _MIN_ALPHA):
-            continue
-        mx, my = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-        means2d[i, 0] = mx
-        means2d[i, 1] = my
-        _linearize(x, y, z, K, wide, high, pose, screen)
-        # |J R Q S| <= |J R| max(S) bounds the extent: most culled Gaussians need no quaternion.
-        largest = max(scales[i, 0], max(scales[i, 1], scales[i, 2]))
-        bound_x = screen[0, 0] ** 2 + screen[0, 1] ** 2 + screen[0, 2] ** 2
-        bound_y = screen[1, 0] ** 2 + screen[1, 1] ** 2 + screen[1, 2] ** 2
-        reach_x = _SIGMAS * math.sqrt(bound_x * largest * largest + _EPS) + _ONE
-        reach_y = _SIGMAS * math.sqrt(bound_y * largest * largest + _EPS) + _ONE
-        if mx + reach_x <= _ZERO or mx - reach_x >= wide or my + reach_y <= _ZERO or my - reach_y >= high:
-            continue
-        _rotate(quats[i], rotation)
-        xx, xy, yy, minors = _ZERO, _ZERO, _ZERO, _ZERO
-        for j in range(3):
-            k = (j + 1) % 3
-            m0 = (
-                screen[0, 0] * rotation[0, j] + screen[0, 1] * rotation[1, j] + screen[0, 2] * rotation[2, j]
-            ) * scales[i, j]
-            m1 = (
-                screen[1, 0] * rotation[0, j] + screen[1, 1] * rotation[1, j] + screen[1, 2] * rotation[2, j]
-            ) * scales[i, j]
-            n0 = (
-                screen[0, 0] * rotation[0, k] + screen[0, 1] * rotation[1, k] + screen[0, 2] * rotation[2, k]
-            ) * scales[i, k]
-            n1 = (
-                screen[1, 0] * rotation[0, k] + screen[1, 1] * rotation[1, k] + screen[1, 2] * rotation[2, k]
-            ) * scales[i, k]
-            xx += m0 * m0
-            xy += m0 * m1
-            yy += m1 * m1
-            minors += (m0 * n1 - m1 * n0) ** 2
-        # det(M M^T + eps I) from the minors of M (Cauchy-Binet): no cancellation for needles.
-        determinant = minors + _EPS * (xx + yy) + _EPS * _EPS
-        xx += _EPS
-        yy += _EPS
-        variances[i, 0] = xx
-        variances[i, 1] = yy
-        reach = min(math.sqrt(_TWO * math.log(opacity / _MIN_ALPHA)), _SIGMAS)
-        radius_x, radius_y = math.ceil(reach * math.sqrt(xx)), math.ceil(reach * math.sqrt(yy))
-        if mx + radius_x <= _ZERO or mx - radius_x >= wide or my + radius_y <= _ZERO or my - radius_y >= high:
-            continue
-        radii[i, 0] = np.int32(radius_x)
-        radii[i, 1] = np.int32(radius_y)
-        conics[i, 0] = yy / determinant
-        conics[i, 1] = -xy / determinant
-        conics[i, 2] = xx / determinant
+    for start in range(first, last, LANES):
+        count = min(LANES, last - start)
+        _gather(start, count, means, quats, scales, opacities, lanes)
+        _project_lanes(lanes, pose, K, wide, high, out)
+        for lane in range(count):
+            i = start + lane
+            mean_x, mean_y = out[lane], out[LANES + lane]
+            means2d[i, 0], means2d[i, 1] = mean_x, mean_y
+            depths[i] = out[5 * LANES + lane]
+            radii[i, 0], radii[i, 1] = 0, 0
+            if out[8 * LANES + lane] == _ZERO:
+                continue
+            xx, yy = out[6 * LANES + lane], out[7 * LANES + lane]
+            log_opacity = np.float32(math.log2(opacities[i]))
+            reach = min(math.sqrt(_TWO * _LN2 * (log_opacity - _LOG_MIN_ALPHA)), _SIGMAS)
+            radius_x, radius_y = math.ceil(reach * math.sqrt(xx)), math.ceil(reach * math.sqrt(yy))
+            if (
+                mean_x + radius_x <= _ZERO
+                or mean_x - radius_x >= wide
+                or mean_y + radius_y <= _ZERO
+                or mean_y - radius_y >= high
+            ):
+                continue
+            radii[i, 0], radii[i, 1] = np.int32(radius_x), np.int32(radius_y)
+            variances[i, 0], variances[i, 1], variances[i, 2] = xx, yy, log_opacity
+            for j in range(3):
+                conics[i, j] = out[(2 + j) * LANES + lane]
 
 
 @inlined

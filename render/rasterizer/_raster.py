@@ -76,11 +76,18 @@ def _fetch(index: int, end: int, ranks: Words, records: Floats, rows: Bytes) -> 
 
 
 @inlined
-def _exponents(records: Floats, rank: int, dx: Any, dy: float) -> Any:
+def _load_shape(records: Floats, rank: int, x0: int, y0: int) -> Any:
+    """What the rows of a tile need of a Gaussian, out of memory once: dx of a row, dy of row 0, A, B, C, LOG."""
+    dx = splat(np.float32(x0) + HALF - records[rank, MEAN_X]) + lane_numbers()
+    top = np.float32(y0) + HALF - records[rank, MEAN_Y]
+    return dx, top, splat(records[rank, A]), records[rank, B], records[rank, C], records[rank, LOG]
+
+
+@inlined
+def _exponents(shape: Any, dy: float) -> Any:
     """Base-2 logarithm of alpha in a row."""
-    constant = records[rank, C] * dy * dy + records[rank, LOG]
-    linear = fma(splat(records[rank, A]), dx, splat(records[rank, B] * dy))
-    return fma(linear, dx, splat(constant))
+    dx, _, a, b, c, log_opacity = shape
+    return fma(fma(a, dx, splat(b * dy)), dx, splat(c * dy * dy + log_opacity))
 
 
 @inlined
@@ -97,20 +104,18 @@ def _visible(exponents: Any, log_opacity: float) -> Any:
 
 
 @inlined
-def _blend_row(
-    records: Floats, rank: int, left: float, dy: float, transmittance: Floats, at: int, alive: Bools, row: int
-) -> Any:
+def _blend_row(shape: Any, row: int, transmittance: Floats, alive: Bools) -> Any:
     """Weights of one Gaussian in one row; moves the row's transmittance past it."""
-    exponents = _exponents(records, rank, splat(left) + lane_numbers(), dy)
+    exponents = _exponents(shape, shape[1] + np.float32(row))
     alpha = _alphas(exponents)
     alpha = where(alpha >= splat(TOP_ALPHA), splat(TOP_ALPHA), alpha)
-    visible = _visible(exponents, records[rank, LOG])
-    before = load(transmittance, at)
+    visible = _visible(exponents, shape[5])
+    before = load(transmittance, row * TILE)
     after = before - before * alpha
     passes = both(visible, after > splat(END))
     finished = splat(ZERO) - magnitude(before)
     now = where(passes, after, where(visible, finished, before))
-    store(transmittance, at, now)
+    store(transmittance, row * TILE, now)
     alive[row] = any_lane(now > splat(ZERO))
     return where(passes, before * alpha, splat(ZERO))
 
@@ -159,15 +164,14 @@ def forward(
         covered[:] = ZERO
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
-            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            shape = _load_shape(records, rank, x0, y0)
             here = splat(np.float32(index - starts[tile]))
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
                 at = row * TILE
-                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
+                weights = _blend_row(shape, row, transmittance, alive)
                 finished = finished or not alive[row]
                 store(covered, at, load(covered, at) + weights)
                 store(place, at, where(weights > splat(ZERO), here, load(place, at)))
@@ -272,17 +276,18 @@ def backward(
             index = starts[tile] + number
             prefetch(records, np.int64(ranks[max(index - AHEAD, starts[tile])]))
             rank = np.int64(ranks[index])
-            dx = splat(np.float32(x0) + HALF - records[rank, MEAN_X]) + lane_numbers()
+            shape = _load_shape(records, rank, x0, y0)
+            dx, a, b, c = shape[0], shape[2], shape[3], shape[4]
             sum_0, sum_y, sum_yy, abs_x, abs_y = zeros, zeros, zeros, zeros, zeros
             value_sums[:] = ZERO
             for row in range(np.int64(rows[index] & 15), np.int64(rows[index] >> 4) + 1):
                 if number > tops[row]:
                     continue
                 at = row * TILE
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                exponents = _exponents(records, rank, dx, dy)
+                dy = shape[1] + np.float32(row)
+                exponents = _exponents(shape, dy)
                 exact = _alphas(exponents)
-                here = both(_visible(exponents, records[rank, LOG]), load(place, at) >= splat(np.float32(number)))
+                here = both(_visible(exponents, shape[5]), load(place, at) >= splat(np.float32(number)))
                 alpha = where(here, where(exact >= splat(TOP_ALPHA), splat(TOP_ALPHA), exact), zeros)
                 inverse = ones / (ones - alpha)
                 before = load(transmittance, at) * inverse
@@ -303,8 +308,8 @@ def backward(
                 sum_y = fma(slope, splat(dy), sum_y)
                 sum_yy = fma(slope, splat(dy * dy), sum_yy)
                 if absolute:
-                    along_x = fma(splat(records[rank, A] + records[rank, A]), dx, splat(records[rank, B] * dy))
-                    along_y = fma(splat(records[rank, B]), dx, splat((records[rank, C] + records[rank, C]) * dy))
+                    along_x = fma(a + a, dx, splat(b * dy))
+                    along_y = fma(splat(b), dx, splat((c + c) * dy))
                     abs_x = abs_x + magnitude(slope * along_x)
                     abs_y = abs_y + magnitude(slope * along_y)
             slot = np.int64(slots[index])
@@ -351,15 +356,14 @@ def transposed(
                     tile_map[channel * PIXELS + row * TILE + column] = maps[y0 + row, x0 + column, channel]
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
-            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            shape = _load_shape(records, rank, x0, y0)
             sums[:] = ZERO
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
                 at = row * TILE
-                weights = _blend_row(records, rank, left, dy, transmittance, at, alive, row)
+                weights = _blend_row(shape, row, transmittance, alive)
                 finished = finished or not alive[row]
                 for channel in range(channels):
                     to = channel * TILE
@@ -410,15 +414,14 @@ def lift_tiles(
         done = False
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
-            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            shape = _load_shape(records, rank, x0, y0)
             first_node, last_node = row_node[y0 + begin], row_node[y0 + end - 1] + 2
             sums[first_node * TILE : last_node * TILE] = ZERO
             finished = False
             for row in range(begin, end):
                 if not alive[row]:
                     continue
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
-                weights = _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row)
+                weights = _blend_row(shape, row, transmittance, alive)
                 finished = finished or not alive[row]
                 fraction = row_fraction[y0 + row]
                 to = row_node[y0 + row] * TILE
@@ -464,15 +467,14 @@ def list_pixels(
         x0, y0, _, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         for index in range(starts[tile], starts[tile + 1]):
             rank, begin, end = _fetch(index, starts[tile + 1], ranks, records, rows)
-            left = np.float32(x0) + HALF - records[rank, MEAN_X]
+            shape = _load_shape(records, rank, x0, y0)
             for row in range(begin, end):
                 if not alive[row]:
                     continue
-                dy = np.float32(y0 + row) + HALF - records[rank, MEAN_Y]
                 store(
                     row_weights,
                     0,
-                    _blend_row(records, rank, left, dy, transmittance, row * TILE, alive, row),
+                    _blend_row(shape, row, transmittance, alive),
                 )
                 pixel = (y0 + row) * width + x0 + 1
                 for column in range(width_left):

@@ -269,6 +269,16 @@ def magnitude(typing_context: Any, vector: Any) -> Any:
     return vector_t(vector_t), codegen
 
 
+@intrinsic
+def root(typing_context: Any, vector: Any) -> Any:
+    """Square root."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, "llvm.sqrt.v16f32", _FLOATS, args[0])
+
+    return vector_t(vector_t), codegen
+
+
 def _arithmetic(symbol: Callable[..., Any], instruction: str) -> None:
     @intrinsic
     def vector_operation(typing_context: Any, a: Any, b: Any) -> Any:

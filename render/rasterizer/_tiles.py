@@ -76,7 +76,6 @@ def make_records(
     order: Longs,
     means2d: Floats,
     conics: Floats,
-    opacities: Floats,
     variances: Floats,
     tiles_x: int,
     tiles_y: int,
@@ -93,7 +92,7 @@ def make_records(
         prefetch(conics, later)
         prefetch(variances, later)
         i = order[rank]
-        log_opacity = np.float32(math.log2(opacities[i]))
+        log_opacity = variances[i, 2]
         records[rank, MEAN_X] = means2d[i, 0]
         records[rank, MEAN_Y] = means2d[i, 1]
         records[rank, A] = -_HALF * _LOG2E * conics[i, 0]

@@ -19,7 +19,7 @@ from render.rasterizer._autograd import (
     sum_slots,
     value_sums,
 )
-from render.rasterizer._frame import array, project, sort_into_tiles, tiles_of
+from render.rasterizer._frame import project, sort_into_tiles, tiles_of
 from render.rasterizer._lifting import lift_views_, lifting_matrix
 from render.rasterizer._parallel import for_ranges
 from render.rasterizer._types import Contributions, Rendering
@@ -45,7 +45,7 @@ def rasterize(
     )
     if values is None:
         values = ColourFunction.apply(gaussians.sh, gaussians.means, camera.centre.float(), projected.radii)
-    tiles = sort_into_tiles(projected, array(gaussians.opacities))
+    tiles = sort_into_tiles(projected)
     image, alpha, depth = BlendFunction.apply(means2d, conics, gaussians.opacities, values, depths, tiles, absgrad)
     if background is not None:
         image = image + (1 - alpha)[..., None] * background
