@@ -1,5 +1,11 @@
 """Gaussians, cameras, scenes on disk, and the rasterizer: forward, backward, transposed."""
 
+import os
+
+# torch's OpenMP threads spin after each operation and so take the cores that the rasterizer's threads need.
+# Read when torch is loaded: without effect where it was imported before.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 from render.camera import Camera
 from render.errors import InputError
 from render.gaussians import Gaussians

@@ -144,7 +144,7 @@ class BlendFunction(torch.autograd.Function):
         grad_values = torch.zeros_like(values)
         shapes = None
         if any(ctx.needs_input_grad[:3]):
-            slot_shapes = tiles.slot_array(8 if ctx.absgrad else 6)
+            slot_shapes = tiles.slot_array(8)
             # Magnitudes do not add up over portions of channels.
             parts = [slice(0, values.shape[1])] if ctx.absgrad else passes(values.shape[1])
             for number, part in enumerate(parts):
@@ -219,7 +219,7 @@ def sum_slots(tiles: Tiles, slot_values: NDArray[np.float32], out: Tensor, part:
 
 
 def value_sums(tiles: Tiles, maps: Tensor, part: slice, out: Tensor) -> NDArray[np.float32]:
-    """Add ``W^T F`` to ``out[:, part]``; returns the slots, the last column holding the weights."""
+    """Add ``W^T F`` to ``out[:, part]``; returns the slots, whose column after the channels holds the weights."""
     slot_values = tiles.slot_array(part.stop - part.start + 1)
     for_ranges(
         _raster.transposed,

@@ -58,7 +58,8 @@ class Tiles:
         return self.tiles_x, self.width, self.height, self.starts, self.ranks, self.rows
 
     def slot_array(self, columns: int) -> NDArray[np.float32]:
-        return np.zeros((len(self.slot_tiles), columns), np.float32)
+        """Zeros for every slot; sums are stored by fours, so there may be more columns than asked for."""
+        return np.zeros((len(self.slot_tiles), -(-columns // 4) * 4), np.float32)
 
 
 def aligned(shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -100,15 +101,18 @@ def project(gaussians: Gaussians, camera: Camera) -> Projected:
     return projected
 
 
-def sort_into_tiles(projected: Projected) -> Tiles:
+def sort_into_tiles(projected: Projected, *, spatial: bool = False) -> Tiles:
     camera = projected.camera
     tiles_x, tiles_y = -(-camera.width // _raster.TILE), -(-camera.height // _raster.TILE)
     visible = np.flatnonzero(projected.radii[:, 0])
     m = len(visible)
-    order, rank_of = np.empty_like(visible), np.empty_like(visible)
-    _tiles.spatial_order(0, m, visible, projected.means2d, tiles_x, tiles_y, order, rank_of)
+    if spatial:
+        order, rank_of = visible, np.arange(m)
+    else:
+        order, rank_of = np.empty_like(visible), np.empty_like(visible)
+        _tiles.spatial_order(0, m, visible, projected.means2d, tiles_x, tiles_y, order, rank_of)
     by_depth = np.empty_like(visible)
-    _tiles.depth_order(0, m, projected.depths[visible].view(np.uint32), np.arange(m), by_depth)
+    _tiles.radix_order(0, m, projected.depths[visible].view(np.uint32), np.arange(m), by_depth)
     depth_ranks = np.empty(m, np.uint32)
     depth_ranks[rank_of[by_depth]] = np.arange(m, dtype=np.uint32)
     records = aligned((m, _raster.RECORD))
@@ -152,6 +156,6 @@ def sort_into_tiles(projected: Projected) -> Tiles:
     )
 
 
-def tiles_of(gaussians: Gaussians, camera: Camera) -> Tiles:
-    """Project and sort in one go."""
-    return sort_into_tiles(project(gaussians, camera))
+def tiles_of(gaussians: Gaussians, camera: Camera, *, spatial: bool = False) -> Tiles:
+    """Project and sort in one go; ``spatial`` says that the Gaussians already lie along a curve in space."""
+    return sort_into_tiles(project(gaussians, camera), spatial=spatial)

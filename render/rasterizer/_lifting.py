@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 VIEWS_PER_PRODUCT = 8
+
+
+_kept = threading.local()
+
+
+def _workspace(name: str, size: int, kind: type) -> NDArray[Any]:
+    """An uninitialized array that the thread's next view uses again: fresh pages would cost as much as the sums."""
+    if len(getattr(_kept, name, ())) < size:
+        setattr(_kept, name, np.empty(size, kind))
+    return getattr(_kept, name)[:size]
 
 
 @dataclass(frozen=True)
@@ -50,40 +61,42 @@ def _axis(size: int, nodes: int) -> _Axis:
 
 @dataclass(frozen=True)
 class SparseRows:
-    """W^T U: row ``i`` has ``columns`` and ``weights`` from ``ranges[i, 0]`` to ``ranges[i, 1]``; rows leave gaps."""
+    """W^T U in CSR."""
 
-    ranges: NDArray[np.int64]
+    starts: NDArray[np.int64]
     columns: NDArray[np.int32]
     weights: NDArray[np.float32]
 
     @staticmethod
     def empty(n: int) -> SparseRows:
-        return SparseRows(np.zeros((n, 2), np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        return SparseRows(np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
-def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> SparseRows:
-    tiles = tiles_of(gaussians, camera)
+def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int], *, spatial: bool = False) -> SparseRows:
+    tiles = tiles_of(gaussians, camera, spatial=spatial)
     along_y, along_x = _axis(tiles.height, grid[0]), _axis(tiles.width, grid[1])
-    weights_x = np.zeros((len(along_x.first) * _raster.TILE, along_x.nodes), np.float32)
-    columns = np.arange(tiles.width)  # padded columns keep weight 0
-    weights_x[columns, along_x.lower[: tiles.width]] = 1 - along_x.fraction[: tiles.width]
-    weights_x[columns, along_x.lower[: tiles.width] + 1] = along_x.fraction[: tiles.width]
+    nodes_x = -(-along_x.nodes // 4) * 4  # sums are stored by fours
+    weights_x = np.zeros((len(along_x.first) * _raster.TILE, nodes_x), np.float32)
+    pixels = np.arange(tiles.width)  # padded columns keep weight 0
+    weights_x[pixels, along_x.lower[: tiles.width]] = 1 - along_x.fraction[: tiles.width]
+    weights_x[pixels, along_x.lower[: tiles.width] + 1] = along_x.fraction[: tiles.width]
     counts_x = along_x.lower.reshape(-1, _raster.TILE).max(1) + 2
-    slot_nodes = np.empty((len(tiles.slot_tiles), along_y.nodes, along_x.nodes), np.float32)
+    size = len(tiles.slot_tiles) * along_y.nodes * nodes_x
+    slot_nodes = _workspace("nodes", size, np.float32).reshape(-1, along_y.nodes, nodes_x)
     for_ranges(
         _raster.lift_tiles,
         tiles.count,
         *tiles.lists,
         tiles.slots,
         tiles.records,
-        weights_x.reshape(-1, _raster.TILE, along_x.nodes).transpose(0, 2, 1).copy(),
+        weights_x.reshape(-1, _raster.TILE, nodes_x).transpose(0, 2, 1).copy(),
         counts_x,
         along_y.lower,
         along_y.fraction,
         slot_nodes,
     )
-    n = len(gaussians)
-    rows = SparseRows(np.zeros((n, 2), np.int64), np.empty(slot_nodes.size, np.int32), slot_nodes.reshape(-1))
+    ranges = np.zeros((len(gaussians), 2), np.int64)
+    columns = _workspace("columns", size, np.int32)
     for_ranges(
         _tiles.merge_nodes,
         len(tiles.order),
@@ -100,9 +113,17 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
         along_y.lower,
         grid[1],
         grid[0],
-        rows.ranges,
-        rows.columns,
+        ranges,
+        columns,
     )
+    return _compact(ranges, columns, slot_nodes.reshape(-1))
+
+
+def _compact(ranges: NDArray[np.int64], columns: NDArray[np.int32], weights: NDArray[np.float32]) -> SparseRows:
+    """Copy rows out of the workspace, without gaps."""
+    starts = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
+    rows = SparseRows(starts, np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32))
+    for_ranges(_tiles.gather_rows, len(ranges), ranges, columns, weights, starts, rows.columns, rows.weights)
     return rows
 
 
@@ -110,20 +131,10 @@ def _lifting_rows(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -
 def lifting_matrix(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> Tensor:
     """See :func:`render.lifting_matrix`."""
     rows = _lifting_rows(gaussians, camera, grid)
-    starts = np.concatenate([[0], np.cumsum(rows.ranges[:, 1] - rows.ranges[:, 0])])
-    columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float32)
-    for_ranges(
-        _tiles.gather_rows,
-        len(gaussians),
-        rows.ranges,
-        rows.columns,
-        rows.weights,
-        starts,
-        columns,
-        weights,
-    )
     size = len(gaussians), grid[0] * grid[1]
-    return sparse_csr(torch.from_numpy(starts), torch.from_numpy(columns), torch.from_numpy(weights), size)
+    return sparse_csr(
+        torch.from_numpy(rows.starts), torch.from_numpy(rows.columns), torch.from_numpy(rows.weights), size
+    )
 
 
 @torch.no_grad()
@@ -137,9 +148,18 @@ def lift_views_(
     """See :func:`render.lift_views_`."""
     order = spatial_order(gaussians.means)
     n = len(order)
+    along = torch.from_numpy(order)
+    # Neighbours in space share tiles, nodes and cache lines; colours are not needed.
+    near = Gaussians(
+        gaussians.means[along],
+        gaussians.quats[along],
+        gaussians.scales[along],
+        gaussians.opacities[along],
+        torch.zeros(n, 1, 3),
+    )
     for i in range(0, len(cameras), VIEWS_PER_PRODUCT):
         batch = list(zip(cameras[i : i + VIEWS_PER_PRODUCT], maps[i : i + VIEWS_PER_PRODUCT], strict=True))
-        rows = [_lifting_rows(gaussians, camera, (grid.shape[0], grid.shape[1])) for camera, grid in batch]
+        rows = [_lifting_rows(near, camera, (grid.shape[0], grid.shape[1]), spatial=True) for camera, grid in batch]
         dense = [array(grid.float()).reshape(-1, grid.shape[-1]) for _, grid in batch]
         # A tuple's length is part of its type: always the same one, or each length would be compiled.
         missing = VIEWS_PER_PRODUCT - len(batch)
@@ -149,7 +169,7 @@ def lift_views_(
             _tiles.add_products,
             n,
             order,
-            tuple(r.ranges for r in rows),
+            tuple(r.starts for r in rows),
             tuple(r.columns for r in rows),
             tuple(r.weights for r in rows),
             tuple(dense),
@@ -161,10 +181,11 @@ def lift_views_(
 def spatial_order(means: Float[Tensor, "n 3"]) -> NDArray[np.int64]:
     """Indices along a Morton curve: neighbours in the order are neighbours in space."""
     points = array(means)
+    n = len(points)
+    if n == 0:
+        return np.empty(0, np.int64)
     low, high = points.min(0), points.max(0)
-    cells = ((points - low) * (1023 / np.maximum(high - low, 1e-12))).astype(np.uint32)
-    code = np.zeros(len(points), np.uint32)
-    for bit in range(10):
-        for axis in range(3):
-            code |= ((cells[:, axis] >> np.uint32(bit)) & np.uint32(1)) << np.uint32(3 * bit + axis)
-    return np.argsort(code, kind="stable")
+    codes, order = np.empty(n, np.uint32), np.empty(n, np.int64)
+    for_ranges(_tiles.morton_codes, n, points, low, 1023 / np.maximum(high - low, np.float32(1e-12)), codes)
+    _tiles.radix_order(0, n, codes, np.arange(n), order)
+    return order

@@ -22,12 +22,12 @@ from render.rasterizer._simd import (
     kernel,
     lane_array,
     lane_numbers,
-    lane_sum,
     load,
     magnitude,
     prefetch,
     splat,
     store,
+    store_sums,
     where,
 )
 from render.rasterizer._types import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
@@ -236,6 +236,16 @@ def _read_tile(
     return x0, y0, top
 
 
+@inlined
+def _store_channel_sums(sums: Floats, out: Floats) -> None:
+    """Reduce a row of lanes per channel to a number each; there are multiples of four of them."""
+    for channel in range(0, len(out), 4):
+        at = channel * TILE
+        store_sums(
+            out, channel, load(sums, at), load(sums, at + TILE), load(sums, at + 2 * TILE), load(sums, at + 3 * TILE)
+        )
+
+
 @kernel
 def backward(
     first: int,
@@ -258,7 +268,8 @@ def backward(
     """Per tile-Gaussian sums of gradients, written to the Gaussian's own slots (no atomics).
 
     ``slot_shapes[slot]`` gets, with s = alpha dL/dalpha: sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2 and,
-    if ``absolute``, of the magnitudes of the pixel gradients of the centre.  ``slot_values[slot]`` gets dL/dvalue.
+    if ``absolute``, of the magnitudes of the pixel gradients of the centre.  ``slot_values[slot]`` gets dL/dvalue,
+    filled up with zeros to a multiple of four.
     The replay runs back to front, so that what lies behind a Gaussian is a sum and not a difference of large
     numbers: front to back, opaque Gaussians would lose two digits.
     """
@@ -266,7 +277,8 @@ def backward(
     transmittance, behind, place = lane_array(PIXELS), lane_array(PIXELS), lane_array(PIXELS)
     tops = np.empty(TILE, np.int64)
     gradients = lane_array(channels * PIXELS)
-    value_sums = lane_array(channels * TILE)
+    value_sums = lane_array(slot_values.shape[1] * TILE)
+    shapes = slot_shapes.reshape(-1)
     zeros, ones = splat(ZERO), splat(ONE)
     for tile in range(first, last):
         x0, y0, top = _read_tile(
@@ -313,17 +325,9 @@ def backward(
                     abs_x = abs_x + magnitude(slope * along_x)
                     abs_y = abs_y + magnitude(slope * along_y)
             slot = np.int64(slots[index])
-            slot_shapes[slot, 0] = lane_sum(sum_0)
-            slot_shapes[slot, 1] = lane_sum(sum_0 * dx)
-            slot_shapes[slot, 2] = lane_sum(sum_y)
-            slot_shapes[slot, 3] = lane_sum(sum_0 * dx * dx)
-            slot_shapes[slot, 4] = lane_sum(sum_y * dx)
-            slot_shapes[slot, 5] = lane_sum(sum_yy)
-            if absolute:
-                slot_shapes[slot, 6] = lane_sum(abs_x)
-                slot_shapes[slot, 7] = lane_sum(abs_y)
-            for channel in range(channels):
-                slot_values[slot, channel] = lane_sum(load(value_sums, channel * TILE))
+            store_sums(shapes, slot * 8, sum_0, sum_0 * dx, sum_y, sum_0 * dx * dx)
+            store_sums(shapes, slot * 8 + 4, sum_y * dx, sum_yy, abs_x, abs_y)
+            _store_channel_sums(value_sums, slot_values[slot])
 
 
 @kernel
@@ -341,12 +345,13 @@ def transposed(
     maps: Floats,
     slot_values: Floats,
 ) -> None:
-    """Sum ``w F`` of every tile-Gaussian pair for a full-size map ``[h, w, c]``; the last column gets sum ``w``."""
+    """Sum ``w F`` of every tile-Gaussian pair for a full-size map ``[h, w, c]``; the column
+    after the channels gets sum ``w``."""
     channels = maps.shape[2]
     transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
     tile_map = lane_array(channels * PIXELS)
-    sums = lane_array((channels + 1) * TILE)
+    sums = lane_array(slot_values.shape[1] * TILE)
     for tile in range(first, last):
         x0, y0, height_left, width_left = _open_tile(tile, tiles_x, width, height, transmittance, alive)
         tile_map[:] = ZERO
@@ -371,8 +376,7 @@ def transposed(
                 to = channels * TILE
                 store(sums, to, load(sums, to) + weights)
             slot = np.int64(slots[index])
-            for channel in range(channels + 1):
-                slot_values[slot, channel] = lane_sum(load(sums, channel * TILE))
+            _store_channel_sums(sums, slot_values[slot])
             if finished and not _any_alive(alive):
                 break
 
@@ -402,10 +406,11 @@ def lift_tiles(
     are added up first; the reduction over columns comes once per pair.  ``slot_nodes [slots, ny, nx]`` is
     written at the node rows that the pair's pixel rows need.
     """
-    nodes_x = along_x.shape[1]
+    nodes_y, nodes_x = slot_nodes.shape[1], slot_nodes.shape[2]  # nodes_x is a multiple of four
+    nodes = slot_nodes.reshape(-1)
     transmittance = lane_array(PIXELS)
     alive = np.empty(TILE, np.bool_)
-    sums = lane_array(slot_nodes.shape[1] * TILE)
+    sums = lane_array(nodes_y * TILE)
     weights_x = lane_array(nodes_x * TILE)
     for tile in range(first, last):
         x0, y0, _, _ = _open_tile(tile, tiles_x, width, height, transmittance, alive)
@@ -433,9 +438,17 @@ def lift_tiles(
                 slot_nodes[slot, first_node:last_node, :] = ZERO
                 continue
             for node_y in range(first_node, last_node):
-                column_sums = load(sums, node_y * TILE)
-                for node_x in range(used):
-                    slot_nodes[slot, node_y, node_x] = lane_sum(column_sums * load(weights_x, node_x * TILE))
+                total = load(sums, node_y * TILE)
+                for node_x in range(0, used, 4):
+                    at = node_x * TILE
+                    store_sums(
+                        nodes,
+                        (slot * nodes_y + node_y) * nodes_x + node_x,
+                        total * load(weights_x, at),
+                        total * load(weights_x, at + TILE),
+                        total * load(weights_x, at + 2 * TILE),
+                        total * load(weights_x, at + 3 * TILE),
+                    )
             done = finished and not _any_alive(alive)
 
 

@@ -22,8 +22,8 @@ _SLACK = np.float32(1e-3)  # pixels: rounding must not lose a tile
 
 
 @kernel
-def depth_order(first: int, last: int, keys: Words, order: Longs, scratch: Longs) -> None:
-    """Stable radix sort (3 x 11 bits) of positions ``order`` by the bits of positive depths ``keys``.
+def radix_order(first: int, last: int, keys: Words, order: Longs, scratch: Longs) -> None:
+    """Stable radix sort (3 x 11 bits) of positions ``order`` by ``keys``, such as the bits of positive depths.
 
     The result is in ``scratch``.
     """
@@ -42,6 +42,22 @@ def depth_order(first: int, last: int, keys: Words, order: Longs, scratch: Longs
             target[counts[bucket]] = source[i]
             counts[bucket] += 1
         source, target = target, source
+
+
+@kernel
+def morton_codes(first: int, last: int, points: Floats, low: Floats, scale: Floats, codes: Words) -> None:
+    """Interleave ten bits of each coordinate."""
+    for i in range(first, last):
+        code = np.uint32(0)
+        for axis in range(3):
+            bits = np.uint32((points[i, axis] - low[axis]) * scale[axis])
+            # Spread ten bits three places apart.
+            bits = (bits | (bits << np.uint32(16))) & np.uint32(0x030000FF)
+            bits = (bits | (bits << np.uint32(8))) & np.uint32(0x0300F00F)
+            bits = (bits | (bits << np.uint32(4))) & np.uint32(0x030C30C3)
+            bits = (bits | (bits << np.uint32(2))) & np.uint32(0x09249249)
+            code |= bits << np.uint32(axis)
+        codes[i] = code
 
 
 @kernel
@@ -325,7 +341,7 @@ def merge_nodes(
     row_ranges: Any,
     columns: Any,
 ) -> None:
-    """Add up the slots of each Gaussian on the grid, in place: one sparse row each, by file index.
+    """Add up the slots of each Gaussian on the grid, in place: one sparse row each.
 
     Row ``i`` is ``columns[row_ranges[i, 0] : row_ranges[i, 1]]`` with its weights at the same places of the flattened
     ``slot_nodes``: a sum has no more nodes than its parts.
@@ -364,17 +380,20 @@ def merge_nodes(
 def gather_rows(
     first: int,
     last: int,
-    row_ranges: Any,
-    columns: Any,
-    weights: Any,
+    ranges: Longs,
+    columns: Ints,
+    weights: Floats,
     csr_starts: Longs,
-    csr_columns: Longs,
+    csr_columns: Ints,
     csr_weights: Floats,
 ) -> None:
     """Copy sparse rows to where CSR wants them."""
-    for i in range(first, last):
-        to = csr_starts[i]
-        for entry in range(row_ranges[i, 0], row_ranges[i, 1]):
+    for row in range(first, last):
+        later = ranges[min(row + AHEAD, last - 1), 0]
+        prefetch(columns, later)
+        prefetch(weights, later)
+        to = csr_starts[row]
+        for entry in range(ranges[row, 0], ranges[row, 1]):
             csr_columns[to] = columns[entry]
             csr_weights[to] = weights[entry]
             to += 1
@@ -409,7 +428,7 @@ def add_products(
     first: int,
     last: int,
     order: Longs,
-    row_ranges: Any,
+    starts: Any,
     columns: Any,
     weights: Any,
     dense: Any,
@@ -418,27 +437,27 @@ def add_products(
 ) -> None:
     """``out += sum_v A_v dense_v`` for a tuple of sparse views; ``row_sums += sum_v A_v 1``.
 
-    A row of ``out`` is read and written once for all views; neighbours in ``order`` share rows of ``dense``.
+    Sparse row ``p`` belongs to row ``order[p]`` of ``out``, which is read and written once for all views;
+    neighbours in ``order`` share rows of ``dense``.
     """
     totals = np.empty((PRODUCT_ROWS, out.shape[1]), np.float32)
     sums = np.empty(PRODUCT_ROWS, np.float32)
-    ranges = np.empty((PRODUCT_ROWS, 2), np.int64)
     for block in range(first, last, PRODUCT_ROWS):
         stop = min(block + PRODUCT_ROWS, last)
         totals[:] = _ZERO
         sums[:] = _ZERO
         # Taking an array out of a tuple is slow: once for many rows.
-        for view in range(len(row_ranges)):
-            view_ranges, view_columns, view_weights = row_ranges[view], columns[view], weights[view]
-            view_dense = dense[view]
+        for view in range(len(starts)):
+            view_starts, view_columns, view_weights, view_dense = (
+                starts[view],
+                columns[view],
+                weights[view],
+                dense[view],
+            )
             for position in range(block, stop):
-                begin, end = view_ranges[order[position], 0], view_ranges[order[position], 1]
-                ranges[position - block, 0], ranges[position - block, 1] = begin, end
-                prefetch(view_columns, begin)
-                prefetch(view_weights, begin)
-            for row in range(stop - block):
-                begin, end = ranges[row, 0], ranges[row, 1]
+                begin, end = view_starts[position], view_starts[position + 1]
                 if begin < end:
+                    row = position - block
                     sums[row] += _add_row(totals[row], begin, end, view_columns, view_weights, view_dense)
         for position in range(block, stop):
             prefetch(out, order[position])

@@ -83,5 +83,6 @@ def rasterize_transposed(
     sums, weights = torch.zeros(len(gaussians), values.shape[-1]), torch.zeros(len(gaussians), 1)
     for part in passes(values.shape[-1]):
         slots = value_sums(tiles, values, part, sums)
-    sum_slots(tiles, np.ascontiguousarray(slots[:, -1:]), weights, slice(0, 1))
+    column = part.stop - part.start
+    sum_slots(tiles, np.ascontiguousarray(slots[:, column : column + 1]), weights, slice(0, 1))
     return sums, weights[:, 0]
