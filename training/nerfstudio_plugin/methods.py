@@ -17,7 +17,7 @@ from training.nerfstudio_plugin.trainer import Fit3DTrainerConfig
 
 LOCAL = "127.0.0.1"
 PAPER_STEPS = 30_000
-SMALL_STEPS = 2_500
+SMALL_STEPS = 2_200
 
 
 def _group(rate: float, final: float | None = None, steps: int = 0) -> dict[str, Any]:
@@ -89,7 +89,7 @@ fit3d_small = MethodSpecification(
                 num_random=20_000,
                 warmup_length=100,
                 refine_every=100,
-                stop_split_at=1800,
+                stop_split_at=1600,
                 stop_screen_size_at=0,
                 reset_alpha_every=1000,
                 pause_after_reset=0,
@@ -104,5 +104,5 @@ fit3d_small = MethodSpecification(
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15, websocket_host=LOCAL, quit_on_train_completion=True),
         vis="tensorboard",
     ),
-    description="The same for CPUs: 2500 steps, half resolution at first, at most 100k Gaussians.",
+    description="The same for CPUs: 2200 steps, half resolution at first, at most 100k Gaussians.",
 )
