@@ -75,6 +75,15 @@ def test_lift_writes_a_field_that_belongs_to_the_scene(scene: Path, fit3d: Fit3d
         assert word in result.out
 
 
+def test_lift_says_how_well_held_out_photos_are_rendered(scene: Path, fit3d: Fit3d) -> None:
+    result = fit3d("lift", scene, "--encoder", "rgb", "--hold-out", 3)
+    assert result.code == OK
+    match = re.search(r"1 held-out photos: (\S+)% of the variance explained, PSNR (\S+) dB", result.out)
+    assert match
+    assert 10 < float(match[2]) < 40
+    assert_one_sentence(fit3d("lift", scene, "--encoder", "rgb", "--name", "x", "--hold-out", 1), BAD_INPUT, "hold out")
+
+
 @pytest.mark.parametrize("what", ["rgb", "depth", "pca"])
 def test_render_writes_one_picture_per_view(scene: Path, fit3d: Fit3d, tmp_path: Path, what: str) -> None:
     from PIL import Image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from render.rasterizer._parallel import for_ranges
+from render.rasterizer.threads import for_ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

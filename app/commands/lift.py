@@ -36,6 +36,8 @@ class Lift:
     """Name of the field; by default the encoder's."""
     refine: int = 0
     """Steps of f += D^-1 W^T (F - W f) after the weighted mean: sharper features, more time."""
+    hold_out: int | None = None
+    """Leave every so many-th photo out, and say how well the field renders those."""
     overwrite: bool = False
     """Replace a field of that name."""
     device: str = "auto"
@@ -49,6 +51,7 @@ class Lift:
         from render.scene import Scene
         from uplift.encoders import load_encoder
         from uplift.encoders.base import fit_encoder
+        from uplift.hold_out import held_out_error, split_views
         from uplift.lifting import lift
 
         if self.refine < 0:
@@ -60,15 +63,20 @@ class Lift:
         refuse_existing(path, self.overwrite)
         gaussians = gaussians_of(scene).to(device)
         scene.require_photos()
+        views, held = (scene.views, []) if self.hold_out is None else split_views(scene.views, self.hold_out)
         if encoder.licence:
             say(f"{encoder.name}: the weights are licensed under {encoder.licence}")
         with progress_bars() as progress:
-            fit_encoder(encoder, scene.views, progress)
-            announce(gaussians, scene.views, encoder, self.refine)
-            field = lift(gaussians, scene.views, encoder, refine=self.refine, progress=progress)
+            fit_encoder(encoder, views, progress)
+            announce(gaussians, views, encoder, self.refine)
+            field = lift(gaussians, views, encoder, refine=self.refine, progress=progress)
+            error = held_out_error(gaussians, field, held, encoder, progress=progress) if held else None
             field.save(path)
         seen = float((field.weights > 0).float().mean())
         say(f"{len(field)} Gaussians x {field.dimension} dimensions; {seen:.1%} of the Gaussians were seen")
+        if error is not None:
+            peak = f", PSNR {error.psnr:.2f} dB" if self.encoder == "rgb" else ""
+            say(f"{len(held)} held-out photos: {error.explained:.1%} of the variance explained{peak}")
         wrote(path)
 
 

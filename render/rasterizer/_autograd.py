@@ -11,7 +11,7 @@ from torch import Tensor
 
 from render.rasterizer import _projection, _raster, _tiles
 from render.rasterizer._frame import Tiles, array, camera_arrays
-from render.rasterizer._parallel import for_ranges
+from render.rasterizer.threads import for_ranges
 
 CHANNELS_PER_PASS = 32  # a tile of that many channels stays in the first-level cache
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from render.camera import Camera
 from render.gaussians import Gaussians
 from render.rasterizer import _projection, _raster, _tiles
-from render.rasterizer._parallel import for_ranges
+from render.rasterizer.threads import for_ranges
 
 
 def array(tensor: Tensor) -> NDArray[Any]:

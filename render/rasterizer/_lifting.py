@@ -16,8 +16,8 @@ from render.camera import Camera
 from render.gaussians import Gaussians
 from render.rasterizer import _raster, _tiles
 from render.rasterizer._frame import array, tiles_of
-from render.rasterizer._parallel import for_ranges
 from render.rasterizer._types import sparse_csr
+from render.rasterizer.threads import for_ranges
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -21,8 +21,8 @@ from render.rasterizer._autograd import (
 )
 from render.rasterizer._frame import project, sort_into_tiles, tiles_of
 from render.rasterizer._lifting import lift_views_, lifting_matrix
-from render.rasterizer._parallel import for_ranges
 from render.rasterizer._types import Contributions, Rendering
+from render.rasterizer.threads import for_ranges
 
 if TYPE_CHECKING:
     from jaxtyping import Float

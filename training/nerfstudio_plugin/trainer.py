@@ -16,7 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from render.errors import InputError
 from render.files import atomic_file
-from render.rasterizer._parallel import kernels_alone_on_all_threads
+from render.rasterizer.threads import kernels_alone_on_all_threads
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
