@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -291,7 +292,7 @@ def test_the_first_compilation_is_announced(tmp_path: object) -> None:
         text=True,
         timeout=200,
         check=True,
-        env={**__import__("os").environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
     )
     assert "Compiling the CPU rasterizer" in run.stderr
     again = subprocess.run(
@@ -300,7 +301,7 @@ def test_the_first_compilation_is_announced(tmp_path: object) -> None:
         text=True,
         timeout=200,
         check=True,
-        env={**__import__("os").environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
     )
     assert "Compiling" not in again.stderr
 
