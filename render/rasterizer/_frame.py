@@ -16,6 +16,7 @@ from render.rasterizer.threads import for_ranges
 
 
 def array(tensor: Tensor) -> NDArray[Any]:
+    """The values as kernels take them: contiguous, outside the autograd graph, not copied if possible."""
     return tensor.detach().contiguous().numpy()
 
 
@@ -70,10 +71,12 @@ def aligned(shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def camera_arrays(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """World-to-camera pose ``[3, 4]`` and intrinsics ``[3, 3]``."""
     return array(camera.world_to_camera[:3].float()), array(camera.K.float())
 
 
 def project(gaussians: Gaussians, camera: Camera) -> Projected:
+    """Project all Gaussians; see :func:`render.rasterizer.reference.project`."""
     n = len(gaussians)
     pose, intrinsics = camera_arrays(camera)
     projected = Projected(
@@ -102,6 +105,12 @@ def project(gaussians: Gaussians, camera: Camera) -> Projected:
 
 
 def sort_into_tiles(projected: Projected, *, spatial: bool = False) -> Tiles:
+    """List the Gaussians of every tile front to back.
+
+    Args:
+        projected: From :func:`project`.
+        spatial: The Gaussians already lie along a curve in space; else they are ordered by image tile.
+    """
     camera = projected.camera
     tiles_x, tiles_y = -(-camera.width // _raster.TILE), -(-camera.height // _raster.TILE)
     visible = np.flatnonzero(projected.radii[:, 0])

@@ -272,6 +272,92 @@ def _quat_gradient(quat: Floats, inverse: float, grad: Floats, out: Floats) -> N
     out[3] = (gz - along * z) * inverse
 
 
+@inlined
+def _factor_gradient(
+    screen: Floats, rotation: Floats, scale: Floats, conic: Floats, grad_conic: Floats, grad_factor: Floats
+) -> None:
+    """Gradient of M = J R Q S from the conic's, the inverse of M M^T + eps I."""
+    a, b, c = conic[0], conic[1], conic[2]
+    ga, gb, gc = grad_conic[0], _HALF * grad_conic[1], grad_conic[2]
+    # d(inverse): dL/dcov = -conic G conic.
+    p00, p01 = a * ga + b * gb, a * gb + b * gc
+    p10, p11 = b * ga + c * gb, b * gb + c * gc
+    g_xx, g_xy, g_yy = -(p00 * a + p01 * b), -(p00 * b + p01 * c), -(p10 * b + p11 * c)
+    for j in range(3):
+        m0, m1 = _ZERO, _ZERO
+        for k in range(3):
+            m0 += screen[0, k] * rotation[k, j]
+            m1 += screen[1, k] * rotation[k, j]
+        m0 *= scale[j]
+        m1 *= scale[j]
+        grad_factor[0, j] = _TWO * (g_xx * m0 + g_xy * m1)
+        grad_factor[1, j] = _TWO * (g_xy * m0 + g_yy * m1)
+
+
+@inlined
+def _chain_factor(
+    screen: Floats,
+    rotation: Floats,
+    scale: Floats,
+    grad_factor: Floats,
+    grad_screen: Floats,
+    grad_rotation: Floats,
+    grad_scale: Floats,
+) -> None:
+    """From the gradient of M = (J R) Q S to those of its parts."""
+    for r in range(2):
+        for k in range(3):
+            total = _ZERO
+            for j in range(3):
+                total += grad_factor[r, j] * rotation[k, j] * scale[j]
+            grad_screen[r, k] = total
+    for j in range(3):
+        total = _ZERO
+        for k in range(3):
+            g = screen[0, k] * grad_factor[0, j] + screen[1, k] * grad_factor[1, j]
+            total += g * rotation[k, j]
+            grad_rotation[k, j] = g * scale[j]
+        grad_scale[j] = total
+
+
+@inlined
+def _chain_centre(
+    centre: Floats,
+    jx: float,
+    jy: float,
+    K: Floats,
+    pose: Floats,
+    grad_screen: Floats,
+    grad_mean2d: Floats,
+    grad_depth: float,
+) -> tuple[float, float, float]:
+    """Gradient of the centre in camera axes, from the projected centre, the depth and J R."""
+    x, y, z = centre[0], centre[1], centre[2]
+    fx, fy = K[0, 0], K[1, 1]
+    # J = [[fx/z, 0, -fx jx/z^2], [0, fy/z, -fy jy/z^2]] and its gradient J' = grad_screen R^T.
+    j00, j02, j11, j12 = _ZERO, _ZERO, _ZERO, _ZERO
+    for k in range(3):
+        j00 += grad_screen[0, k] * pose[0, k]
+        j02 += grad_screen[0, k] * pose[2, k]
+        j11 += grad_screen[1, k] * pose[1, k]
+        j12 += grad_screen[1, k] * pose[2, k]
+    z2 = z * z
+    gx = grad_mean2d[0] * fx / z
+    gy = grad_mean2d[1] * fy / z
+    gz = grad_depth - (gx * x + gy * y) / z
+    gz += (-fx * j00 - fy * j11) / z2 + _TWO * (fx * jx * j02 + fy * jy * j12) / (z2 * z)
+    # Where the linearization point is clamped it follows z alone.
+    if jx == z * (x / z):
+        gx -= fx * j02 / z2
+    else:
+        gz -= fx * j02 / z2 * (jx / z)
+    if jy == z * (y / z):
+        gy -= fy * j12 / z2
+    else:
+        gz -= fy * j12 / z2 * (jy / z)
+    return gx, gy, gz
+
+
 @kernel
 def project_backward(
     first: int,
@@ -296,7 +382,6 @@ def project_backward(
     """Chain gradients of :func:`project` to its inputs; ``grad_poses [blocks, 3, 4]`` are partial sums."""
     rotation = np.empty((3, 3), np.float32)
     screen = np.empty((2, 3), np.float32)
-    factor = np.empty((2, 3), np.float32)  # M = J R Q S
     grad_factor = np.empty((2, 3), np.float32)
     grad_rotation = np.empty((3, 3), np.float32)
     grad_screen = np.empty((2, 3), np.float32)
@@ -309,58 +394,13 @@ def project_backward(
             continue
         for r in range(3):
             camera[r] = pose[r, 0] * means[i, 0] + pose[r, 1] * means[i, 1] + pose[r, 2] * means[i, 2] + pose[r, 3]
-        x, y, z = camera[0], camera[1], camera[2]
-        jx, jy = _linearize(x, y, z, K, wide, high, pose, screen)
+        z = camera[2]
+        jx, jy = _linearize(camera[0], camera[1], z, K, wide, high, pose, screen)
         inverse = _rotate(quats[i], rotation)
-        a, b, c = conics[i, 0], conics[i, 1], conics[i, 2]
-        ga, gb, gc = grad_conics[i, 0], _HALF * grad_conics[i, 1], grad_conics[i, 2]
-        # d(inverse): dL/dcov = -conic G conic.
-        p00, p01 = a * ga + b * gb, a * gb + b * gc
-        p10, p11 = b * ga + c * gb, b * gb + c * gc
-        g_xx, g_xy, g_yy = -(p00 * a + p01 * b), -(p00 * b + p01 * c), -(p10 * b + p11 * c)
-        for j in range(3):
-            for r in range(2):
-                total = _ZERO
-                for k in range(3):
-                    total += screen[r, k] * rotation[k, j]
-                factor[r, j] = total * scales[i, j]
-            grad_factor[0, j] = _TWO * (g_xx * factor[0, j] + g_xy * factor[1, j])
-            grad_factor[1, j] = _TWO * (g_xy * factor[0, j] + g_yy * factor[1, j])
-        for r in range(2):
-            for k in range(3):
-                total = _ZERO
-                for j in range(3):
-                    total += grad_factor[r, j] * rotation[k, j] * scales[i, j]
-                grad_screen[r, k] = total
-        for j in range(3):
-            scale_total = _ZERO
-            for k in range(3):
-                g = screen[0, k] * grad_factor[0, j] + screen[1, k] * grad_factor[1, j]
-                scale_total += g * rotation[k, j]
-                grad_rotation[k, j] = g * scales[i, j]
-            grad_scales[i, j] = scale_total
+        _factor_gradient(screen, rotation, scales[i], conics[i], grad_conics[i], grad_factor)
+        _chain_factor(screen, rotation, scales[i], grad_factor, grad_screen, grad_rotation, grad_scales[i])
         _quat_gradient(quats[i], inverse, grad_rotation, grad_quats[i])
-        # J = [[fx/z, 0, -fx jx/z^2], [0, fy/z, -fy jy/z^2]] and its gradient J' = grad_screen R^T.
-        j00, j02, j11, j12 = _ZERO, _ZERO, _ZERO, _ZERO
-        for k in range(3):
-            j00 += grad_screen[0, k] * pose[0, k]
-            j02 += grad_screen[0, k] * pose[2, k]
-            j11 += grad_screen[1, k] * pose[1, k]
-            j12 += grad_screen[1, k] * pose[2, k]
-        z2 = z * z
-        gx = grad_means2d[i, 0] * fx / z
-        gy = grad_means2d[i, 1] * fy / z
-        gz = grad_depths[i] - (gx * x + gy * y) / z
-        gz += (-fx * j00 - fy * j11) / z2 + _TWO * (fx * jx * j02 + fy * jy * j12) / (z2 * z)
-        # Where the linearization point is clamped it follows z alone.
-        if jx == z * (x / z):
-            gx -= fx * j02 / z2
-        else:
-            gz -= fx * j02 / z2 * (jx / z)
-        if jy == z * (y / z):
-            gy -= fy * j12 / z2
-        else:
-            gz -= fy * j12 / z2 * (jy / z)
+        gx, gy, gz = _chain_centre(camera, jx, jy, K, pose, grad_screen, grad_means2d[i], grad_depths[i])
         grad_camera[0], grad_camera[1], grad_camera[2] = gx, gy, gz
         for k in range(3):
             grad_means[i, k] = pose[0, k] * gx + pose[1, k] * gy + pose[2, k] * gz
@@ -368,7 +408,7 @@ def project_backward(
         for k in range(3):
             grad_poses[block, 0, k] += fx / z * grad_screen[0, k]
             grad_poses[block, 1, k] += fy / z * grad_screen[1, k]
-            grad_poses[block, 2, k] -= (fx * jx * grad_screen[0, k] + fy * jy * grad_screen[1, k]) / z2
+            grad_poses[block, 2, k] -= (fx * jx * grad_screen[0, k] + fy * jy * grad_screen[1, k]) / (z * z)
             for r in range(3):
                 grad_poses[block, r, k] += grad_camera[r] * means[i, k]
         for r in range(3):
