@@ -41,6 +41,9 @@ class Camera:
             if value.shape != shape:
                 raise InputError(f"Camera.{name} must have shape {list(shape)}, found {list(value.shape)}.")
             object.__setattr__(self, name, value)
+            # Elsewhere the check would wait for the device.
+            if value.device.type == "cpu" and not bool(torch.isfinite(value).all()):
+                raise InputError(f"Camera.{name} must be finite, found NaN or infinite entries; check the pose.")
         if self.width < 1 or self.height < 1:
             raise InputError(f"A camera needs at least one pixel, found {self.width}x{self.height}.")
 

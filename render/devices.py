@@ -15,6 +15,8 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"Expected the device auto, cpu, cuda or cuda:N, found {name!r}.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"Expected the device auto, cpu, cuda or cuda:N, found {name!r}.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"The device {name!r} was asked for, but torch sees no NVIDIA GPU; use --device cpu.")
     return device

@@ -261,7 +261,7 @@ def _check_sources(path: Path, files: Sequence[Path]) -> None:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(files)} photos and files to copy are missing: {name_some(missing)}; "
-            "copy them there, or remove their frames."
+            "copy them there, or leave them out."
         )
     target = path.resolve()
     within = [file for file in files if file.resolve().is_relative_to(target)]

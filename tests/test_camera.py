@@ -48,3 +48,11 @@ def test_a_camera_without_pixels_is_refused() -> None:
 def test_casting_reaches_both_matrices() -> None:
     c = camera().to(dtype=torch.float64)
     assert c.K.dtype == c.world_to_camera.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["K", "world_to_camera"])
+def test_matrices_that_are_not_finite_are_refused(name: str) -> None:
+    matrices = {"K": camera().K.clone(), "world_to_camera": camera().world_to_camera.clone()}
+    matrices[name][0, 1] = float("nan")
+    with pytest.raises(InputError, match=rf"Camera\.{name} must be finite"):
+        Camera(**matrices, width=80, height=60)

@@ -81,7 +81,7 @@ def test_lift_says_how_well_held_out_photos_are_rendered(scene: Path, fit3d: Fit
     match = re.search(r"1 held-out photos: (\S+)% of the variance explained, PSNR (\S+) dB", result.out)
     assert match
     assert 10 < float(match[2]) < 40
-    assert_one_sentence(fit3d("lift", scene, "--encoder", "rgb", "--name", "x", "--hold-out", 1), BAD_INPUT, "hold out")
+    assert_one_sentence(fit3d("lift", scene, "--encoder", "rgb", "--name", "x", "--hold-out", 1), BAD_INPUT, "held out")
 
 
 @pytest.mark.parametrize("what", ["rgb", "depth", "pca"])
@@ -255,7 +255,7 @@ def test_missing_photos_are_named_up_to_five_and_counted(scene: Path, fit3d: Fit
 def test_outputs_are_replaced_only_when_asked(scene: Path, fit3d: Fit3d, tmp_path: Path) -> None:
     out = tmp_path / "pictures"
     out.mkdir()
-    (out / "mine.txt").write_text("precious")
+    (out / "mine.png").write_text("precious")
     fit3d("lift", scene, "--encoder", "rgb")
     before = contents(tmp_path)
     for command in (
@@ -266,7 +266,7 @@ def test_outputs_are_replaced_only_when_asked(scene: Path, fit3d: Fit3d, tmp_pat
         assert_one_sentence(fit3d(*command), BAD_INPUT, "--overwrite")
         assert contents(tmp_path) == before
     assert fit3d("render", scene, "--out", out, "--overwrite").code == OK
-    assert not (out / "mine.txt").exists()
+    assert not (out / "mine.png").exists()
     assert fit3d("lift", scene, "--encoder", "rgb", "--overwrite").code == OK
 
 
@@ -357,3 +357,23 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert "heavy: []" in done.stdout
     for command in ("demo", "import", "info", "lift", "render", "bench"):
         assert command in done.stdout
+
+
+def test_rendering_never_replaces_a_folder_of_other_things(scene: Path, fit3d: Fit3d, tmp_path: Path) -> None:
+    before = contents(scene)
+    result = fit3d("render", scene, "--out", scene, "--overwrite")
+    assert_one_sentence(result, BAD_INPUT, "holds more than rendered pictures", "choose another folder")
+    assert contents(scene) == before
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "precious.txt").write_text("kept")
+    assert fit3d("render", scene, "--view", "view_00", "--out", notes, "--overwrite").code == BAD_INPUT
+    assert (notes / "precious.txt").read_text() == "kept"
+
+
+def test_a_first_photo_that_sees_nothing_does_not_stop_a_lift(scene: Path, fit3d: Fit3d) -> None:
+    def away(content: dict) -> None:
+        content["frames"][0]["transform_matrix"][1][3] += 1e4
+
+    edit_transforms(scene, away)
+    assert fit3d("lift", scene, "--encoder", "dense-descriptors").code == OK

@@ -22,6 +22,8 @@ from render import (
     rasterize_transposed,
 )
 from render.rasterizer import reference
+from render.rasterizer import threads as threads_module
+from render.rasterizer.threads import kernels_alone_on_all_threads
 
 GRIDS = [(5, 7), (1, 1), (4, 1), (13, 9), (50, 70), (60, 80)]
 
@@ -321,6 +323,34 @@ def test_a_camera_that_sees_nothing_gets_the_background(small: tuple[Gaussians, 
     assert not rasterize_transposed(gaussians, camera, torch.ones(50, 70, 2))[1].any()
 
 
+def test_a_thread_whose_first_view_sees_nothing_gets_an_empty_matrix(small: tuple[Gaussians, Camera]) -> None:
+    gaussians, camera = small
+    behind = camera.world_to_camera.clone()
+    behind[2, 3] -= 100
+    found: list[torch.Tensor] = []
+
+    def work() -> None:  # in a thread of its own, where no view before it has left arrays to use again
+        found.append(lifting_matrix(gaussians, Camera(camera.K, behind, 70, 50), (3, 4)))
+        found.append(lifting_matrix(gaussians[:0], camera, (3, 4)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [matrix.values().numel() for matrix in found] == [0, 0]
+    assert [tuple(matrix.shape) for matrix in found] == [(400, 12), (0, 12)]
+
+
+def test_contexts_of_threads_nest() -> None:
+    before = torch.get_num_threads()
+    with kernels_alone_on_all_threads():
+        with kernels_alone_on_all_threads():
+            assert threads_module._threads == before
+        assert threads_module._threads == before
+        assert torch.get_num_threads() == 1
+    assert threads_module._threads is None
+    assert torch.get_num_threads() == before
+
+
 def test_zero_gaussians_give_the_background(small: tuple[Gaussians, Camera]) -> None:
     gaussians, camera = small
     rendering = rasterize(gaussians[:0], camera, background=torch.ones(3))
@@ -349,6 +379,7 @@ def test_subsets_blend_front_to_back() -> None:
     [
         (torch.zeros(3, 2), None, r"one row for each of the 400 Gaussians"),
         (torch.zeros(400), None, r"found \[400\]"),
+        (torch.zeros(400, 0), None, r"at least one channel"),
         (None, torch.zeros(4), r"background must have shape \[3\]"),
     ],
 )
@@ -363,7 +394,7 @@ def test_other_dtypes_and_sizes_are_refused(small: tuple[Gaussians, Camera]) -> 
     gaussians, camera = small
     with pytest.raises(InputError, match="float32"):
         rasterize(gaussians.to(dtype=torch.float64), camera)
-    with pytest.raises(InputError, match=r"shape \[50, 70, c\], found \[70, 50, 3\]"):
+    with pytest.raises(InputError, match=r"shape \[50, 70, c\] with c > 0, found \[70, 50, 3\]"):
         rasterize_transposed(gaussians, camera, torch.zeros(70, 50, 3))
     with pytest.raises(InputError, match="at least one patch"):
         lifting_matrix(gaussians, camera, (0, 4))

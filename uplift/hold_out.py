@@ -51,7 +51,7 @@ def split_views(views: Sequence[View], every: int) -> tuple[list[View], list[Vie
     held = {view.name for view in sorted(views, key=lambda view: view.name)[::every]} if every > 0 else set()
     if every < 2 or len(held) == len(views):
         raise InputError(
-            f"Holding out every {every}th of {len(views)} photos leaves none to lift from; hold out fewer, such as 8."
+            f"Of {len(views)} photos every 2nd, 3rd, ... can be held out, found {every}; take a number such as 8."
         )
     return [v for v in views if v.name not in held], [v for v in views if v.name in held]
 

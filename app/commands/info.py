@@ -54,7 +54,8 @@ def _contents(scene: Scene, gaussians: Gaussians | None) -> Table:
     table = Table(title=str(scene.path), title_justify="left", show_header=False)
     sizes = sorted({(v.camera.width, v.camera.height) for v in scene.views})
     distorted = sum(v.lens is not None and v.lens.distorted for v in scene.views)
-    table.add_row("photos", f"{len(scene.views)}: {name_some([v.name for v in scene.views])}")
+    names = [view.name for view in scene.views]
+    table.add_row("photos", f"{len(names)}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
     table.add_row("view sizes", name_some([f"{w}x{h}" for w, h in sizes]) + _lenses(distorted, len(scene.views)))
     if gaussians is not None:
         low, high = gaussians.means.amin(0).tolist(), gaussians.means.amax(0).tolist()

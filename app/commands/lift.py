@@ -82,21 +82,23 @@ class Lift:
 
 def announce(gaussians: Gaussians, views: list[View], encoder: Encoder, refine: int) -> None:
     """Print what lifting will need; the time comes from encoding and lifting one view."""
+    from render.rasterizer import rasterize
     from uplift.lifting import lift, lift_memory
 
+    view = next((v for v in views if bool(rasterize(gaussians, v.camera).alpha.any())), views[0])
     start = time.perf_counter()
-    one = encoder.encode(views[0].image())
+    one = encoder.encode(view.image())
     encoding = time.perf_counter() - start
-    height, width = views[0].camera.height, views[0].camera.width
+    height, width = view.camera.height, view.camera.width
     grid = None if one.shape[:2] == (height, width) else (one.shape[0], one.shape[1])
     largest = max(((v.camera.height, v.camera.width) for v in views), key=lambda s: s[0] * s[1])
     memory = lift_memory(len(gaussians), one.shape[2], largest, grid, views=len(views), refine=refine)
     say(f"lifting {len(views)} views onto {len(gaussians)} Gaussians, {one.shape[2]} dimensions")
     say(f"memory: about {size(memory)} beside the scene and the encoder{_shortage(memory)}")
     # A single Gaussian first, so that compiling the kernels is not taken for work.
-    lift(_before(views[0].camera).to(gaussians.device), views[:1], [one])
+    lift(_before(view.camera).to(gaussians.device), [view], [one])
     start = time.perf_counter()
-    lift(gaussians, views[:1], [one])
+    lift(gaussians, [view], [one])
     lifting = time.perf_counter() - start
     say(f"time: about {duration(len(views) * (encoding + lifting * (1 + 2 * refine)))}")
 

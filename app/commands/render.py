@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from render.progress import Progress
     from render.views import View
 
+WRITTEN = {".png", ".npy"}
+
 
 @dataclass(frozen=True)
 class Render:
@@ -53,6 +55,7 @@ class Render:
         if self.field is not None and self.what != "pca":
             raise InputError(f"--field is shown by --what pca, found --what {self.what}; leave --field out.")
         refuse_existing(self.out, self.overwrite)
+        _refuse_to_replace_others(self.out)
         device = resolve_device(self.device)
         scene = Scene.open(self.scene)
         views = [scene.view(self.view)] if self.view is not None else list(scene.views)
@@ -69,6 +72,19 @@ class Render:
         wrote(self.out)
         if self.what == "depth":
             say(f"colours run from {near:.4g} (warm) to {far:.4g} (cold), in the scene's unit")
+
+
+def _refuse_to_replace_others(out: Path) -> None:
+    """Only folders of pictures are replaced: what else lies there was not made by this command."""
+    from render.errors import InputError
+    from render.readers.capture import name_some
+
+    others = sorted(p.name for p in out.iterdir() if p.is_dir() or p.suffix not in WRITTEN) if out.is_dir() else []
+    if others:
+        raise InputError(
+            f"{out} holds more than rendered pictures ({name_some(others, 1)}) and is not replaced; "
+            "choose another folder."
+        )
 
 
 def _write_colours(gaussians: Gaussians, views: list[View], colours: object, folder: Path, progress: Progress) -> None:

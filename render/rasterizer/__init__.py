@@ -63,9 +63,13 @@ def rasterize(
             f"[{len(gaussians)}, c], found {list(values.shape)}."
         )
     channels = 3 if values is None else values.shape[1]
+    if channels == 0:
+        raise InputError(f"values must have at least one channel, found shape [{len(gaussians)}, 0].")
     if background is not None and background.shape != (channels,):
         raise InputError(f"background must have shape [{channels}], found {list(background.shape)}.")
     implementation, camera = _prepare(gaussians, camera)
+    if background is not None:
+        background = background.to(gaussians.means)
     return implementation.rasterize(gaussians, camera, values, background, absgrad=absgrad)
 
 
@@ -106,9 +110,9 @@ def rasterize_transposed(
     Raises:
         InputError: the map is not of the camera's size, or dtypes or devices do not fit.
     """
-    if values.ndim != 3 or values.shape[:2] != (camera.height, camera.width):
+    if values.ndim != 3 or values.shape[:2] != (camera.height, camera.width) or values.shape[2] == 0:
         raise InputError(
-            f"A pixel map for this camera must have shape [{camera.height}, {camera.width}, c], "
+            f"A pixel map for this camera must have shape [{camera.height}, {camera.width}, c] with c > 0, "
             f"found {list(values.shape)}."
         )
     implementation, camera = _prepare(gaussians, camera)
@@ -138,6 +142,8 @@ def lift_views_(
         raise InputError(
             f"sums and weights must have shapes [{n}, c] and [{n}], found {list(sums.shape)} and {list(weights.shape)}."
         )
+    if sums.dtype != torch.float32 or weights.dtype != torch.float32:
+        raise InputError(f"sums and weights must be float32, found {sums.dtype} and {weights.dtype}.")
     for index, grid in enumerate(maps):
         if grid.ndim != 3 or grid.shape[2] != channels or min(grid.shape) < 1:
             raise InputError(

@@ -30,9 +30,11 @@ _kept = threading.local()
 
 def _workspace(name: str, size: int, kind: type) -> NDArray[Any]:
     """An uninitialized array that the thread's next view uses again: fresh pages would cost as much as the sums."""
-    if len(getattr(_kept, name, ())) < size:
-        setattr(_kept, name, np.empty(size, kind))
-    return getattr(_kept, name)[:size]
+    kept: NDArray[Any] = getattr(_kept, name, np.empty(0, kind))
+    if len(kept) < size:
+        kept = np.empty(size, kind)
+        setattr(_kept, name, kept)
+    return kept[:size]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,14 +33,14 @@ def kernels_alone_on_all_threads() -> Iterator[None]:
     the time.
     """
     global _threads
-    before = torch.get_num_threads()
-    _threads = before
+    before, outer = torch.get_num_threads(), _threads
+    _threads = outer or before
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        _threads = None
+        _threads = outer
 
 
 def _workers() -> ThreadPoolExecutor:
@@ -90,7 +90,8 @@ def for_ranges(kernel: Callable[..., Any], total: int, *args: Any, block: int = 
     try:
         work()
     finally:
-        # Helpers that never got a thread have nothing left to do.
+        # Helpers that never got a thread have nothing left to do; the others still write until they are done.
         running = [future for future in others if not future.cancel()]
-        for future in running:
-            future.result()
+        wait(running)
+    for future in running:
+        future.result()

@@ -73,7 +73,7 @@ fit3d_small = MethodSpecification(
         method_name="fit3d-small",
         steps_per_eval_image=0,
         steps_per_eval_batch=0,
-        steps_per_save=1000,
+        steps_per_save=500,
         steps_per_eval_all_images=0,
         max_num_iterations=SMALL_STEPS,
         machine=MachineConfig(device_type=resolve_device().type),

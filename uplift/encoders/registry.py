@@ -73,7 +73,8 @@ def load_encoder(
         InputError: unknown name (the known ones are listed), weights that do not exist or are not taken.
     """
     if name not in _ENTRIES:
-        raise InputError(f"Unknown encoder {name!r}; the known ones are {', '.join(sorted(_ENTRIES))}.")
+        known = "; ".join(f"{entry.name} ({entry.summary})" for entry in encoder_entries())
+        raise InputError(f"Unknown encoder {name!r}; the known ones are: {known}.")
     entry = _ENTRIES[name]
     if weights is not None and not entry.takes_weights:
         raise InputError(f"The encoder {name} has no weights, found {weights}; leave the weights out.")
