@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.rasterizer import _projection, _raster, _tiles
+from render.rasterizer import _harmonics, _projection, _raster, _tiles
 from render.rasterizer._frame import Tiles, array, camera_arrays
 from render.rasterizer.threads import for_ranges
 
@@ -64,7 +64,7 @@ class ColourFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sh: Tensor, means: Tensor, centre: Tensor, radii: Any) -> Tensor:
         colours = torch.zeros(len(sh), 3)
-        for_ranges(_projection.colour, len(sh), array(means), array(sh), array(centre), radii, colours.numpy())
+        for_ranges(_harmonics.colour, len(sh), array(means), array(sh), array(centre), radii, colours.numpy())
         ctx.save_for_backward(sh, means, centre, colours)
         ctx.radii = radii
         return colours
@@ -74,7 +74,7 @@ class ColourFunction(torch.autograd.Function):
         sh, means, centre, colours = ctx.saved_tensors
         grad_sh, grad_means = torch.zeros_like(sh), torch.zeros_like(means)
         for_ranges(
-            _projection.colour_backward,
+            _harmonics.colour_backward,
             len(sh),
             array(means),
             array(sh),
