@@ -270,8 +270,7 @@ def backward(
     ``slot_shapes[slot]`` gets, with s = alpha dL/dalpha: sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2 and,
     if ``absolute``, of the magnitudes of the pixel gradients of the centre.  ``slot_values[slot]`` gets dL/dvalue,
     filled up with zeros to a multiple of four.
-    The replay runs back to front, so that what lies behind a Gaussian is a sum and not a difference of large
-    numbers: front to back, opaque Gaussians would lose two digits.
+    The replay runs back to front: what lies behind a Gaussian is a running sum, and the image is not needed.
     """
     channels = values.shape[1]
     transmittance, behind, place = lane_array(PIXELS), lane_array(PIXELS), lane_array(PIXELS)
