@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assets.room_corner import RoomCorner, build_room_corner
+import torch
+
+from assets.furniture import STRUCTURE
+from assets.room_corner import RoomCorner, build_room_corner, gaussian_labels, label_maps
 from render.camera import Camera
 from render.conventions import opencv_to_opengl
 from render.errors import InputError
 from render.progress import Progress, silent
 from render.scene import Scene, write_scene
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Int16
 
 VERSION = 1  # raise it when the room changes, so that older copies in caches are not taken for it
 
@@ -48,6 +56,68 @@ def demo_scene(
     room = build_room_corner(count=count, views=views, width=width, height=height, progress=progress)
     write_scene(path, room.gaussians, _transforms(room), room.photos, overwrite=True, progress=progress)
     return Scene.open(path)
+
+
+@dataclass(frozen=True, eq=False)
+class DemoObjects:
+    """What stands in the demo scene.
+
+    Attributes:
+        scene: The scene in the cache.
+        names: Of all objects, floor and walls among them.
+        things: The indices of those that a person would select: all but floor and walls.
+        labels: The object of every Gaussian; ``[n]`` int16.
+        maps: The object of every pixel by view name, -1 where the room is open; each ``[h, w]`` int16.
+    """
+
+    scene: Scene
+    names: tuple[str, ...]
+    things: tuple[int, ...]
+    labels: Int16[np.ndarray, " n"]
+    maps: dict[str, Int16[np.ndarray, "h w"]]
+
+    def mask(self, view: str, thing: int) -> Bool[np.ndarray, "h w"]:
+        """The pixels of an object in a photo."""
+        return self.maps[view] == thing
+
+    def best_view(self, thing: int) -> str:
+        """The view that shows the most of an object, the first of several."""
+        return max(self.maps, key=lambda name: int(self.mask(name, thing).sum()))
+
+
+def demo_objects(
+    *,
+    count: int = 50_000,
+    views: int = 12,
+    width: int = 480,
+    height: int = 360,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> DemoObjects:
+    """The demo scene with the object of every Gaussian and of every pixel, cast anew (some seconds).
+
+    Args:
+        count: As :func:`demo_scene`, like all that follow.
+        views: How many photos.
+        width: Of the photos, in pixels.
+        height: Of the photos, in pixels.
+        cache: Where the folder lies; None = :func:`cache_folder`.
+        progress: Told while the scene is made.
+
+    Raises:
+        InputError: the scene in the cache is not the one that this version makes.
+    """
+    scene = demo_scene(count=count, views=views, width=width, height=height, cache=cache, progress=progress)
+    labels, means = gaussian_labels(count)
+    if means.shape != scene.gaussians.means.shape or not torch.allclose(means, scene.gaussians.means, atol=1e-5):
+        raise InputError(
+            f"The demo scene at {scene.path} is not the one that this version makes; delete that folder, and it is "
+            "made again."
+        )
+    maps, names = label_maps([view.camera for view in scene.views])
+    things = tuple(i for i, name in enumerate(names) if name not in STRUCTURE)
+    by_view = {view.name: labels_of for view, labels_of in zip(scene.views, maps, strict=True)}
+    return DemoObjects(scene, names, things, labels, by_view)
 
 
 def _whole(path: Path, views: int) -> Scene | None:

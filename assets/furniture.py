@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,28 +18,36 @@ if TYPE_CHECKING:
 ROOM = 3.1  # metres along x and y
 CEILING = 2.4
 SMOOTH_ANGLE = np.radians(35)
+STRUCTURE = ("floor", "papered wall", "panelled wall")  # what nobody would call an object
 
 
 @dataclass(frozen=True)
 class Part:
-    """One object.
+    """One piece of an object.
 
     Attributes:
         mesh: In the world frame (z up, metres), finely enough divided to carry light at its vertices.
         texture: Colours in the object's own frame.
         to_local: World to the object's own frame; ``[4, 4]``.
         density: Gaussians per unit area, relative to the walls.
+        name: The object that a person would point at; several parts may share it.
     """
 
     mesh: trimesh.Trimesh
     texture: Texture
     to_local: Float[np.ndarray, "4 4"]
     density: float
+    name: str = ""
 
 
 def furnish() -> list[Part]:
     """Everything in the room corner: two walls, a floor and the things that stand there."""
     return [*_shell(), *_table(), *_on_the_table(), *_chair(), *_plant(), *_on_the_floor()]
+
+
+def _called(name: str, parts: list[Part]) -> list[Part]:
+    """The parts of one object."""
+    return [replace(part, name=name) for part in parts]
 
 
 def _placed(
@@ -112,12 +120,13 @@ def _shell() -> list[Part]:
     panels = textures.panelled("e9dcc0", "d3b98f", "eef0ec")
     frame = textures.painting("3a2a20", 0.42, 0.3)
     half, middle = ROOM / 2, CEILING / 2
-    return [
+    parts = [
         _placed(_plane(2, half, half), floor, (half, half, 0), density=1.3),
         _placed(_plane(0, half, middle), paper, (0, half, middle), density=1.2),
         _placed(_plane(1, middle, half), _lifted(panels, middle), (half, 0, middle), density=1.2),
         _placed(_box(0.04, 0.84, 0.6), frame, (0.022, 1.3, 1.42), density=3),
     ]
+    return [replace(part, name=name) for part, name in zip(parts, (*STRUCTURE, "picture"), strict=True)]
 
 
 def _plane(axis: int, half_u: float, half_v: float, cell: float = 0.06) -> trimesh.Trimesh:
@@ -146,7 +155,7 @@ def _table() -> list[Part]:
         for y in (0.85, 1.85):
             pole = _cylinder(0.03, 0.7)
             parts.append(_placed(pole, leg, (x, y, 0.35)))
-    return parts
+    return _called("table", parts)
 
 
 def _on_the_table() -> list[Part]:
@@ -168,19 +177,18 @@ def _on_the_table() -> list[Part]:
         ]
     )
     bowl = _lathe([(0, 0), (0.06, 0), (0.11, 0.035), (0.14, 0.085), (0.125, 0.085), (0.09, 0.04), (0, 0.02)])
-    parts = [
-        _placed(vase, textures.glaze("e8e4da", "2f5f8a", "1d3f66"), (0.33, 1.06, top), density=8),
-        _placed(bowl, textures.glaze("d9ead8", "3f8f7f", "2a6a60"), (0.42, 1.62, top), density=8),
-    ]
+    standing = _placed(vase, textures.glaze("e8e4da", "2f5f8a", "1d3f66"), (0.33, 1.06, top), density=8)
+    fruit = [_placed(bowl, textures.glaze("d9ead8", "3f8f7f", "2a6a60"), (0.42, 1.62, top), density=8)]
+    books = []
     fruits = [("e39b2d", 0.05, -0.035, 0.0), ("c9372c", 0.048, 0.045, 0.035), ("8fae3a", 0.046, 0.02, -0.055)]
     for colour, radius, x, y in fruits:
         ball = trimesh.creation.icosphere(subdivisions=3, radius=radius)
-        parts.append(_placed(ball, textures.plain(colour, 0.06), (0.42 + x, 1.62 + y, top + 0.085), density=8))
+        fruit.append(_placed(ball, textures.plain(colour, 0.06), (0.42 + x, 1.62 + y, top + 0.085), density=8))
     for level, (colour, turn) in enumerate([("8c2f39", 8.0), ("e0a33e", -11.0), ("2f6f73", 21.0)]):
         cover = textures.checks(colour, "f3efe4", 10.0) if level != 1 else textures.checks(colour, "b9752a", 0.05)
         book = _placed(_box(0.16, 0.22, 0.035), cover, (0.5, 1.33, top + 0.018 + 0.0355 * level), turn=turn, density=8)
-        parts.append(book)
-    return parts
+        books.append(book)
+    return [*_called("vase", [standing]), *_called("fruit bowl", fruit), *_called("books", books)]
 
 
 def _chair() -> list[Part]:
@@ -202,8 +210,8 @@ def _chair() -> list[Part]:
     parts += [piece((0.035, 0.02, 0.4), (sx * 0.075, -0.185, 0.66)) for sx in (-1, 1)]
     cushion = textures.checks("f0e6d2", "d9822b", 0.075)
     px, py = turned @ np.array([0, 0.01])
-    parts.append(_placed(_box(0.36, 0.34, 0.05), cushion, (x + px, y + py, 0.492), turn=turn, density=5))
-    return parts
+    pillow = _placed(_box(0.36, 0.34, 0.05), cushion, (x + px, y + py, 0.492), turn=turn, density=5)
+    return [*_called("chair", parts), *_called("cushion", [pillow])]
 
 
 def _plant() -> list[Part]:
@@ -222,7 +230,8 @@ def _plant() -> list[Part]:
             (0, 0.27),
         ]
     )
-    parts = [_placed(pot, textures.glaze("c0683f", "d9855a", "8a4426"), (x, y, 0), density=5)]
+    vessel = _placed(pot, textures.glaze("c0683f", "d9855a", "8a4426"), (x, y, 0), density=5)
+    green_parts = []
     random = np.random.default_rng(4)
     for index in range(16):
         turn = index * 137.5
@@ -236,10 +245,10 @@ def _plant() -> list[Part]:
         blade.vertices = bend
         green = textures.leaf(*[("5d9a48", "2f6b34"), ("79b356", "3f7f3d")][index % 2])
         height = 0.3 + 0.028 * index
-        parts.append(_placed(blade, green, (x, y, height), turn=turn, tilt=tilt, density=6))
+        green_parts.append(_placed(blade, green, (x, y, height), turn=turn, tilt=tilt, density=6))
     stem = _cylinder(0.012, 0.5, sections=10)
-    parts.append(_placed(stem, textures.plain("5f7f3f"), (x, y, 0.5), density=4))
-    return parts
+    green_parts.append(_placed(stem, textures.plain("5f7f3f"), (x, y, 0.5), density=4))
+    return [*_called("flower pot", [vessel]), *_called("plant", green_parts)]
 
 
 def _on_the_floor() -> list[Part]:
@@ -250,7 +259,7 @@ def _on_the_floor() -> list[Part]:
     beach = textures.sectors("e4483a", "f7f3e8", "2d7fc1", "f7f3e8", "f2c230", "f7f3e8")
     box = textures.parcel("c49a6c", "e7d9b8", "4a3624")
     cube = textures.checks("f2f0ea", "c23b6b", 0.06)
-    return [
+    parts = [
         _placed(
             rug,
             textures.rings("8f2f2f", "e6d3a8", "27496d", "d98f4e", "e6d3a8"),
@@ -268,3 +277,5 @@ def _on_the_floor() -> list[Part]:
             density=8,
         ),
     ]
+    names = ("rug", "beach ball", "parcel", "dotted cube", "block")
+    return [replace(part, name=name) for part, name in zip(parts, names, strict=True)]

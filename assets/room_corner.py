@@ -5,6 +5,7 @@ Made by :func:`build_room_corner` in a few seconds; nothing of it is stored in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from render.rasterizer import rasterize, rasterize_transposed
 from render.spherical_harmonics import C0
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int32, UInt8
+    from jaxtyping import Float, Int16, Int32, UInt8
 
 TARGET = np.array([0.76, 0.82, 0.55])  # what all cameras look at
 FIELD_OF_VIEW = np.radians(62)  # horizontal
@@ -52,16 +53,20 @@ class RoomCorner:
         cameras: One per photo.
         photos: RGB; each ``[h, w, 3]`` uint8.
         names: File names of the photos.
+        labels: The object of every Gaussian, an index into ``object_names``; ``[n]`` int16.
+        object_names: The objects, floor and walls (:data:`assets.furniture.STRUCTURE`) among them.
     """
 
     gaussians: Gaussians
     cameras: list[Camera]
     photos: list[UInt8[np.ndarray, "h w 3"]]
     names: list[str]
+    labels: Int16[np.ndarray, " n"]
+    object_names: tuple[str, ...]
 
 
-class _Stage:
-    """All parts as one mesh, with light at its vertices."""
+class _Surfaces:
+    """All parts as one mesh."""
 
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
@@ -72,6 +77,16 @@ class _Stage:
         self.faces = np.concatenate([p.mesh.faces + s for p, s in zip(parts, starts, strict=False)]).astype(np.int32)
         self.part_of_face = np.repeat(np.arange(len(parts)), [len(part.mesh.faces) for part in parts])
         self.caster = RayCaster(self.vertices, self.faces)
+        self.object_names = tuple(dict.fromkeys(part.name for part in parts))
+        index = {name: i for i, name in enumerate(self.object_names)}
+        self.object_of_face = np.array([index[part.name] for part in parts], np.int16)[self.part_of_face]
+
+
+class _Stage(_Surfaces):
+    """All parts as one mesh, with light at its vertices."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        super().__init__(parts)
         self.light, self.openness = self._bake()
 
     def _bake(self) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, " v"]]:
@@ -164,9 +179,35 @@ def build_room_corner(
     for camera in cameras:
         photos.append(_photograph(stage, camera))
         progress(len(photos) + 1, steps, "building the room")
-    gaussians = _refined(_sample_gaussians(stage, count), cameras, photos)
+    sampled, labels = _sample_gaussians(stage, count)
+    gaussians = _refined(sampled, cameras, photos)
     progress(steps, steps, "building the room")
-    return RoomCorner(gaussians, cameras, photos, [f"view_{i:02d}.png" for i in range(views)])
+    names = [f"view_{i:02d}.png" for i in range(views)]
+    return RoomCorner(gaussians, cameras, photos, names, labels, stage.object_names)
+
+
+def gaussian_labels(count: int = 50_000) -> tuple[Int16[np.ndarray, " n"], Float[torch.Tensor, "n 3"]]:
+    """The objects of the Gaussians that :func:`build_room_corner` makes, and their centres, without any photo."""
+    gaussians, labels = _sample_gaussians(_Stage(furnish()), count)
+    return labels, gaussians.means
+
+
+def label_maps(cameras: Sequence[Camera]) -> tuple[list[Int16[np.ndarray, "h w"]], tuple[str, ...]]:
+    """The object at the centre of every pixel, by casting rays; and the objects' names.
+
+    Args:
+        cameras: Any views of the room.
+
+    Returns:
+        One map for each camera, indices into the names, -1 where the room is open.
+    """
+    surfaces = _Surfaces(furnish())
+    maps = []
+    for camera in cameras:
+        hits = surfaces.caster.first_hits(*_rays(camera, 1))
+        labels = np.where(hits.faces >= 0, surfaces.object_of_face[hits.faces], np.int16(-1))
+        maps.append(labels.reshape(camera.height, camera.width))
+    return maps, surfaces.object_names
 
 
 def _refined(gaussians: Gaussians, cameras: list[Camera], photos: list[np.ndarray]) -> Gaussians:
@@ -214,11 +255,7 @@ def _look_at(position: np.ndarray, target: np.ndarray) -> torch.Tensor:
 def _photograph(stage: _Stage, camera: Camera) -> np.ndarray:
     """Cast rays through every pixel, several per pixel, and average what they meet."""
     s = SUPERSAMPLING
-    y, x = np.meshgrid(*[(np.arange(n * s) + 0.5) / s for n in (camera.height, camera.width)], indexing="ij")
-    pose, K = camera.world_to_camera.numpy(), camera.K.numpy()
-    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1).reshape(-1, 3)
-    directions = (rays @ pose[:3, :3]).astype(np.float32)
-    origins = np.broadcast_to(-pose[:3, :3].T @ pose[:3, 3], directions.shape).astype(np.float32)
+    origins, directions = _rays(camera, s)
     hits = stage.caster.first_hits(origins, directions)
     seen = hits.faces >= 0
     colours = np.zeros((len(directions), 3), np.float32)
@@ -227,12 +264,21 @@ def _photograph(stage: _Stage, camera: Camera) -> np.ndarray:
     return (_encoded(linear) * 255 + 0.5).astype(np.uint8)
 
 
+def _rays(camera: Camera, s: int) -> tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]]:
+    """Origins and directions of the rays through ``s`` by ``s`` points of every pixel, row by row."""
+    y, x = np.meshgrid(*[(np.arange(n * s) + 0.5) / s for n in (camera.height, camera.width)], indexing="ij")
+    pose, K = camera.world_to_camera.numpy(), camera.K.numpy()
+    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1).reshape(-1, 3)
+    directions = (rays @ pose[:3, :3]).astype(np.float32)
+    return np.broadcast_to(-pose[:3, :3].T @ pose[:3, 3], directions.shape).astype(np.float32), directions
+
+
 def _encoded(linear: np.ndarray) -> np.ndarray:
     return np.clip(linear, 0, 1) ** (1 / GAMMA)
 
 
-def _sample_gaussians(stage: _Stage, count: int) -> Gaussians:
-    """Discs on all surfaces that light can reach, close together where colours or normals change."""
+def _sample_gaussians(stage: _Stage, count: int) -> tuple[Gaussians, Int16[np.ndarray, " n"]]:
+    """Discs on all surfaces that light can reach, close together where colours or normals change; their objects."""
     drawn = _draw_candidates(stage, count)
     detail = np.empty(len(drawn.points))
     for part in range(len(stage.parts)):
@@ -253,7 +299,8 @@ def _sample_gaussians(stage: _Stage, count: int) -> Gaussians:
     sh = (_encoded(drawn.colours[index]) - 0.5) / C0
     opacities = torch.full((len(index),), OPACITY)
     quats = _quats(_frames(drawn.normals[index]))
-    return Gaussians(_tensor(drawn.points[index]), quats, _tensor(scales), opacities, _tensor(sh[:, None]))
+    gaussians = Gaussians(_tensor(drawn.points[index]), quats, _tensor(scales), opacities, _tensor(sh[:, None]))
+    return gaussians, stage.object_of_face[drawn.faces[index]]
 
 
 @dataclass(frozen=True)
