@@ -14,6 +14,7 @@ from torch import Tensor
 
 from render.camera import Camera
 from render.gaussians import Gaussians
+from render.ordering import spatial_order
 from render.rasterizer import _raster, _tiles
 from render.rasterizer._frame import array, tiles_of
 from render.rasterizer._types import sparse_csr
@@ -178,16 +179,3 @@ def lift_views_(
             sums.numpy(),
             weights.numpy(),
         )
-
-
-def spatial_order(means: Float[Tensor, "n 3"]) -> NDArray[np.int64]:
-    """Indices along a Morton curve: neighbours in the order are neighbours in space."""
-    points = array(means)
-    n = len(points)
-    if n == 0:
-        return np.empty(0, np.int64)
-    low, high = points.min(0), points.max(0)
-    codes, order = np.empty(n, np.uint32), np.empty(n, np.int64)
-    for_ranges(_tiles.morton_codes, n, points, low, 1023 / np.maximum(high - low, np.float32(1e-12)), codes)
-    _tiles.radix_order(0, n, codes, np.arange(n), order)
-    return order
