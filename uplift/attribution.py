@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Num
     from numpy import ndarray
 
+CELL, MAX_BOXES = 64, 16  # pixels far apart are looked for in boxes of their own
 FIELD_MARGIN = 0.15  # of the image's size, by which the rasterizer lets its linearization leave the image
 
 
@@ -213,25 +214,37 @@ def as_ids(chosen: Bool[Tensor, " n"] | Int[Tensor, " k"], n: int) -> Int[Tensor
 
 
 def touching(gaussians: Gaussians, camera: Camera, pixels: Int[Tensor, "m 2"]) -> Bool[Tensor, " n"]:
-    """Gaussians that may touch the bounding box of some pixels: all that do, and some more.
+    """Gaussians that may touch some pixels: all that do, and some more.
 
     The rows of the projection's Jacobian bound the projected standard deviation by that of a ball:
     ``J S J^T <= |J|^2 max(scale)^2``.
     """
+    centres, radii = _discs(gaussians, camera)
+    near = torch.zeros(len(gaussians), dtype=torch.bool, device=gaussians.device)
+    for low, high in _boxes(pixels):
+        near |= ((centres + radii >= low) & (centres - radii <= high)).all(1)
+    return near
+
+
+def _discs(gaussians: Gaussians, camera: Camera) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
+    """Projected centres, and how far from them a Gaussian can be seen at most; NaN where it is culled."""
     camera = camera.to(gaussians.device, gaussians.means.dtype)
-    x, y, z = (gaussians.means @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]).unbind(-1)
-    visible = z > NEAR
-    z = torch.where(visible, z, torch.ones_like(z))
-    largest = gaussians.scales.amax(1)
-    low, high = pixels.amin(0), pixels.amax(0) + 1
-    inside = visible
-    for axis, (position, size) in enumerate(((x, camera.width), (y, camera.height))):
-        focal, principal = camera.K[axis, axis], camera.K[axis, 2]
-        tangent = position / z
-        margin = FIELD_MARGIN * size / focal
-        clamped = tangent.clamp(-principal / focal - margin, (size - principal) / focal + margin)
-        deviation = ((largest * focal / z).square() * (1 + clamped.square()) + EPS2D).sqrt()
-        radius = (MAX_SIGMAS * deviation).ceil() + 1
-        centre = focal * tangent + principal
-        inside = inside & (centre + radius >= low[axis]) & (centre - radius <= high[axis])
-    return inside
+    local = gaussians.means @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
+    z = torch.where(local[:, 2] > NEAR, local[:, 2], torch.nan)[:, None]
+    focal, principal = camera.K.diagonal()[:2], camera.K[:2, 2]
+    size = principal.new_tensor([camera.width, camera.height])
+    tangents = local[:, :2] / z
+    margin = FIELD_MARGIN * size / focal
+    clamped = tangents.clamp(-principal / focal - margin, (size - principal) / focal + margin)
+    largest = gaussians.scales.amax(1, keepdim=True)
+    deviations = ((largest * focal / z).square() * (1 + clamped.square()) + EPS2D).sqrt()
+    return focal * tangents + principal, (MAX_SIGMAS * deviations).ceil() + 1
+
+
+def _boxes(pixels: Int[Tensor, "m 2"]) -> list[tuple[Int[Tensor, "2"], Int[Tensor, "2"]]]:
+    """Boxes around the pixels: one for each cell of a coarse grid, one for all if that would be many."""
+    cells, groups = (pixels // CELL).unique(dim=0, return_inverse=True)
+    if len(cells) > MAX_BOXES:
+        return [(pixels.amin(0), pixels.amax(0) + 1)]
+    members = [pixels[groups == group] for group in range(len(cells))]
+    return [(some.amin(0), some.amax(0) + 1) for some in members]
