@@ -1,15 +1,26 @@
 """2D encoders and their registry; each encoder imports its libraries when it is made."""
 
 from uplift.encoders.base import Encoder, Image, as_image, fit_encoder
-from uplift.encoders.registry import EncoderEntry, encoder_entries, load_encoder, register_encoder
+from uplift.encoders.registry import (
+    EncoderEntry,
+    EncoderFamily,
+    encoder_entries,
+    encoder_families,
+    load_encoder,
+    register_encoder,
+    register_family,
+)
 
 __all__ = [
     "Encoder",
     "EncoderEntry",
+    "EncoderFamily",
     "Image",
     "as_image",
     "encoder_entries",
+    "encoder_families",
     "fit_encoder",
     "load_encoder",
     "register_encoder",
+    "register_family",
 ]

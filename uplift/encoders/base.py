@@ -76,9 +76,18 @@ class Encoder(ABC):
         """Whatever changes the maps beside weights and state; JSON values."""
         return {}
 
+    def options(self) -> dict[str, Any]:
+        """The settings that ``load_encoder`` takes as ``options`` to make this encoder again; JSON values."""
+        return {}
+
+    def weights_hash(self) -> str | None:
+        """SHA-256 of the weights, None where there are none."""
+        return None
+
     def fingerprint(self) -> str:
         """Hash of name, settings, weights and state: equal fingerprints mean equal maps."""
-        digest = hashlib.sha256(json.dumps([self.name, self.settings()], sort_keys=True).encode())
+        parts = [self.name, self.settings(), *filter(None, [self.weights_hash()])]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for name, tensor in sorted(self.state().items()):
             digest.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from render.devices import resolve_device
 from render.errors import InputError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Factory = Callable[["Path | None", "torch.device"], Encoder]
+Factory = Callable[..., Encoder]
+"""``make(weights, device, **options)``; a family's gets the whole name first."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,39 @@ class EncoderEntry:
     Attributes:
         name: What the person types.
         summary: One line for lists and help texts.
-        make: ``make(weights, device)``; imports the encoder's libraries when it is called, not before.
+        make: ``make(weights, device, **options)``; imports the encoder's libraries when it is called, not before.
         takes_weights: Whether a file of weights may be given.
+        options: Names of the settings that ``make`` takes.
     """
 
     name: str
     summary: str
     make: Factory
     takes_weights: bool = True
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderFamily:
+    """Encoders whose names begin alike and go on with a name that some library knows.
+
+    Attributes:
+        prefix: How the names begin, with a colon at the end.
+        pattern: How such a name looks, for lists and messages.
+        summary: One line for lists and help texts.
+        make: ``make(name, weights, device, **options)``.
+        options: Names of the settings that ``make`` takes.
+    """
+
+    prefix: str
+    pattern: str
+    summary: str
+    make: Factory
+    options: tuple[str, ...] = ()
 
 
 _ENTRIES: dict[str, EncoderEntry] = {}
+_FAMILIES: dict[str, EncoderFamily] = {}
 
 
 def register_encoder(entry: EncoderEntry) -> None:
@@ -44,14 +68,30 @@ def register_encoder(entry: EncoderEntry) -> None:
     Raises:
         InputError: the name is taken.
     """
-    if entry.name in _ENTRIES:
+    if entry.name in _ENTRIES or any(entry.name.startswith(prefix) for prefix in _FAMILIES):
         raise InputError(f"The encoder name {entry.name!r} is taken; choose another one.")
     _ENTRIES[entry.name] = entry
 
 
+def register_family(family: EncoderFamily) -> None:
+    """Add a family of encoders.
+
+    Raises:
+        InputError: the prefix is taken, or has no colon at its end.
+    """
+    if family.prefix in _FAMILIES or not family.prefix.endswith(":"):
+        raise InputError(f"A family needs a prefix of its own that ends in a colon, found {family.prefix!r}.")
+    _FAMILIES[family.prefix] = family
+
+
 def encoder_entries() -> list[EncoderEntry]:
-    """All encoders, by name."""
+    """All encoders that have a name of their own, by name."""
     return [_ENTRIES[name] for name in sorted(_ENTRIES)]
+
+
+def encoder_families() -> list[EncoderFamily]:
+    """All families, by prefix."""
+    return [_FAMILIES[prefix] for prefix in sorted(_FAMILIES)]
 
 
 def load_encoder(
@@ -60,30 +100,50 @@ def load_encoder(
     device: str | torch.device | None = None,
     *,
     state: Mapping[str, Tensor] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Make an encoder ready to use.
 
     Args:
-        name: A name of :func:`encoder_entries`.
+        name: A name of :func:`encoder_entries`, or one of a family, such as ``timm:NAME``.
         weights: A local file of weights; None = the encoder's own.
         device: Where it computes; None = ``auto``.
         state: What an earlier ``fit`` learned (:meth:`Encoder.state`), so that maps come out the same.
+        options: Settings of the encoder, by the names of its ``options()``.
 
     Raises:
-        InputError: unknown name (the known ones are listed), weights that do not exist or are not taken.
+        InputError: unknown name (the known ones are listed), weights that do not exist, are not taken, belong to
+            another model or are out of reach, or options that the encoder does not have.
     """
-    if name not in _ENTRIES:
-        known = "; ".join(f"{entry.name} ({entry.summary})" for entry in encoder_entries())
-        raise InputError(f"Unknown encoder {name!r}; the known ones are: {known}.")
-    entry = _ENTRIES[name]
-    if weights is not None and not entry.takes_weights:
+    family = next((f for prefix, f in _FAMILIES.items() if name.startswith(prefix)), None)
+    entry = None if family is not None else _ENTRIES.get(name)
+    found = family or entry
+    if found is None:
+        raise InputError(_unknown(name))
+    if weights is not None and entry is not None and not entry.takes_weights:
         raise InputError(f"The encoder {name} has no weights, found {weights}; leave the weights out.")
     if weights is not None and not Path(weights).is_file():
         raise InputError(f"There is no file of weights at {weights}.")
-    encoder = entry.make(None if weights is None else Path(weights), resolve_device(device or "auto"))
+    foreign = sorted(set(options or {}) - set(found.options))
+    if foreign:
+        raise InputError(
+            f"The encoder {name} has no setting {', '.join(foreign)}; it has {', '.join(found.options) or 'none'}."
+        )
+    path, where = None if weights is None else Path(weights), resolve_device(device or "auto")
+    arguments = (path, where) if entry is not None else (name, path, where)
+    encoder = found.make(*arguments, **dict(options or {}))
     if state:
         encoder.load_state(state)
     return encoder
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, list(_ENTRIES), n=1)
+    families = ", ".join(f"{family.pattern} ({family.summary})" for family in encoder_families())
+    return (
+        f"Unknown encoder {name!r}{f' (did you mean {close[0]}?)' if close else ''}; the known ones are "
+        f"{', '.join(sorted(_ENTRIES))}, and {families}."
+    )
 
 
 def _make_rgb(weights: Path | None, device: torch.device) -> Encoder:  # noqa: ARG001  the signature is Factory
@@ -98,6 +158,21 @@ def _make_dense_descriptors(weights: Path | None, device: torch.device) -> Encod
     return DenseDescriptors(device=device)
 
 
+def _make_clip(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.clip import make_clip
+
+    return make_clip(name, weights, device, **options)
+
+
+def _sam_maker(size: str) -> Factory:
+    def make(weights: Path | None, device: torch.device) -> Encoder:
+        from uplift.encoders.sam import SamEncoder, load_sam
+
+        return SamEncoder(f"sam-vit-{size}", load_sam(weights, device, size=size), size)
+
+    return make
+
+
 register_encoder(EncoderEntry("rgb", "the photo's colours, at full size", _make_rgb, takes_weights=False))
 register_encoder(
     EncoderEntry(
@@ -105,5 +180,18 @@ register_encoder(
         "multi-scale DAISY and colour, reduced by a PCA over the scene; no weights",
         _make_dense_descriptors,
         takes_weights=False,
+    )
+)
+for _size in ("b", "l", "h"):
+    register_encoder(
+        EncoderEntry(f"sam-vit-{_size}", f"image encoder of Segment Anything, ViT-{_size.upper()}", _sam_maker(_size))
+    )
+register_family(
+    EncoderFamily(
+        "clip:",
+        "clip:MODEL/PRETRAINED",
+        "any CLIP of open_clip, such as clip:ViT-B-16/laion2b_s34b_b88k",
+        _make_clip,
+        ("scales", "overlap"),
     )
 )
