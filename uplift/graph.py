@@ -151,7 +151,8 @@ class NeighbourGraph:
             raise InputError(f"The graph has {self.n} Gaussians, but keep has shape {list(kept.shape)}.")
         inside = self.to_nodes(kept)
         edges = (inside[self.rows] & inside[self.neighbours.long()]).numpy()
-        matrix = csr_matrix((edges, self.neighbours.numpy(), self.offsets.numpy()), (self.n, self.n))
+        # A copy: dropping zeros would rewrite the graph itself.
+        matrix = csr_matrix((edges, self.neighbours.numpy(), self.offsets.numpy()), (self.n, self.n), copy=True)
         matrix.eliminate_zeros()
         _, found = connected_components(matrix, directed=False)
         # Gaussians that are not kept are components of their own and drop out.

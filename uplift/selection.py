@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -170,14 +170,8 @@ class Selection:
             InputError: the graph has another number of Gaussians.
         """
         self._check_graph(graph)
-        found = torch.as_tensor(graph.components(self.mask)[0]).to(self.mask.device, torch.int64)
-        used, inverse, counts = found[self.mask].unique(return_inverse=True, return_counts=True)
-        order = torch.argsort(counts, descending=True, stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(used), device=order.device)
-        labels = torch.full_like(found, -1)
-        labels[self.mask] = rank[inverse]
-        return Components(labels, counts[order])
+        labels, counts = graph.components(self.mask)
+        return Components(labels.to(self.mask.device), counts)
 
     def largest_component(self, graph: NeighbourGraph) -> Selection:
         """Only the largest connected part."""
@@ -189,6 +183,33 @@ class Selection:
         parts = self.components(graph)
         large = int((parts.counts >= at_least).sum())
         return self._kept((parts.labels >= 0) & (parts.labels < large), f"parts of at least {at_least}")
+
+    def with_unseen(self, gaussians: Gaussians, weights: Float[Tensor, " n"]) -> Selection:
+        """Gaussians that no view saw go with the nearest one that was seen.
+
+        No picture of the scene changes, but what is taken away takes its inside along.
+
+        Args:
+            gaussians: The scene.
+            weights: ``FeatureField.weights``: 0 = never seen.
+
+        Raises:
+            InputError: the selection belongs to another number of Gaussians, or no Gaussian was seen.
+        """
+        from scipy.spatial import cKDTree
+
+        self.check(len(gaussians))
+        seen = (weights > 0).cpu()
+        if bool(seen.all()):
+            return self
+        if not bool(seen.any()):
+            raise InputError("No view saw any Gaussian; the selection cannot be carried on to them.")
+        means = gaussians.means.detach().cpu().numpy()
+        nearest = cKDTree(means[seen.numpy()]).query(means[~seen.numpy()], workers=torch.get_num_threads())[1]
+        source = torch.arange(self.n)
+        source[~seen] = seen.nonzero()[:, 0][torch.from_numpy(nearest)]
+        source = source.to(self.mask.device)
+        return replace(self, mask=self.mask[source], scores=self.scores[source])
 
     @torch.no_grad()
     def render(self, gaussians: Gaussians, camera: Camera) -> Float[Tensor, "h w"]:
@@ -258,7 +279,7 @@ class Selection:
         """Without what is inside and not kept; what was outside keeps its scores."""
         return self._changed(keep, torch.where(self.mask & ~keep, 0.0, self.scores), how)
 
-    def _spread(self, graph: NeighbourGraph, steps: int, how: str, name: str) -> Selection:
+    def _spread(self, graph: NeighbourGraph, steps: int, how: Literal["max", "min"], name: str) -> Selection:
         self._check_graph(graph)
         if steps < 0:
             raise InputError(f"A selection changes by 0 steps or more, found {steps}.")
