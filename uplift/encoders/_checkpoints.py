@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
+from uplift.encoders._downloads import first_sentence
 
 # Training checkpoints hold the weights under one of these names, beside optimizers and counters.
-NESTINGS = ("state_dict", "model_state_dict", "model_ema", "model", "teacher", "student", "module", "network")
+NESTINGS = ("state_dict", "model_state_dict", "model_ema", "model", "teacher", "target_encoder", "encoder", "module")
 # Wrappers of distribution, compilation and self-distillation put these before every name.
 PREFIXES = ("module.", "_orig_mod.", "teacher.", "backbone.", "model.")
 CHUNKED_BLOCK = re.compile(r"^blocks\.\d+\.(\d+)\.(?=\D)")  # DINOv2's training files group their blocks
@@ -49,7 +50,7 @@ def _read_pickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} could not be read as weights ({_first_sentence(error)}); expected safetensors, or a state_dict "
+            f"{path} could not be read as weights ({first_sentence(error)}); expected safetensors, or a state_dict "
             "that torch.load(weights_only=True) accepts."
         ) from error
 
@@ -64,10 +65,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path} is truncated or holds no weights ({error}); expected safetensors or a file of torch.save."
         ) from error
-
-
-def _first_sentence(error: BaseException) -> str:
-    return re.split(r"\.\s|\n", str(error) or type(error).__name__, maxsplit=1)[0].strip().rstrip(".")
 
 
 def _unnested(content: Any) -> dict[str, Tensor]:
@@ -132,18 +129,3 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str, so
             "or name the encoder that it belongs to."
         )
     model.load_state_dict(dict(tensors))
-
-
-def out_of_reach(name: str, file: str, origin: str, error: BaseException) -> InputError:
-    """The sentence for weights that could not be downloaded.
-
-    Args:
-        name: The encoder.
-        file: The file that is missing.
-        origin: Where it comes from, in words.
-        error: Why the download failed.
-    """
-    return InputError(
-        f"The weights of {name} are out of reach ({_first_sentence(error)[:120]}): get the file {file} from {origin}, "
-        f"and pass it with --weights FILE."
-    )

@@ -124,15 +124,14 @@ def encode_windows(
     rows, columns = (Axis.cut(length, patch, window, stride) for length in image.shape[:2])
     padding = ((rows.before, rows.after), (columns.before, columns.after), (0, 0))
     padded = torch.from_numpy(np.pad(image, padding, mode="symmetric")).to(device).permute(2, 0, 1)
-    blended: Tensor | None = None
+    blended = torch.zeros(0, device=device)
     for places, batch in _batches(padded, rows, columns):
         tokens = forward(batch).to(torch.float32)
-        if blended is None:
-            blended = torch.zeros(rows.nodes, columns.nodes, tokens.shape[-1], device=tokens.device)
+        if not blended.numel():  # only now the channels are known
+            blended = blended.new_zeros(rows.nodes, columns.nodes, tokens.shape[-1])
         for ((y, to_rows), (x, to_columns)), part in zip(places, tokens, strict=True):
             along_x = torch.einsum("xj,ijc->ixc", to_columns.to(part), part)
             blended[y, x] += torch.einsum("yi,ixc->yxc", to_rows.to(part), along_x)
-    assert blended is not None  # noqa: S101  a photo has at least one window
     return blended
 
 

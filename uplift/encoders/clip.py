@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,8 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, out_of_reach
+from uplift.encoders._checkpoints import hash_of
+from uplift.encoders._downloads import impatient_hub, out_of_reach
 from uplift.encoders._windows import interpolation, node_positions
 from uplift.encoders.base import Encoder, Image, as_image
 
@@ -78,7 +81,8 @@ class ClipEncoder(Encoder):
         self._interpolation = str(preprocessing.get("interpolation", "bicubic"))
         size = model.visual.image_size
         self._size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        self.dimension = int(self.encode_text(["a photo"]).shape[1])
+        with torch.no_grad():
+            self.dimension = int(self._embed(torch.zeros(1, 3, *self._size, device=self._device)).shape[1])
 
     @torch.no_grad()
     def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
@@ -110,7 +114,7 @@ class ClipEncoder(Encoder):
         """
         if isinstance(texts, str) or not texts:
             raise InputError(f"CLIP embeds a list of texts, found {texts!r}.")
-        tokenize = _tokenizer(self.name)
+        tokenize = _tokenizer(_model_and_tag(self.name)[0])
         parts = [
             self._model.encode_text(tokenize(list(texts[start : start + TEXTS_PER_BATCH])).to(self._device))
             for start in range(0, len(texts), TEXTS_PER_BATCH)
@@ -168,15 +172,16 @@ def _between(positions: Float[np.ndarray, " m"], starts: list[int], side: int) -
     return interpolation(indices, 0.0, 1.0, len(starts))
 
 
-def _tokenizer(name: str) -> Any:
+@cache
+def _tokenizer(model: str) -> Any:
     import open_clip
 
-    model = _model_and_tag(name)[0]
     try:
-        return open_clip.get_tokenizer(model)
+        with impatient_hub():
+            return open_clip.get_tokenizer(model)
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise InputError(
-            f"The tokenizer of {name} could not be loaded ({error}); it is downloaded once with the model, "
+            f"The tokenizer of {model} could not be loaded ({error}); it is downloaded once with the model, "
             "so run this once with a network."
         ) from error
 
@@ -205,22 +210,33 @@ def make_clip(name: str, weights: Path | None, device: torch.device, **options: 
             f"{', '.join(tags) or 'none known'}, or pass --weights FILE."
         )
     published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    path = str(_downloaded(name, published) if weights is None else weights)
     preprocessing = {key: published[key] for key in ("mean", "std", "interpolation") if key in published}
     try:
         made = open_clip.create_model(
             model,
-            pretrained=tag if weights is None else str(weights),
+            pretrained=path,
             force_quick_gelu=bool(published.get("quick_gelu", False)),
             force_preprocess_cfg=preprocessing or None,
             pretrained_text=False,
         )
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError) as error:
-        if weights is not None:
-            raise _wrong_weights(name, weights, error) from error
-        origin = published.get("hf_hub") or published.get("url") or PROJECT
-        file = Path(str(published.get("url", ""))).name or "open_clip_model.safetensors"
-        raise out_of_reach(name, file, f"{str(origin).strip('/')} (see {PROJECT})", error) from error
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError, UnpicklingError) as error:
+        raise _wrong_weights(name, path, error) from error
     return ClipEncoder(name, made.to(device), licence=_licence(tag), **options)
+
+
+def _downloaded(name: str, published: Mapping[str, Any]) -> str:
+    """open_clip's own copy of published weights, downloaded if it is not there yet."""
+    import open_clip
+
+    try:
+        with impatient_hub():
+            return open_clip.download_pretrained(dict(published))
+    except (OSError, RuntimeError, ValueError) as error:
+        origin, address = str(published.get("hf_hub") or "").strip("/"), str(published.get("url") or "")
+        file = Path("open_clip_model.safetensors" if origin else address).name
+        where = f"{origin} on the Hugging Face hub" if origin else address
+        raise out_of_reach(name, file, f"{where} (see {PROJECT})", error) from error
 
 
 def _known_tags(model: str) -> list[str]:
@@ -235,7 +251,7 @@ def _known_tags(model: str) -> list[str]:
     return open_clip.list_pretrained_tags_by_model(model)
 
 
-def _wrong_weights(name: str, weights: Path, error: BaseException) -> InputError:
+def _wrong_weights(name: str, weights: str, error: BaseException) -> InputError:
     text = " ".join(str(error).split())
     return InputError(
         f"{weights} could not be loaded as {name} ({text[:160]}{'...' if len(text) > 160 else ''}); expected a "

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from render.devices import resolve_device
 from render.errors import InputError
 from uplift.encoders.base import Encoder
+from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +60,7 @@ class EncoderFamily:
     options: tuple[str, ...] = ()
 
 
+VIT_OPTIONS = ("window", "stride")
 _ENTRIES: dict[str, EncoderEntry] = {}
 _FAMILIES: dict[str, EncoderFamily] = {}
 
@@ -164,6 +167,12 @@ def _make_clip(name: str, weights: Path | None, device: torch.device, **options:
     return make_clip(name, weights, device, **options)
 
 
+def _make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.vit import make_vit
+
+    return make_vit(name, weights, device, **options)
+
+
 def _sam_maker(size: str) -> Factory:
     def make(weights: Path | None, device: torch.device) -> Encoder:
         from uplift.encoders.sam import SamEncoder, load_sam
@@ -186,6 +195,13 @@ for _size in ("b", "l", "h"):
     register_encoder(
         EncoderEntry(f"sam-vit-{_size}", f"image encoder of Segment Anything, ViT-{_size.upper()}", _sam_maker(_size))
     )
+for _name, (_known, _) in VIT_NAMES.items():
+    register_encoder(EncoderEntry(_name, f"{_known} of timm", partial(_make_vit, _name), options=VIT_OPTIONS))
+register_family(
+    EncoderFamily(
+        "timm:", "timm:NAME", "any ViT of timm, such as timm:vit_base_patch16_siglip_512", _make_vit, VIT_OPTIONS
+    )
+)
 register_family(
     EncoderFamily(
         "clip:",

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from render.devices import resolve_device
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, load_strictly, out_of_reach, read_weights
+from uplift.encoders._checkpoints import hash_of, load_strictly, read_weights
+from uplift.encoders._downloads import out_of_reach
 from uplift.encoders._windows import node_matrix
 from uplift.encoders.base import Encoder, Image, as_image
 

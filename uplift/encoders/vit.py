@@ -1,0 +1,186 @@
+"""Vision transformers of timm: DINOv2, DINOv3, MAE, DeiT-III and whatever else it has."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from render.errors import InputError
+from uplift.encoders._checkpoints import hash_of, read_weights
+from uplift.encoders._downloads import impatient_hub, out_of_reach
+from uplift.encoders._windows import encode_windows
+from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.vit_names import VIT_NAMES
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from timm.models import Eva, VisionTransformer
+
+PREFIX = "timm:"
+WINDOW, STRIDE = 840, 200  # pixels; LUDVIG, appendix C.1.2
+# Position embeddings made for pictures this large (DINOv2: 518) bear larger windows; those for 224 do not.
+LARGE_INPUT = 448
+LICENCES = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "dinov3-license": "the DINOv3 License",
+}
+LOADING_ERRORS = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+
+
+class ViTEncoder(Encoder):
+    """Patch tokens of a vision transformer after its last norm, from overlapping windows (LUDVIG C.1.2).
+
+    Tokens of classes and registers are dropped, position embeddings are interpolated to the size of the window.
+    A photo keeps its scale: where its sides are no multiples of the patch it is padded on both sides by less than
+    a patch, mirrored, and the tokens are interpolated linearly to the nodes that :meth:`encode` promises.  A
+    photo that fits into one window has one node for every started patch, larger ones twice as many along
+    each side with several windows.
+
+    Attributes:
+        patch: Pixels per token.
+        window: Largest side of what the network sees at once, in pixels; a multiple of ``patch``.
+        stride: How far windows are apart at most, in pixels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: VisionTransformer | Eva,
+        *,
+        licence: str | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        config: dict[str, Any] = model.pretrained_cfg
+        self.name = name
+        self.licence = licence
+        self.dimension = int(model.num_features)
+        self.patch = int(model.patch_embed.patch_size[0])
+        side = min(config["input_size"][1:])
+        free = side >= LARGE_INPUT or bool(getattr(model, "rope", None))
+        window = (WINDOW if free else side) if window is None else window
+        stride = (STRIDE if free else max(1, side // 2)) if stride is None else stride
+        if window < self.patch or stride < 1 or stride > window:
+            raise InputError(
+                f"{name} takes windows of at least {self.patch} pixels and a stride of 1 pixel to the window's side, "
+                f"found the window {window} and the stride {stride}."
+            )
+        self.window, self.stride = window // self.patch * self.patch, stride
+        self._hash = hash_of(model)
+        self._device = device or torch.device("cpu")
+        self._model = model.eval().requires_grad_(False).to(self._device)
+        self._mean, self._std = (torch.tensor(config[k], device=self._device)[:, None, None] for k in ("mean", "std"))
+
+    @torch.no_grad()
+    def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
+        """Describe a photo ``[h, w, 3]`` uint8."""
+        return encode_windows(
+            as_image(image),
+            self._tokens,
+            patch=self.patch,
+            window=self.window,
+            stride=self.stride,
+            device=self._device,
+        )
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights."""
+        return self._hash
+
+    def options(self) -> dict[str, Any]:
+        """Window and stride."""
+        return {"window": self.window, "stride": self.stride}
+
+    def settings(self) -> dict[str, Any]:
+        """Windows and preprocessing."""
+        return self.options() | {
+            "patch": self.patch,
+            "mean": self._mean.flatten().tolist(),
+            "std": self._std.flatten().tolist(),
+        }
+
+    def _tokens(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
+        tokens = self._model.forward_features((pixels - self._mean) / self._std)
+        gh, gw = (length // self.patch for length in pixels.shape[2:])
+        return tokens[:, self._model.num_prefix_tokens :].reshape(len(pixels), gh, gw, self.dimension)
+
+
+def make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> ViTEncoder:
+    """The encoder ``timm:NAME`` or a short name, from a file of weights or timm's own download.
+
+    Args:
+        name: As the person typed it.
+        weights: A file in timm's format or in that of the model's project; None = downloaded.
+        device: Where it computes.
+        options: ``window`` and ``stride``.
+
+    Raises:
+        InputError: unknown name, not a ViT, weights of another model, or the download is out of reach.
+    """
+    import timm
+
+    known, page = VIT_NAMES.get(name, (name.removeprefix(PREFIX), None))
+    config = _check(known)
+    overlay: dict[str, Any] = {}
+    if weights is not None:
+        tensors = read_weights(weights)
+        for head in ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias"):
+            tensors.pop(head, None)
+        # Without classes on either side timm checks that every tensor of the model is there and fits.
+        overlay = {"pretrained_cfg_overlay": {"state_dict": tensors, "num_classes": 0, "classifier": None}}
+    try:
+        with impatient_hub() if weights is None else nullcontext():
+            model = timm.create_model(known, pretrained=True, num_classes=0, dynamic_img_size=True, **overlay)
+    except (OSError, *LOADING_ERRORS) as error:
+        if weights is not None:
+            raise _wrong_weights(name, weights, error) from error
+        hub = config.hf_hub_id
+        origin = f"{hub} on the Hugging Face hub" if hub else "wherever that model was published"
+        file = "model.safetensors"
+        if page:
+            official = f" ({Path(config.url).name})" if config.url else ""
+            origin += f" or the model's own file{official} from {page}"
+        raise out_of_reach(name, file, origin, error) from error
+    licence = LICENCES.get(config.license or "", config.license or "unknown, see the page of the model")
+    return ViTEncoder(name, model, licence=licence, device=device, **options)
+
+
+def _check(known: str) -> Any:
+    """timm's record of a model's weights; InputError unless timm has that ViT and can interpolate its positions."""
+    import timm
+    from timm.models import Eva, VisionTransformer
+
+    architecture, _, tag = known.partition(".")
+    if not timm.is_model(architecture):
+        close = get_close_matches(architecture, timm.list_models("*vit*"), n=3)
+        raise InputError(
+            f"timm has no model {architecture!r}; {f'close to it are {chr(44).join(close)}; ' if close else ''}"
+            f"timm.list_models() lists all."
+        )
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise InputError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}.")
+    try:
+        with torch.device("meta"):  # the architecture without its memory
+            model = timm.create_model(known, pretrained=False, num_classes=0, dynamic_img_size=True)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{PREFIX}{known} is no ViT whose position embeddings can be interpolated.") from error
+    if not isinstance(model, (VisionTransformer, Eva)) or len(set(model.patch_embed.patch_size)) > 1:
+        raise InputError(f"{PREFIX}{known} is no ViT with square patches, found {type(model).__name__}.")
+    return timm.get_pretrained_cfg(known)
+
+
+def _wrong_weights(name: str, weights: Path, error: BaseException) -> InputError:
+    text = " ".join(str(error).split())
+    return InputError(
+        f"{weights} does not hold the weights of {name} ({text[:160]}{'...' if len(text) > 160 else ''}); give the "
+        "file of that model, or name the encoder that it belongs to."
+    )
