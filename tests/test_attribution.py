@@ -137,3 +137,17 @@ def test_masks_and_indices_that_do_not_fit_are_refused(view: tuple[Gaussians, Ca
         pixels_of_gaussians(*view, torch.tensor([400]))
     with pytest.raises(InputError, match="twice"):
         touched_pixels(*view, torch.tensor([4, 4]))
+
+
+def test_contributions_of_some_pixels_are_those_of_all_with_the_others_empty(view: tuple[Gaussians, Camera]) -> None:
+    from render.rasterizer import reference
+
+    gaussians, camera = view
+    mask = torch.rand(camera.height, camera.width, generator=torch.Generator().manual_seed(2)) < 0.01
+    mask[40:, :40] = False
+    full = contributions(gaussians, camera).to_sparse(len(gaussians)).to_dense()
+    for some in (contributions(gaussians, camera, mask), reference.contributions(gaussians, camera, mask)):
+        assert torch.allclose(some.to_sparse(len(gaussians)).to_dense(), full * mask.flatten()[:, None], atol=1e-6)
+        assert torch.equal(some.offsets.diff() > 0, mask.flatten() & (full.sum(1) > 0))
+    with pytest.raises(InputError, match="bool of shape"):
+        contributions(gaussians, camera, mask.T)

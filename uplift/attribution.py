@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Num
     from numpy import ndarray
 
-CELL, MAX_BOXES = 64, 16  # pixels far apart are looked for in boxes of their own
 FIELD_MARGIN = 0.15  # of the image's size, by which the rasterizer lets its linearization leave the image
 
 
@@ -115,8 +114,10 @@ def gaussians_of_pixels(
     if len(asked) == 0:
         nothing = asked.new_zeros(0)
         return PixelGaussians(asked, asked.new_zeros(1), nothing, gaussians.means.new_zeros(0))
-    near = touching(gaussians, camera, asked).nonzero()[:, 0]
-    listed = contributions(gaussians[near].with_source(None), camera)
+    marked = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=asked.device)
+    marked[asked[:, 1], asked[:, 0]] = True
+    near = touching(gaussians, camera, marked).nonzero()[:, 0]
+    listed = contributions(gaussians.with_source(None)[near], camera, marked)
     places = asked[:, 1] * camera.width + asked[:, 0]
     offsets = listed.offsets.to(asked)
     first, counts = offsets[places], offsets[places + 1] - offsets[places]
@@ -213,17 +214,21 @@ def as_ids(chosen: Bool[Tensor, " n"] | Int[Tensor, " k"], n: int) -> Int[Tensor
     return ids
 
 
-def touching(gaussians: Gaussians, camera: Camera, pixels: Int[Tensor, "m 2"]) -> Bool[Tensor, " n"]:
-    """Gaussians that may touch some pixels: all that do, and some more.
+def touching(gaussians: Gaussians, camera: Camera, marked: Bool[Tensor, "h w"]) -> Bool[Tensor, " n"]:
+    """Gaussians that may touch the marked pixels: all that do, and some more.
 
     The rows of the projection's Jacobian bound the projected standard deviation by that of a ball:
     ``J S J^T <= |J|^2 max(scale)^2``.
     """
     centres, radii = _discs(gaussians, camera)
-    near = torch.zeros(len(gaussians), dtype=torch.bool, device=gaussians.device)
-    for low, high in _boxes(pixels):
-        near |= ((centres + radii >= low) & (centres - radii <= high)).all(1)
-    return near
+    # How many marked pixels lie above and left of a corner.
+    table = torch.nn.functional.pad(marked.to(torch.int32).cumsum(0).cumsum(1), (1, 0, 1, 0))
+    size = centres.new_tensor([camera.width, camera.height])
+    # NaN, where a Gaussian is culled, becomes 0: an empty box.
+    low = (centres - radii).floor().nan_to_num(0).clamp_min(0).minimum(size).long()
+    high = (centres + radii).ceil().nan_to_num(0).clamp_min(0).minimum(size).long()
+    (x0, y0), (x1, y1) = low.unbind(1), high.unbind(1)
+    return table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0] > 0
 
 
 def _discs(gaussians: Gaussians, camera: Camera) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
@@ -239,12 +244,3 @@ def _discs(gaussians: Gaussians, camera: Camera) -> tuple[Float[Tensor, "n 2"], 
     largest = gaussians.scales.amax(1, keepdim=True)
     deviations = ((largest * focal / z).square() * (1 + clamped.square()) + EPS2D).sqrt()
     return focal * tangents + principal, (MAX_SIGMAS * deviations).ceil() + 1
-
-
-def _boxes(pixels: Int[Tensor, "m 2"]) -> list[tuple[Int[Tensor, "2"], Int[Tensor, "2"]]]:
-    """Boxes around the pixels: one for each cell of a coarse grid, one for all if that would be many."""
-    cells, groups = (pixels // CELL).unique(dim=0, return_inverse=True)
-    if len(cells) > MAX_BOXES:
-        return [(pixels.amin(0), pixels.amax(0) + 1)]
-    members = [pixels[groups == group] for group in range(len(cells))]
-    return [(some.amin(0), some.amax(0) + 1) for some in members]

@@ -20,7 +20,7 @@ from render.gaussians import Gaussians
 from render.rasterizer._types import Contributions, Rendering
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 __all__ = [
     "Contributions",
@@ -73,14 +73,24 @@ def rasterize(
     return implementation.rasterize(gaussians, camera, values, background, absgrad=absgrad)
 
 
-def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
+def contributions(gaussians: Gaussians, camera: Camera, pixels: Bool[Tensor, "h w"] | None = None) -> Contributions:
     """For every pixel the ids and alpha-blending weights ``w_i(d, p)`` of the Gaussians it shows.
 
+    Args:
+        gaussians: The scene.
+        camera: The view.
+        pixels: List these pixels alone, the others as empty; None = all.
+
     Raises:
-        InputError: dtypes or devices do not fit.
+        InputError: dtypes or devices do not fit, or ``pixels`` is not a mask of the camera's size.
     """
+    if pixels is not None and (pixels.dtype != torch.bool or pixels.shape != (camera.height, camera.width)):
+        raise InputError(
+            f"pixels must be bool of shape [{camera.height}, {camera.width}], found {pixels.dtype} "
+            f"{list(pixels.shape)}."
+        )
     implementation, camera = _prepare(gaussians, camera)
-    return implementation.contributions(gaussians, camera)
+    return implementation.contributions(gaussians, camera, None if pixels is None else pixels.to(gaussians.device))
 
 
 def lifting_matrix(gaussians: Gaussians, camera: Camera, grid: tuple[int, int]) -> Float[Tensor, "n nodes"]:

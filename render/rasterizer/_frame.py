@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,18 @@ class Tiles:
     @property
     def lists(self) -> tuple[Any, ...]:
         return self.tiles_x, self.width, self.height, self.starts, self.ranks, self.rows
+
+    def only(self, pixels: NDArray[np.bool_]) -> Tiles:
+        """The same without the entries of tiles that have none of these pixels."""
+        height, width = (-(-size // _raster.TILE) * _raster.TILE for size in pixels.shape)
+        padded = np.zeros((height, width), dtype=bool)
+        padded[: self.height, : self.width] = pixels
+        wanted = padded.reshape(height // _raster.TILE, _raster.TILE, -1, _raster.TILE).any((1, 3)).ravel()
+        counts = np.diff(self.starts)
+        # Lists are allocated for the slots before culling: what lies behind the last entry is not used.
+        kept = np.flatnonzero(np.repeat(wanted, counts))
+        starts = np.concatenate([[0], np.cumsum(counts * wanted)])
+        return replace(self, starts=starts, ranks=self.ranks[kept], rows=self.rows[kept], slots=self.slots[kept])
 
     def slot_array(self, columns: int) -> NDArray[np.float32]:
         """Zeros for every slot; sums are stored by fours, so there may be more columns than asked for."""

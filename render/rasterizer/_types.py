@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 # The numerics of gsplat (and of Kerbl et al. 2023), kept by all three implementations.
 EPS2D = 0.3  # pixels^2 added to the projected covariance
@@ -58,6 +58,13 @@ class Contributions:
     weights: Float[Tensor, "nnz"]
     width: int
     height: int
+
+    def only(self, pixels: Bool[Tensor, "h w"]) -> Contributions:
+        """The same with every other pixel empty."""
+        counts = self.offsets.diff()
+        kept = torch.repeat_interleave(pixels.flatten(), counts)
+        offsets = torch.cat([self.offsets[:1], (counts * pixels.flatten()).cumsum(0)])
+        return replace(self, offsets=offsets, ids=self.ids[kept], weights=self.weights[kept])
 
     def to_sparse(self, n: int) -> Tensor:
         """The rendering matrix W as a sparse CSR tensor ``[h*w, n]``; columns are not sorted within a row."""

@@ -25,7 +25,7 @@ from render.rasterizer._types import Contributions, Rendering
 from render.rasterizer.threads import for_ranges
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 __all__ = ["contributions", "lift_views_", "lifting_matrix", "rasterize", "rasterize_transposed"]
 
@@ -53,9 +53,11 @@ def rasterize(
 
 
 @torch.no_grad()
-def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
+def contributions(gaussians: Gaussians, camera: Camera, pixels: Bool[Tensor, "h w"] | None = None) -> Contributions:
     """See :func:`render.contributions`."""
     tiles = tiles_of(gaussians, camera)
+    if pixels is not None:
+        tiles = tiles.only(pixels.numpy())
     ids = tiles.order.astype(np.int32)
     offsets = np.zeros(tiles.width * tiles.height + 1, np.int64)
     nothing = np.empty(0, np.int32), np.empty(0, np.float32)
@@ -65,13 +67,14 @@ def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
     out_ids, out_weights = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
     if len(out_ids):
         for_ranges(_raster.list_pixels, tiles.count, *tiles.lists, tiles.records, ids, cursors, out_ids, out_weights)
-    return Contributions(
+    listed = Contributions(
         torch.from_numpy(offsets),
         torch.from_numpy(out_ids),
         torch.from_numpy(out_weights),
         camera.width,
         camera.height,
     )
+    return listed if pixels is None else listed.only(pixels)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ from render.rasterizer._types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 TILE = 16
 CHANNELS_PER_PASS = 32
@@ -132,13 +132,13 @@ def rasterize(
 
 
 @torch.no_grad()
-def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
+def contributions(gaussians: Gaussians, camera: Camera, pixels: Bool[Tensor, "h w"] | None = None) -> Contributions:
     """See :func:`render.contributions`.
 
     gsplat lists which Gaussians a pixel blends, front to back; the weights follow from their alphas.
     """
     frame, means2d = _project(gaussians, camera)
-    ids, pixels, _ = gsplat.rasterize_to_indices_in_range(
+    ids, places, _ = gsplat.rasterize_to_indices_in_range(
         range_start=0,
         range_end=ALL,
         transmittances=torch.ones(1, camera.height, camera.width, device=gaussians.device),
@@ -151,17 +151,20 @@ def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
         isect_offsets=frame.tile_offsets,
         flatten_ids=frame.flatten_ids,
     )
+    if pixels is not None:
+        kept = pixels.flatten()[places]
+        ids, places = ids[kept], places[kept]
     # Pixel by pixel; the order within a pixel, front to back, is kept.
-    pixels, order = torch.sort(pixels, stable=True)
+    places, order = torch.sort(places, stable=True)
     ids = ids[order]
-    counts = torch.bincount(pixels, minlength=camera.width * camera.height)
+    counts = torch.bincount(places, minlength=camera.width * camera.height)
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     weights = torch.empty(len(ids), device=gaussians.device)
     before = torch.zeros((), dtype=torch.float64, device=gaussians.device)
     starts = torch.zeros(len(counts), dtype=torch.float64, device=gaussians.device)
     # log T runs through all pixels in double precision; each pixel subtracts where it began.
     for part in torch.arange(len(ids), device=gaussians.device).split(PAIRS_PER_PASS):
-        here, pixel = ids[part], pixels[part]
+        here, pixel = ids[part], places[part]
         centre = torch.stack([pixel % camera.width, pixel // camera.width], -1) + 0.5
         dx, dy = (centre - means2d[here]).unbind(-1)
         a, b, c = frame.conics[0, here].unbind(-1)

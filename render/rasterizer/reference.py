@@ -30,7 +30,7 @@ from render.spherical_harmonics import sh_to_rgb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 PAIRS_PER_CHUNK = 1 << 22
 
@@ -156,7 +156,7 @@ def rasterize(
 
 
 @torch.no_grad()
-def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
+def contributions(gaussians: Gaussians, camera: Camera, pixels: Bool[Tensor, "h w"] | None = None) -> Contributions:
     """See :func:`render.contributions`."""
     camera = camera.to(gaussians.device, gaussians.means.dtype)
     counts, ids, weights = [], [], []
@@ -166,7 +166,8 @@ def contributions(gaussians: Gaussians, camera: Camera) -> Contributions:
         ids.append(columns[entries].to(torch.int32))
         weights.append(w[rows, entries])
     offsets = torch.cat([counts[0].new_zeros(1), torch.cat(counts).cumsum(0)])
-    return Contributions(offsets, torch.cat(ids), torch.cat(weights), camera.width, camera.height)
+    listed = Contributions(offsets, torch.cat(ids), torch.cat(weights), camera.width, camera.height)
+    return listed if pixels is None else listed.only(pixels)
 
 
 def bilinear_matrix(camera: Camera, grid: tuple[int, int], like: Tensor) -> Tensor:
