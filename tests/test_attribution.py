@@ -43,9 +43,9 @@ def test_few_pixels_need_few_gaussians(view: tuple[Gaussians, Camera], monkeypat
     gaussians, camera = view
     used: list[int] = []
 
-    def counting(some: Gaussians, where: Camera) -> object:
+    def counting(some: Gaussians, where: Camera, pixels: torch.Tensor) -> object:
         used.append(len(some))
-        return contributions(some, where)
+        return contributions(some, where, pixels)
 
     monkeypatch.setattr(attribution, "contributions", counting)
     found = gaussians_of_pixels(gaussians, camera, torch.tensor([[45, 35]]))
