@@ -1,0 +1,199 @@
+"""Scores of texts on Gaussians: relevancies and diffused relevancies, computed once per text."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from render.errors import InputError
+from render.gaussians import Gaussians
+from render.progress import Progress
+from uplift.diffusion import diffuse
+from uplift.field import HALF_MAX, FeatureField
+from uplift.graph import NeighbourGraph, knn_graph
+from uplift.relevancy import relevancies, start_nodes
+from uplift.unary import LogisticModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+BANDWIDTH = 0.5  # of S_f
+UNARY_C = 0.001
+COLUMNS_AT_A_TIME = 16  # texts that are diffused together
+KEPT_COLUMNS = 64  # for the next view, or the next position of a slider
+
+Kind = Literal["raw", "diffused", "diffused for SAM"]
+UNARY_BANDWIDTH: dict[str, float] = {"diffused": 2.0, "diffused for SAM": 0.025}
+Key: TypeAlias = tuple[str, tuple[str, ...], str]
+
+
+class TextEncoder(Protocol):
+    """What of a CLIP encoder a search needs."""
+
+    def encode_text(self, texts: list[str]) -> Float[Tensor, "q c"]:
+        """Embeddings in the space of the field's features, l2-normalised."""
+
+
+class TextScores:
+    """Scores of texts on the Gaussians of one field.
+
+    Attributes:
+        seen: Gaussians that have features; ``[n]`` bool.
+        guide: The field whose features the edges and the unary term compare.
+    """
+
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        field: FeatureField,
+        encoder: TextEncoder,
+        guide: FeatureField,
+        graph: NeighbourGraph | None,
+        *,
+        temperature: float,
+        neighbours: int,
+        steps: int,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        device = gaussians.device
+        self._gaussians, self._encoder, self._name = gaussians, encoder, field.encoder
+        self._values = halved(field.values.to(device))
+        self.guide = guide
+        self.seen = (field.weights > 0).to(device)
+        self._anchored = self.seen & (guide.weights > 0).to(device)
+        self._graph, self._neighbours, self._steps = graph, neighbours, steps
+        self._temperature, self._seed, self._progress = temperature, seed, progress
+        self._similarities: Tensor | None = None
+        self._embedded: dict[str, Tensor] = {}
+        self._kept: OrderedDict[Key, Tensor] = OrderedDict()
+        self._notes: dict[Key, dict[str, Any]] = {}
+
+    @property
+    def graph(self) -> NeighbourGraph:
+        """The graph with the guide's features; built when it is first needed."""
+        if self._graph is None:
+            self._graph = knn_graph(self._gaussians, self._neighbours, progress=self._progress)
+        if self._graph.feature_distances is None:
+            self._graph = self._graph.with_features(self.guide.values, progress=self._progress)
+        return self._graph
+
+    def columns(self, texts: Sequence[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
+        """Scores of the texts, float32; diffused ones have a maximum of 1."""
+        keys = [(text, negatives, kind) for text in texts]
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        missing = [text for text, key in zip(texts, keys, strict=True) if key not in found]
+        for start in range(0, len(missing), COLUMNS_AT_A_TIME):
+            some = list(dict.fromkeys(missing[start : start + COLUMNS_AT_A_TIME]))
+            made = self._raw(some, negatives) if kind == "raw" else self._diffused(some, kind, negatives)
+            found |= {(text, negatives, kind): column for text, column in zip(some, made, strict=True)}
+        for key in keys:
+            self._keep(key, found[key])
+        return [found[key] for key in keys]
+
+    def about(self, text: str, kind: Kind, negatives: tuple[str, ...]) -> dict[str, Any]:
+        """How a text's scores were made; JSON values."""
+        common = {"text": text, "negatives": list(negatives), "encoder": self._name, "scores": kind}
+        return common | self._notes.get((text, negatives, kind), {})
+
+    def _keep(self, key: Key, column: Tensor) -> None:
+        self._kept[key] = column
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT_COLUMNS:
+            self._kept.popitem(last=False)
+
+    def _raw(self, texts: list[str], negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
+        queries, against = self._embed(texts), self._embed(list(negatives))
+        found = relevancies(self._values, queries, against, temperature=self._temperature)
+        found[~self.seen] = 0
+        return [column.contiguous() for column in found.unbind(1)]
+
+    @torch.no_grad()
+    def _diffused(self, texts: list[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
+        """Relevancies after T steps of (5.8) with the edges of (5.7), all texts at once (section C.1.4)."""
+        bandwidth = UNARY_BANDWIDTH[kind]
+        starts, unaries = [], []
+        for text, relevancy in zip(texts, self.columns(texts, "raw", negatives), strict=True):
+            positives, start = start_nodes(relevancy, self._anchored)
+            likelihood = self._likelihood(text, negatives, positives)
+            starts.append(start)
+            unaries.append(likelihood.pow(1 / bandwidth))
+            self._notes[text, negatives, kind] = {
+                "guide": self.guide.encoder,
+                "bandwidth": BANDWIDTH,
+                "unary_bandwidth": bandwidth,
+                "steps": self._steps,
+                "positives": int(positives.sum()),
+                "start": int((start > 0).sum()),
+            }
+        if self._similarities is None:
+            self._similarities = self.graph.similarities(BANDWIDTH)
+        diffused = diffuse(
+            self.graph,
+            self._similarities,
+            torch.stack(starts, dim=1),
+            self._steps,
+            unary=torch.stack(unaries, dim=1),
+            progress=self._progress,
+        )
+        diffused = diffused / diffused.amax(dim=0).clamp_min(torch.finfo(torch.float32).tiny)
+        return [column.contiguous() for column in diffused.unbind(1)]
+
+    def _likelihood(self, text: str, negatives: tuple[str, ...], positives: Tensor) -> Float[Tensor, " n"]:
+        """The logistic regression's probability of the object; the same for both bandwidths."""
+        key = (text, negatives, "likelihood")
+        if key in self._kept:
+            return self._kept[key]
+        others = self._anchored & ~positives
+        if not bool(positives.any()) or not bool(others.any()):
+            likelihood = self._anchored.to(torch.float32)
+        else:
+            features = self.guide.values.to(positives.device)
+            model = LogisticModel.fit(features, positives, others, C=UNARY_C, balanced=True, seed=self._seed)
+            likelihood = model.probability(features) * self._anchored
+        self._keep(key, likelihood)
+        return likelihood
+
+    def _embed(self, texts: list[str]) -> Float[Tensor, "q c"]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._embedded]
+        if missing:
+            found = self._encoder.encode_text(missing).detach()
+            if found.ndim != 2 or found.shape[1] != self._values.shape[1]:
+                raise InputError(
+                    f"The field has {self._values.shape[1]} channels, but its encoder makes texts of shape "
+                    f"{list(found.shape)}; search a field that was lifted with that encoder, and not reduced."
+                )
+            rows = torch.nn.functional.normalize(found.to(self._values.device, torch.float32), dim=1)
+            self._embedded |= dict(zip(missing, rows, strict=True))
+        return torch.stack([self._embedded[text] for text in texts])
+
+
+def text_encoder(field: FeatureField, weights: str | Path | None, device: torch.device) -> TextEncoder:
+    """The encoder that made a field, if it has a text side.
+
+    Raises:
+        InputError: it has none, or cannot be loaded.
+    """
+    sentence = (
+        f"The field was made by {field.encoder}, which cannot read texts; search a field that was lifted with a "
+        "CLIP encoder such as clip:ViT-B-16/laion2b_s34b_b88k."
+    )
+    try:
+        encoder: Any = field.load_encoder(weights, device)
+    except InputError as error:
+        raise (error if field.encoder.startswith("clip:") else InputError(sentence)) from error
+    if not hasattr(encoder, "encode_text"):
+        raise InputError(sentence)
+    return encoder
+
+
+def halved(values: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """As fp16, which is how fields are stored; features too large for it stay as they are."""
+    if values.dtype == torch.float16 or (len(values) and not bool(values.abs().amax() <= HALF_MAX)):
+        return values
+    return values.detach().to(torch.float16)
