@@ -34,8 +34,9 @@ class FeatureField:
         values: Features; ``[n, c]`` float.  Zero where nothing was seen.
         weights: Sum of the blending weights ``w_i(d, p)`` over all views, 0 = never seen; ``[n]`` float.
         encoder: Name of the encoder that made the feature maps.
-        metadata: JSON values: ``fingerprint`` (hash of the encoder's weights, settings and state),
-            ``licence``, how it was lifted, and whatever else belongs to it.
+        metadata: JSON values: ``fingerprint`` (hash of the encoder's weights, settings and state), ``weights``
+            (hash of its weights alone), ``options`` (its settings that a person may choose), ``licence``, how
+            it was lifted, and whatever else belongs to it.
         tensors: Extra tensors by name: ``encoder.*`` is the encoder's fitted state, ``decoder.weight``
             ``[C, c, 3, 3]`` and ``decoder.bias`` ``[C]`` the decoder of a learned field.
         pca: Basis of the PCA colours, None until one is fitted (:meth:`with_pca`).
@@ -103,7 +104,7 @@ class FeatureField:
             InputError: the encoder is unknown, or its weights or settings are not those of the field.
         """
         state = {n.removeprefix(STATE_PREFIX): t for n, t in self.tensors.items() if n.startswith(STATE_PREFIX)}
-        encoder = load_encoder(self.encoder, weights, device, state=state)
+        encoder = load_encoder(self.encoder, weights, device, state=state, options=self.metadata.get("options"))
         found = encoder.fingerprint()
         if self.fingerprint is not None and found != self.fingerprint:
             raise InputError(

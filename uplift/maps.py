@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,18 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
-from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.base import DerivedEncoder, Encoder, Image, as_image
 from uplift.field import HALF_MAX, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+UNSAFE = re.compile(r"[^\w.-]")  # what folders on some system may not be called
+
+
+def default_map_folder() -> Path:
+    """Where feature maps are kept unless told otherwise: ``$XDG_CACHE_HOME/fit3d/maps`` or ``~/.cache/fit3d/maps``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fit3d" / "maps"
 
 
 class FeatureMapCache:
@@ -22,7 +31,8 @@ class FeatureMapCache:
 
     Maps are kept as fp16 and carry a checksum; entries that are truncated, altered or of another photo are
     computed again.  ``get`` gives the same bits whether the map was found or computed.  Nothing is held in
-    memory, and several processes may share a folder.
+    memory, and several processes may share a folder.  Of an encoder that derives its maps from another one's
+    the maps of that one are kept.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -33,7 +43,7 @@ class FeatureMapCache:
         pixels = as_image(image)
         digest = hashlib.sha256(str(pixels.shape).encode())
         digest.update(pixels.data)
-        subfolder = f"{encoder.name.replace('/', '_')}-{encoder.fingerprint()[:16]}"
+        subfolder = f"{UNSAFE.sub('_', encoder.name)}-{encoder.fingerprint()[:16]}"
         return self.folder / subfolder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def get(self, image: Image, encoder: Encoder) -> Float[Tensor, "gh gw c"]:
@@ -43,6 +53,8 @@ class FeatureMapCache:
             InputError: the encoder refuses the photo, or its values do not fit fp16.
             OSError: the folder cannot be written.
         """
+        if isinstance(encoder, DerivedEncoder):
+            return encoder.derive(self.get(image, encoder.inner)).cpu()
         path = self.path(image, encoder)
         stored = _read(path)
         if stored is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,8 @@ from render.views import View
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
+
+    from uplift.maps import FeatureMapCache
 
 Image: TypeAlias = np.ndarray | Tensor
 """A photo, ``[h, w, 3]`` uint8 RGB."""
@@ -108,10 +111,44 @@ def as_image(image: Image) -> UInt8[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(array)
 
 
-def fit_encoder(encoder: Encoder, views: Sequence[View], progress: Progress = silent) -> None:
+class DerivedEncoder(Encoder):
+    """An encoder whose maps are computed from those of another one; a cache keeps the maps of that one.
+
+    Attributes:
+        inner: The other encoder.
+    """
+
+    inner: Encoder
+
+    @abstractmethod
+    def derive(self, feature_map: Float[Tensor, "gh gw c"]) -> Float[Tensor, "gh gw k"]:
+        """The map that follows from one of the inner encoder."""
+
+    @abstractmethod
+    def fit_maps(self, maps: Iterable[Tensor], count: int, progress: Progress = silent) -> None:
+        """Adapt to a scene, streaming over ``count`` maps ``[gh, gw, c]`` of the inner encoder."""
+
+    def encode(self, image: Image) -> Float[Tensor, "gh gw k"]:
+        """Describe a photo ``[h, w, 3]`` uint8."""
+        return self.derive(self.inner.encode(image))
+
+    def fit(self, images: Iterable[Image], progress: Progress = silent) -> None:
+        """Adapt to a scene; the inner encoder must be ready to encode."""
+        self.fit_maps((self.inner.encode(image) for image in images), length_hint(images, self.photos_to_fit), progress)
+
+
+def fit_encoder(
+    encoder: Encoder, views: Sequence[View], progress: Progress = silent, cache: FeatureMapCache | None = None
+) -> None:
     """Fit an encoder to a scene unless it is fitted, on at most ``photos_to_fit`` evenly spaced views.
 
     Photos are read one after the other, and only those that are used.
+
+    Args:
+        encoder: Changed in place.
+        views: The scene's photos.
+        progress: Called once per photo.
+        cache: Where maps that the fit needs are kept, for what encodes the same photos later.
     """
     if encoder.fitted:
         return
@@ -121,13 +158,32 @@ def fit_encoder(encoder: Encoder, views: Sequence[View], progress: Progress = si
     chosen = np.linspace(0, len(views) - 1, count).round().astype(int).tolist()
     what = f"fitting {encoder.name}"
 
-    def images() -> Iterable[Image]:
+    def images() -> Iterator[Image]:
         for done, index in enumerate(chosen):
             progress(done, count, what)
             yield views[index].image()
 
-    encoder.fit(images())
+    if isinstance(encoder, DerivedEncoder):
+        inner = encoder.inner
+        fit_encoder(inner, views, progress, cache)
+        encoder.fit_maps((inner.encode(i) if cache is None else cache.get(i, inner) for i in images()), count)
+    else:
+        encoder.fit(images())
     progress(count, count, what)
+
+
+def row_batches(rows: Iterable[Float[np.ndarray, "m c"]], minimum: int) -> Iterator[Float[np.ndarray, "m c"]]:
+    """Arrays of rows joined until each batch has at least ``minimum`` of them, if there are so many at all."""
+    ready: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
+    for part in rows:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= minimum:
+            if ready:
+                yield np.concatenate(ready)
+            ready, waiting = waiting, []
+    if ready or waiting:
+        yield np.concatenate([*ready, *waiting])
 
 
 def to_device(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

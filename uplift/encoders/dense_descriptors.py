@@ -14,7 +14,7 @@ from torch import Tensor
 
 from render.errors import InputError
 from render.progress import Progress, silent
-from uplift.encoders.base import Encoder, Image, as_image, to_device
+from uplift.encoders.base import Encoder, Image, as_image, row_batches, to_device
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -63,7 +63,7 @@ class DenseDescriptors(Encoder):
         from sklearn.decomposition import IncrementalPCA
 
         pca = IncrementalPCA(n_components=self.dimension)
-        for rows in _batches(images, 4 * self.dimension, progress):
+        for rows in row_batches(_rows(images, progress), 4 * self.dimension):
             if len(rows) < self.dimension:
                 raise InputError(
                     f"Fitting {self.name} needs at least {self.dimension} grid nodes over all photos, "
@@ -103,19 +103,13 @@ class DenseDescriptors(Encoder):
         return {"dimension": self.dimension, "version": VERSION}
 
 
-def _batches(images: Iterable[Image], minimum: int, progress: Progress) -> Iterator[Float[np.ndarray, "m r"]]:
-    """Raw descriptors photo by photo in batches of at least ``minimum`` rows, if there are so many."""
-    ready = waiting = np.zeros((0, raw_dimension()))
+def _rows(images: Iterable[Image], progress: Progress) -> Iterator[Float[np.ndarray, "m r"]]:
+    """Raw descriptors photo by photo."""
     for done, image in enumerate(images):
         # The number of photos of an iterator is unknown: the total is what has been seen.
         progress(done, done + 1, "fitting dense-descriptors")
         raw = raw_descriptors(as_image(image))[::FIT_STEP, ::FIT_STEP]
-        waiting = np.concatenate([waiting, raw.reshape(-1, raw.shape[-1])])
-        if len(waiting) >= minimum:
-            if len(ready):
-                yield ready
-            ready, waiting = waiting, waiting[:0]
-    yield np.concatenate([ready, waiting])
+        yield raw.reshape(-1, raw.shape[-1]).astype(np.float64)
 
 
 def raw_dimension() -> int:

@@ -135,9 +135,11 @@ def load_encoder(
     path, where = None if weights is None else Path(weights), resolve_device(device or "auto")
     arguments = (path, where) if entry is not None else (name, path, where)
     encoder = found.make(*arguments, **dict(options or {}))
-    if state:
-        encoder.load_state(state)
-    return encoder
+    if not state:
+        return encoder
+    from uplift.reduction import restored
+
+    return restored(encoder, state)
 
 
 def _unknown(name: str) -> str:
