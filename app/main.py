@@ -11,11 +11,17 @@ from typing import Annotated, TypeAlias
 import tyro
 
 from app.commands.bench import Bench
+from app.commands.combine import Combine
 from app.commands.demo import Demo
+from app.commands.extract import Extract
 from app.commands.import_ import Import
 from app.commands.info import Info
 from app.commands.lift import Lift
+from app.commands.masks import Masks
+from app.commands.query import Query
+from app.commands.remove import Remove
 from app.commands.render import Render
+from app.commands.segment import Segment
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
@@ -27,6 +33,12 @@ Command: TypeAlias = (
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Lift, tyro.conf.subcommand("lift")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Segment, tyro.conf.subcommand("segment")]
+    | Annotated[Query, tyro.conf.subcommand("query")]
+    | Annotated[Combine, tyro.conf.subcommand("combine")]
+    | Annotated[Extract, tyro.conf.subcommand("extract")]
+    | Annotated[Remove, tyro.conf.subcommand("remove")]
+    | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 UNSEEN = 0.5  # grey of Gaussians that no view saw
 DEPTH_QUANTILES = (0.01, 0.99)
+GREY_SHARE, HEAT_SHARE = 0.85, 0.75  # brightness of the picture below a heat map, and its strongest cover,
+HEAT_FULL = 0.3  # which is reached at this heat
 INK, PAPER, MARGIN, TITLE = (34, 34, 40), (255, 255, 255), 8, 30
 
 
@@ -44,6 +46,15 @@ def render_colours(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Given colours of the Gaussians, in [0, 1], from one camera, over black."""
     return as_bytes(rasterize(gaussians, camera, values=colours.to(gaussians.means)).values)
+
+
+@torch.no_grad()
+def render_heat(
+    gaussians: Gaussians, camera: Camera, scores: Float[torch.Tensor, " n"], *, outline: float | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Scores of the Gaussians as a heat map over the scene's colours; see :func:`blend_heat`."""
+    heat = rasterize(gaussians, camera, scores.to(gaussians.means)[:, None]).values[..., 0]
+    return blend_heat(render_rgb(gaussians, camera), heat.cpu().numpy(), outline=outline)
 
 
 @torch.no_grad()
@@ -76,6 +87,30 @@ def colour_depth(depth: Float[np.ndarray, "h w"], limits: tuple[float, float]) -
     levels = (np.clip(inverse, 0, 1) * 215 + 20).astype(np.uint8)
     coloured = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1]
     return np.where((depth > 0)[..., None], coloured, 0).astype(np.uint8)
+
+
+def blend_heat(
+    image: UInt8[np.ndarray, "h w 3"], heat: Float[np.ndarray, "h w"], *, outline: float | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A heat map over a picture in grey: nothing at 0, blue where it begins, red at 1.
+
+    Args:
+        image: The picture below.
+        heat: Clipped to [0, 1].
+        outline: Draw the line where the heat crosses this value in white.
+    """
+    import cv2
+
+    heat = np.clip(heat, 0, 1)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * GREY_SHARE
+    colours = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    share = HEAT_SHARE * np.clip(heat / HEAT_FULL, 0, 1)[..., None]
+    blended = (grey * (1 - share) + colours * share).round().astype(np.uint8)
+    if outline is not None:
+        inside = (heat >= outline).astype(np.uint8)
+        edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        blended[edge & (inside > 0)] = 255
+    return blended
 
 
 def psnr(image: UInt8[np.ndarray, "h w 3"], reference: UInt8[np.ndarray, "h w 3"]) -> float:

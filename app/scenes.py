@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from render.errors import InputError
 from render.gaussians import Gaussians
+from render.readers.capture import name_some
 from render.scene import Scene
 from uplift.field import FeatureField
+from uplift.graph import fingerprint
+from uplift.selection import Selection
+
+MADE_WITH = "gaussians"  # what a selection's record calls the hash of the centres it belongs to
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -42,3 +48,39 @@ def choose_field(scene: Scene, name: str | None) -> str:
 def load_field(scene: Scene, name: str) -> FeatureField:
     """A field of the scene, checked to belong to its Gaussians."""
     return FeatureField.load(scene.fields[name], n=len(scene.gaussians))
+
+
+def load_selection(scene: Scene, name: str) -> Selection:
+    """A selection of the scene, checked to belong to its Gaussians.
+
+    Raises:
+        InputError: there is none of that name, or it was made with other Gaussians.
+    """
+    known = scene.selections
+    if name not in known:
+        there = f"it has {', '.join(known)}" if known else "it has none yet: make one with fit3d segment or fit3d query"
+        raise InputError(f"{scene.path} has no selection {name!r}; {there}.")
+    selection = Selection.load(known[name], n=len(scene.gaussians))
+    made_with = selection.about.get(MADE_WITH)
+    if made_with is not None and made_with != fingerprint(scene.gaussians.means):
+        raise InputError(
+            f"The selection {name!r} was made with other Gaussians than {scene.gaussians_path}; make it again."
+        )
+    return selection
+
+
+def save_selection(scene: Scene, name: str, selection: Selection) -> Path:
+    """Write a selection into the scene; says which file that is."""
+    path = scene.selection_path(name)
+    selection.with_about(**{MADE_WITH: fingerprint(scene.gaussians.means)}).save(path)
+    return path
+
+
+def refuse_to_replace_others(out: Path, suffixes: Collection[str]) -> None:
+    """Raise InputError if a folder holds more than files of these kinds: those were not made by this command."""
+    others = sorted(p.name for p in out.iterdir() if p.is_dir() or p.suffix not in suffixes) if out.is_dir() else []
+    if others:
+        raise InputError(
+            f"{out} holds more than rendered pictures ({name_some(others, 1)}) and is not replaced; "
+            "choose another folder."
+        )

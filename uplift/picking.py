@@ -51,6 +51,10 @@ class Picked:
         first, last = self.offsets[index], self.offsets[index + 1]
         return self.ids[first:last], self.weights[first:last]
 
+    def totals(self, n: int) -> Float[Tensor, " n"]:
+        """Weight of each of the scene's ``n`` Gaussians, summed over the clicks."""
+        return self.weights.new_zeros(n).index_add_(0, self.ids, self.weights)
+
 
 @torch.no_grad()
 def median_depth(

@@ -12,7 +12,7 @@ from render.errors import InputError
 from render.views import View
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Shaped, UInt8
+    from jaxtyping import Bool, Float, Int, Shaped, UInt8
     from numpy import ndarray
 
 CLICK_RADIUS = 0.01  # of the larger side of the view
@@ -22,6 +22,7 @@ COLOURED = 64  # of 255: by how much red or blue must exceed the other channels
 CUT_ROUNDS = 5  # of GrabCut
 CUT_PIXELS = 1 << 19  # GrabCut works on a picture of at most so many
 CUT_SEED = 0
+BOX_STEPS = 33  # points along each edge of a box that are undistorted
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +198,52 @@ def read_scribbles(path: str | Path, view: View) -> Prompt:
         raise InputError(f"The scribbles {path} have no red pixel; draw red on the object (blue on the background).")
     marked = _to_view(path, positive, view, "red pixel")
     return Prompt.from_scribbles(view, marked, view.from_photo(negative))
+
+
+def clicks_on_photo(view: View, pixels: Int[ndarray, "m 2"]) -> Float[ndarray, "m 2"]:
+    """Columns and rows of pixels of the photo file, counted from 0, as (x, y) of the undistorted view.
+
+    Raises:
+        InputError: a pixel lies outside the photo, or in the margin that undistorting crops.
+    """
+    clicked = np.asarray(pixels, np.float64).reshape(-1, 2)
+    width, height = view.photo_size
+    outside = ~((clicked >= 0) & (clicked < (width, height))).all(1)
+    if outside.any():
+        raise InputError(
+            f"The click at {_numbers(clicked[outside][0])} lies outside the photo of view {view.name!r} of "
+            f"{width}x{height} pixels."
+        )
+    points = view.undistort_points(clicked + 0.5)
+    lost = ~((points >= 0) & (points < (view.camera.width, view.camera.height))).all(1)
+    if lost.any():
+        raise InputError(
+            f"The click at {_numbers(clicked[lost][0])} lies in the margin of the photo that the undistorted view "
+            f"{view.name!r} lacks; click nearer the middle."
+        )
+    return points
+
+
+def box_on_photo(view: View, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The smallest box of the undistorted view around a box (x0, y0, x1, y1) of the photo file, cut at its border.
+
+    Raises:
+        InputError: the box holds no pixel of the photo.
+    """
+    width, height = view.photo_size
+    x0, y0, x1, y1 = np.clip(np.asarray(box, np.float64), 0, (width, height, width, height))
+    if not (x0 < x1 and y0 < y1):
+        raise InputError(
+            f"The box {_numbers(box)} holds nothing of the photo of view {view.name!r} of {width}x{height} pixels; "
+            "give x0 y0 x1 y1 with x0 < x1 and y0 < y1."
+        )
+    # A bent edge reaches farthest somewhere along it, not at the corners.
+    along_x, along_y = np.linspace(x0, x1, BOX_STEPS), np.linspace(y0, y1, BOX_STEPS)
+    sides = [(along_x, np.full(BOX_STEPS, y)) for y in (y0, y1)] + [(np.full(BOX_STEPS, x), along_y) for x in (x0, x1)]
+    points = view.undistort_points(np.concatenate([np.stack(side, axis=1) for side in sides]))
+    low = np.nan_to_num(points, nan=0.0).min(0).clip(0)
+    high = np.minimum(np.nan_to_num(points, nan=np.inf).max(0), (view.camera.width, view.camera.height))
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _as_mask(values: Shaped[ndarray, "h w"]) -> Bool[ndarray, "h w"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,11 +12,17 @@ import tyro
 from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from jaxtyping import Float, UInt8
+
     from render.gaussians import Gaussians
     from render.progress import Progress
+    from render.scene import Scene
     from render.views import View
 
-WRITTEN = {".png", ".npy"}
+WRITTEN = (".png", ".npy")
+QUANTILES = (0.5, 0.999)  # of the relevancies, where the colours begin and end
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,17 @@ class Render:
     """Scene folder."""
     out: Path
     """Folder to write; it must not exist, or be empty."""
-    what: Literal["rgb", "depth", "pca"] = "rgb"
-    """rgb: the colours; depth: distances; pca: the features of --field as colours."""
+    what: Literal["rgb", "depth", "pca", "relevancy", "selection"] = "rgb"
+    """rgb: the colours; depth: distances; pca: the features of --field as colours; relevancy: where the features
+    of --field are like --text; selection: the scores of --selection, outlined where it ends."""
     field: str | None = None
-    """Which field pca shows; may be left out where the scene has a single one."""
+    """Which field pca and relevancy show; may be left out where the scene has a single one."""
+    text: str | None = None
+    """What relevancy looks for."""
+    weights: Path | None = None
+    """File with the weights of the field's encoder, for relevancy."""
+    selection: str | None = None
+    """Which selection to show."""
     view: str | None = None
     """Render this view alone: a photo's file name without its extension."""
     overwrite: bool = False
@@ -43,67 +57,94 @@ class Render:
 
     def run(self) -> None:
         """Render all views, or one."""
-        import torch
-
-        from app.pictures import pca_colours
-        from app.scenes import choose_field, gaussians_of, load_field, refuse_existing
+        from app.scenes import gaussians_of, refuse_existing, refuse_to_replace_others
         from render.devices import resolve_device
-        from render.errors import InputError
         from render.files import atomic_folder
         from render.scene import Scene
 
-        if self.field is not None and self.what != "pca":
-            raise InputError(f"--field is shown by --what pca, found --what {self.what}; leave --field out.")
+        self._check()
         refuse_existing(self.out, self.overwrite)
-        _refuse_to_replace_others(self.out)
+        refuse_to_replace_others(self.out, WRITTEN)
         device = resolve_device(self.device)
         scene = Scene.open(self.scene)
         views = [scene.view(self.view)] if self.view is not None else list(scene.views)
         gaussians = gaussians_of(scene).to(device)
-        colours: torch.Tensor | None = None
-        if self.what == "pca":
-            field = load_field(scene, choose_field(scene, self.field))
-            colours = pca_colours(field).to(device)
+        draw, note = self._painter(scene, gaussians)
         with progress_bars() as progress, atomic_folder(self.out, self.overwrite) as folder:
             if self.what == "depth":
-                near, far = _write_depths(gaussians, views, folder, progress)
+                note = _write_depths(gaussians, views, folder, progress)
             else:
-                _write_colours(gaussians, views, colours, folder, progress)
+                _write_pictures(views, draw, folder, progress)
         wrote(self.out)
-        if self.what == "depth":
-            say(f"colours run from {near:.4g} (warm) to {far:.4g} (cold), in the scene's unit")
+        if note:
+            say(note)
+
+    def _check(self) -> None:
+        """Raise InputError for options that do not go with what is rendered."""
+        from render.errors import InputError
+
+        users = {
+            "field": ("pca", "relevancy"),
+            "text": ("relevancy",),
+            "weights": ("relevancy",),
+            "selection": ("selection",),
+        }
+        for option, whats in users.items():
+            if getattr(self, option) is not None and self.what not in whats:
+                shown = " or ".join(f"--what {what}" for what in whats)
+                raise InputError(f"--{option} is shown by {shown}, found --what {self.what}; leave --{option} out.")
+        for what, option in (("relevancy", "text"), ("selection", "selection")):
+            if self.what == what and not getattr(self, option):
+                raise InputError(f"--what {what} needs --{option}.")
+
+    def _painter(self, scene: Scene, gaussians: Gaussians) -> tuple[Callable[[View], UInt8[np.ndarray, "h w 3"]], str]:
+        """What draws a view, and what there is to say about it."""
+        from app.pictures import pca_colours, render_colours, render_heat, render_rgb
+        from app.scenes import choose_field, load_field, load_selection
+        from uplift.selection import BOUNDARY
+
+        if self.what == "selection":
+            selection = load_selection(scene, self.selection or "")
+            scores = selection.scores.to(gaussians.device)
+            note = f"red is inside, the white line is where {self.selection} ends"
+            return lambda view: render_heat(gaussians, view.camera, scores, outline=BOUNDARY), note
+        if self.what == "relevancy":
+            heat, note = self._relevancy(scene, gaussians)
+            return lambda view: render_heat(gaussians, view.camera, heat), note
+        if self.what == "pca":
+            field = load_field(scene, choose_field(scene, self.field))
+            colours = pca_colours(field).to(gaussians.device)
+            return lambda view: render_colours(gaussians, view.camera, colours), ""
+        return lambda view: render_rgb(gaussians, view.camera), ""
+
+    def _relevancy(self, scene: Scene, gaussians: Gaussians) -> tuple[Float[torch.Tensor, " n"], str]:
+        """Relevancies of the Gaussians, stretched to [0, 1], and what the colours mean."""
+        import numpy as np
+
+        from app.scenes import choose_field, load_field
+        from uplift.search import Searcher
+
+        field = load_field(scene, choose_field(scene, self.field))
+        values = Searcher(gaussians, field, weights=self.weights).relevancy(self.text or "")
+        seen = values[(field.weights > 0).to(values.device)].cpu().numpy()
+        low, high = map(float, np.quantile(seen, QUANTILES)) if len(seen) else (0.0, 1.0)
+        note = f"colours run from a relevancy of {low:.3f} (blue) to {high:.3f} (red)"
+        return ((values - low) / max(high - low, 1e-6)).clamp(0, 1), note
 
 
-def _refuse_to_replace_others(out: Path) -> None:
-    """Only folders of pictures are replaced: what else lies there was not made by this command."""
-    from render.errors import InputError
-    from render.readers.capture import name_some
-
-    others = sorted(p.name for p in out.iterdir() if p.is_dir() or p.suffix not in WRITTEN) if out.is_dir() else []
-    if others:
-        raise InputError(
-            f"{out} holds more than rendered pictures ({name_some(others, 1)}) and is not replaced; "
-            "choose another folder."
-        )
-
-
-def _write_colours(gaussians: Gaussians, views: list[View], colours: object, folder: Path, progress: Progress) -> None:
-    import torch
-
-    from app.pictures import render_colours, render_rgb, save_picture
+def _write_pictures(
+    views: list[View], draw: Callable[[View], UInt8[np.ndarray, "h w 3"]], folder: Path, progress: Progress
+) -> None:
+    from app import pictures
 
     for done, view in enumerate(views):
         progress(done, len(views), "rendering")
-        if isinstance(colours, torch.Tensor):
-            image = render_colours(gaussians, view.camera, colours)
-        else:
-            image = render_rgb(gaussians, view.camera)
-        save_picture(folder / f"{view.name}.png", image)
+        pictures.save_picture(folder / f"{view.name}.png", draw(view))
     progress(len(views), len(views), "rendering")
 
 
-def _write_depths(gaussians: Gaussians, views: list[View], folder: Path, progress: Progress) -> tuple[float, float]:
-    """Numbers first, since the range of the colours is that of all views."""
+def _write_depths(gaussians: Gaussians, views: list[View], folder: Path, progress: Progress) -> str:
+    """Numbers first, since the range of the colours is that of all views; says what the colours mean."""
     import numpy as np
 
     from app.pictures import colour_depth, depth_range, render_depth, save_picture
@@ -119,4 +160,4 @@ def _write_depths(gaussians: Gaussians, views: list[View], folder: Path, progres
     for view in views:
         depth = np.load(folder / f"{view.name}.npy")
         save_picture(folder / f"{view.name}.png", colour_depth(depth, limits))
-    return limits
+    return f"colours run from {limits[0]:.4g} (warm) to {limits[1]:.4g} (cold), in the scene's unit"

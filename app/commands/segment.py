@@ -1,0 +1,161 @@
+"""``fit3d segment``: an object of a scene, selected by what a person marks in a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from app.console import progress_bars, wrote
+
+if TYPE_CHECKING:
+    import torch
+
+    from render.gaussians import Gaussians
+    from render.progress import Progress
+    from render.scene import Scene
+    from uplift.field import FeatureField
+    from uplift.graph import NeighbourGraph
+    from uplift.prompts import Prompt
+    from uplift.selection import Selection
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Select an object by scribbles, a mask, clicks or a box in a photo.
+
+    Everything is in pixels of the photo files as they are.  Writes SCENE/selections/NAME.npz, and prints what
+    was chosen (method, bandwidths, threshold) and why; all of it can be set.
+    """
+
+    scene: tyro.conf.Positional[Path]
+    """Scene folder."""
+    name: str
+    """Name of the selection."""
+    view: tuple[str, ...]
+    """The photo that was marked: its file name without extension.  Several, with a file of --scribbles or --mask for
+    each."""
+    field: str | None = None
+    """Field whose features tell the object from the rest; may be left out where the scene has a single one."""
+    scribbles: tuple[Path, ...] = ()
+    """RGBA PNG of the photo's size: red = object, blue = background, transparent elsewhere."""
+    mask: tuple[Path, ...] = ()
+    """PNG of the photo's size: 255 = object, everything else is background."""
+    click: tuple[tuple[int, int], ...] = ()
+    """Column and row of pixels on the object, counted from 0: X Y X Y ..."""
+    background_click: tuple[tuple[int, int], ...] = ()
+    """Column and row of pixels on the background."""
+    box: tuple[int, int, int, int] | None = None
+    """X0 Y0 X1 Y1 around the object."""
+    method: Literal["auto", "random-walker", "diffusion"] = "auto"
+    """How marks spread over the neighbour graph."""
+    bandwidth: float | None = None
+    """Of the similarity of features along the graph; by default chosen."""
+    threshold: float | None = None
+    """Score from which a Gaussian is inside; by default chosen."""
+    unary: Literal["auto", "yes", "no"] = "auto"
+    """Whether scores are multiplied by how much a feature alone looks like the object."""
+    sam: Path | None = None
+    """File with Segment Anything's weights: select by its masks in every photo instead of by features."""
+    largest: bool = False
+    """Keep the largest connected part alone."""
+    overwrite: bool = False
+    """Replace a selection of that name."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> None:
+        """Select and save."""
+        from app.scenes import choose_field, gaussians_of, load_field, refuse_existing, save_selection
+        from app.selections import report
+        from render.devices import resolve_device
+        from render.scene import Scene
+
+        self._check()
+        device = resolve_device(self.device)
+        scene = Scene.open(self.scene)
+        refuse_existing(scene.selection_path(self.name), self.overwrite)
+        prompts = self._prompts(scene)
+        gaussians = gaussians_of(scene).to(device)
+        with progress_bars() as progress:
+            if self.sam is not None:
+                selection, graph = self._by_masks(scene, gaussians, prompts, progress)
+            else:
+                field = load_field(scene, choose_field(scene, self.field))
+                selection, graph = self._by_features(scene, field, prompts, device, progress)
+        if self.largest:
+            selection = selection.largest_component(graph).with_about(**selection.about)
+        path = save_selection(scene, self.name, selection)
+        report(self.name, selection, graph)
+        wrote(path)
+
+    def _check(self) -> None:
+        """Raise InputError unless there is one kind of marks, and a file for each view."""
+        from render.errors import InputError
+
+        given = {"--scribbles": self.scribbles, "--mask": self.mask, "--click": self.click, "--box": self.box}
+        used = [option for option, value in given.items() if value]
+        if len(used) != 1:
+            raise InputError(f"Give one of {', '.join(given)}, found {' and '.join(used) or 'none of them'}.")
+        if self.background_click and not self.click:
+            raise InputError("--background-click goes with --click; scribbles mark background in blue.")
+        expected = len(given[used[0]] or ()) if used[0] in ("--scribbles", "--mask") else 1
+        if len(self.view) != expected:
+            raise InputError(
+                f"Expected one --view for each file of --scribbles or --mask, and one for clicks or a box, found "
+                f"{len(self.view)} views and {expected} to be marked."
+            )
+
+    def _prompts(self, scene: Scene) -> list[Prompt]:
+        """What was marked, brought to the undistorted views."""
+        import numpy as np
+
+        from uplift.prompts import Prompt, box_on_photo, clicks_on_photo, read_mask, read_scribbles
+
+        views = [scene.view(name) for name in self.view]
+        if self.scribbles:
+            return [read_scribbles(path, view) for path, view in zip(self.scribbles, views, strict=True)]
+        if self.mask:
+            return [read_mask(path, view) for path, view in zip(self.mask, views, strict=True)]
+        view = views[0]
+        if self.box is not None:
+            scene.require_photos([view])
+            return [Prompt.from_box(view, box_on_photo(view, self.box))]
+        positive, negative = (clicks_on_photo(view, np.array(xy)) for xy in (self.click, self.background_click))
+        return [Prompt.from_clicks(view, positive, negative)]
+
+    def _by_features(
+        self,
+        scene: Scene,
+        field: FeatureField,
+        prompts: Sequence[Prompt],
+        device: torch.device,
+        progress: Progress,
+    ) -> tuple[Selection, NeighbourGraph]:
+        from uplift.segmentation import Segmenter
+
+        segmenter = Segmenter(scene, field, device=device, progress=progress)
+        selection = segmenter.select(
+            list(prompts),
+            method=self.method,
+            bandwidth=self.bandwidth,
+            threshold=self.threshold,
+            unary=self.unary,
+        )
+        return selection.with_unseen(scene.gaussians, field.weights), segmenter.graph
+
+    def _by_masks(
+        self, scene: Scene, gaussians: Gaussians, prompts: Sequence[Prompt], progress: Progress
+    ) -> tuple[Selection, NeighbourGraph]:
+        from uplift.encoders.sam import load_sam
+        from uplift.graph import knn_graph
+        from uplift.sam_masks import SamSegmenter
+
+        scene.require_photos()
+        predictor = load_sam(self.sam, device=gaussians.device)
+        segmenter = SamSegmenter(gaussians, predictor, views=scene.views)
+        selection = segmenter.select(prompts, threshold=self.threshold, progress=progress)
+        return selection, knn_graph(gaussians, progress=progress)
