@@ -1,0 +1,271 @@
+"""The commands that make selections, combine them and take them away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.main import BAD_INPUT, OK, main
+from app.scenes import save_selection
+from render.gaussians import Gaussians
+from render.scene import Scene
+from tests.miniatures import HEIGHT, OBJECT, OTHER, VIEWS, WIDTH, capture, tiny_objects
+from tests.room import contents
+from uplift.selection import Selection
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Fit3d = Callable[..., Result]
+
+
+@pytest.fixture
+def fit3d(capfd: pytest.CaptureFixture[str]) -> Fit3d:
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+class Files(NamedTuple):
+    scene: Path
+    masks: Path
+    scribble: Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """A scene with photos, colours as a field, and the selections rug and table as they truly are."""
+    found = Files(*capture(tmp_path))
+    scene = Scene.open(found.scene)
+    for name in (OBJECT, OTHER):
+        save_selection(scene, name, truth(name))
+    return found
+
+
+def truth(name: str) -> Selection:
+    objects = tiny_objects()
+    inside = torch.from_numpy(objects.labels == objects.names.index(name))
+    return Selection.from_mask(inside, {"method": "by hand"})
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.code == BAD_INPUT, result
+    assert len(result.err.strip().splitlines()) == 1, result.err
+    assert "Traceback" not in result.err
+    for word in words:
+        assert word in result.err, result.err
+
+
+def overlap(mask: np.ndarray, other: np.ndarray) -> float:
+    return float((mask & other).sum() / max(1, (mask | other).sum()))
+
+
+def with_unknown_attribute(scene: Path) -> None:
+    """Give the scene's file an attribute that no program knows."""
+    from plyfile import PlyData, PlyElement
+
+    path = scene / "gaussians.ply"
+    rows = PlyData.read(path)["vertex"].data
+    wider = np.empty(len(rows), [*rows.dtype.descr, ("label", "<i2")])
+    for name in rows.dtype.names:
+        wider[name] = rows[name]
+    wider["label"] = np.arange(len(rows)) % 999
+    PlyData([PlyElement.describe(wider, "vertex")]).write(path)
+
+
+def rows_of(path: Path) -> np.ndarray:
+    from plyfile import PlyData
+
+    return np.array(PlyData.read(path)["vertex"].data)
+
+
+def test_extract_and_remove_divide_the_scene_and_keep_every_byte(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    with_unknown_attribute(files.scene)
+    inside, outside = tmp_path / "rug.ply", tmp_path / "rest.ply"
+    result = fit3d("extract", files.scene, OBJECT, "--out", inside)
+    assert result.code == OK, result
+    assert f"wrote {inside}" in result.out
+    assert fit3d("remove", files.scene, OBJECT, "--out", outside).code == OK
+    rows, mask = rows_of(files.scene / "gaussians.ply"), truth(OBJECT).mask.numpy()
+    for path, kept in ((inside, mask), (outside, ~mask)):
+        written = rows_of(path)
+        assert written.dtype == rows.dtype
+        assert written.tobytes() == rows[kept].tobytes()
+    assert len(Gaussians.load(inside)) == len(truth(OBJECT))
+
+
+def test_the_note_beside_an_export_says_in_which_frame_it_is(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    fit3d("extract", files.scene, OBJECT, "--out", tmp_path / "rug.ply")
+    note = json.loads((tmp_path / "rug.json").read_text())
+    assert note["scene_to_export"] == np.eye(4).tolist()
+    assert (note["selection"], note["part"], note["gaussians"]) == (OBJECT, "selected", len(truth(OBJECT)))
+    assert note["made"]["method"] == "by hand"
+
+
+def test_masks_have_the_photos_size_and_show_the_object(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = fit3d("masks", files.scene, OBJECT, "--out", out)
+    assert result.code == OK, result
+    assert f"seen in {VIEWS} of {VIEWS} photos" in result.out
+    written = sorted(out.iterdir())
+    assert [path.name for path in written] == sorted(path.name for path in files.masks.iterdir())
+    for path in written:
+        image = Image.open(path)
+        assert (image.mode, image.size) == ("L", (WIDTH, HEIGHT))
+        mask = np.asarray(image)
+        assert set(np.unique(mask)) == {0, 255}
+        assert overlap(mask > 0, np.asarray(Image.open(files.masks / path.name)) > 0) > 0.7
+    only = fit3d("masks", files.scene, OBJECT, "--out", tmp_path / "one", "--view", "view_01")
+    assert only.code == OK
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["view_01.png"]
+
+
+def test_masks_of_a_distorted_photo_have_its_size(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    path = files.scene / "transforms.json"
+    content = json.loads(path.read_text())
+    content.update(camera_model="OPENCV", k1=-0.2, k2=0.03, p1=0.0, p2=0.0)
+    path.write_text(json.dumps(content))
+    assert fit3d("masks", files.scene, OBJECT, "--out", tmp_path / "out").code == OK
+    for file in (tmp_path / "out").iterdir():
+        assert Image.open(file).size == (WIDTH, HEIGHT)
+    view = Scene.open(files.scene).views[0]
+    assert (view.camera.width, view.camera.height) != (WIDTH, HEIGHT)
+
+
+COMBINATIONS: dict[str, tuple[list[str], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] = {
+    "union": (["--union", OBJECT, OTHER], torch.logical_or),
+    "intersection": (["--intersection", OBJECT, OTHER], torch.logical_and),
+    "difference": (["--difference", OBJECT, OTHER], lambda a, b: a & ~b),
+    "complement": (["--complement", OBJECT], lambda a, _: ~a),
+    "of": (["--of", OBJECT], lambda a, _: a),
+}
+
+
+@pytest.mark.parametrize("how", list(COMBINATIONS))
+def test_selections_are_combined(files: Files, fit3d: Fit3d, how: str) -> None:
+    arguments, expected = COMBINATIONS[how]
+    result = fit3d("combine", files.scene, "--name", "new", *arguments)
+    assert result.code == OK, result
+    selection = Selection.load(files.scene / "selections" / "new.npz")
+    assert torch.equal(selection.mask, expected(truth(OBJECT).mask, truth(OTHER).mask))
+    if len(selection):
+        assert f"new: {len(selection)} of {selection.n} Gaussians" in result.out
+
+
+def test_combine_grows_shrinks_and_drops_small_parts(files: Files, fit3d: Fit3d) -> None:
+    def sizes(*arguments: object) -> int:
+        assert fit3d("combine", files.scene, "--name", "new", "--of", OTHER, *arguments, "--overwrite").code == OK
+        return len(Selection.load(files.scene / "selections" / "new.npz"))
+
+    plain = sizes()
+    assert sizes("--shrink", 1) < plain < sizes("--grow", 1) < sizes("--grow", 2)
+    scattered = truth(OTHER).mask.clone()
+    scattered[torch.arange(0, len(scattered), 150)] = True
+    scene = Scene.open(files.scene)
+    save_selection(scene, "scattered", Selection.from_mask(scattered))
+    result = fit3d("combine", scene.path, "--name", "clean", "--of", "scattered", "--largest", "--neighbours", 6)
+    assert "in 1 connected part, 100.0% of them in the largest" in result.out
+    clean = Selection.load(scene.selections["clean"])
+    assert plain * 0.5 < len(clean) < len(Selection.from_mask(scattered))
+    assert fit3d("combine", scene.path, "--name", "x", "--of", "scattered", "--without-small", 5).code == OK
+
+
+def test_a_rendered_selection_is_hot_inside_and_grey_outside(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    result = fit3d("render", files.scene, "--what", "selection", "--selection", OBJECT, "--out", tmp_path / "heat")
+    assert result.code == OK, result
+    image = np.asarray(Image.open(tmp_path / "heat" / "view_00.png")).astype(int)
+    inside = np.asarray(Image.open(files.masks / "view_00.png")) > 0
+    redness = image[..., 0] - image[..., 2]
+    assert redness[inside].mean() > 60
+    assert abs(redness[~inside]).mean() < 20
+
+
+def test_selections_of_other_gaussians_are_refused(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    gaussians = Gaussians.load(files.scene / "gaussians.ply")
+    moved = gaussians.with_values(means=gaussians.means + 0.01)
+    for changed, words in ((gaussians[10:], "but the scene has"), (moved, "made with other Gaussians")):
+        changed.save(files.scene / "gaussians.ply")
+        before = contents(tmp_path)
+        for command in ("extract", "remove"):
+            refused(fit3d(command, files.scene, OBJECT, "--out", tmp_path / "x.ply"), words)
+        refused(fit3d("masks", files.scene, OBJECT, "--out", tmp_path / "x"), words)
+        refused(fit3d("combine", files.scene, "--name", "x", "--of", OBJECT), words)
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["extract", "{scene}", "nobody", "--out", "x.ply"], ["nobody", "rug", "table"]),
+        (["extract", "{scene}", "rug", "--out", "x.obj"], [".ply"]),
+        (["extract", "{scene}", "rug", "--out", "{scene}/gaussians.ply", "--overwrite"], ["own file"]),
+        (["extract", "{scene}", "nothing", "--out", "x.ply"], ["No Gaussian"]),
+        (["remove", "{scene}", "everything", "--out", "x.ply"], ["No Gaussian"]),
+        (["masks", "{scene}", "rug", "--out", "x", "--view", "view_99"], ["view_99"]),
+        (["masks", "{scene}", "rug", "--out", "{scene}", "--overwrite"], ["choose another folder"]),
+        (["combine", "{scene}", "--name", "x"], ["--union", "found 0"]),
+        (["combine", "{scene}", "--name", "x", "--of", "rug", "--complement", "rug"], ["found 2"]),
+        (["combine", "{scene}", "--name", "x", "--union", "rug", "nobody"], ["nobody"]),
+        (["combine", "{scene}", "--name", "x", "--of", "rug", "--grow", "-1"], ["--grow"]),
+        (["combine", "{scene}", "--name", "../x", "--of", "rug"], ["../x"]),
+        (["render", "{scene}", "--out", "o", "--what", "selection"], ["--selection"]),
+        (["render", "{scene}", "--out", "o", "--what", "relevancy"], ["--text"]),
+        (["render", "{scene}", "--out", "o", "--text", "a rug"], ["--what relevancy"]),
+        (["render", "{scene}", "--out", "o", "--what", "selection", "--selection", "nobody"], ["nobody"]),
+        (["query", "{scene}", "a rug", "--name", "x"], ["no fields", "fit3d lift"]),
+        (["query", "{scene}", "a rug", "a table", "--name", "x"], ["2 texts and 1 names"]),
+    ],
+)
+def test_bad_arguments_get_one_sentence_and_change_nothing(
+    files: Files, fit3d: Fit3d, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scene = Scene.open(files.scene)
+    n = len(scene.gaussians)
+    save_selection(scene, "nothing", Selection.from_mask(torch.zeros(n, dtype=torch.bool)))
+    save_selection(scene, "everything", Selection.from_mask(torch.ones(n, dtype=torch.bool)))
+    before = contents(tmp_path)
+    refused(fit3d(*[argument.format(scene=files.scene) for argument in arguments]), *words)
+    assert contents(tmp_path) == before
+
+
+def test_outputs_are_replaced_only_when_asked(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    out = tmp_path / "x.ply"
+    out.write_text("precious")
+    (tmp_path / "y.json").write_text("precious")
+    (tmp_path / "z").mkdir()
+    shutil.copy(files.masks / "view_00.png", tmp_path / "z")
+    commands: list[tuple[object, ...]] = [
+        ("extract", files.scene, OBJECT, "--out", out),
+        ("remove", files.scene, OBJECT, "--out", tmp_path / "y.ply"),
+        ("masks", files.scene, OBJECT, "--out", tmp_path / "z"),
+        ("combine", files.scene, "--name", OBJECT, "--complement", OBJECT),
+        ("render", files.scene, "--what", "selection", "--selection", OBJECT, "--out", tmp_path / "z"),
+    ]
+    before = contents(tmp_path)
+    for command in commands:
+        refused(fit3d(*command), "--overwrite")
+        assert contents(tmp_path) == before
+    for command in commands:
+        assert fit3d(*command, "--overwrite").code == OK
+
+
+def test_a_damaged_selection_gets_a_sentence(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    path = files.scene / "selections" / f"{OBJECT}.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    refused(fit3d("extract", files.scene, OBJECT, "--out", tmp_path / "x.ply"), "make the selection again")
