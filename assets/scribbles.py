@@ -88,7 +88,7 @@ def _middle_lines(mask: np.ndarray) -> list[Float[np.ndarray, "m 2"]]:
         paths = _paths(skeletonize(own & (depth >= max(1.0, DEPTH * deepest))))
         lines += paths
         if len(paths[0]) < COMPACT * deepest:
-            inner = max(_contours(np.where(own, depth, 0), max(1.0, ROUND * deepest)), key=len)
+            inner = max(_contours(np.where(own, depth, 0), max(1.0, ROUND * deepest)), key=len, default=paths[0])
             lines.append(inner[: max(2, int(0.85 * len(inner)))])
     lines.sort(key=len, reverse=True)
     return [line for line in lines[:STROKES] if len(line) >= SHORTEST * len(lines[0])]

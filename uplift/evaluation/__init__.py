@@ -1,0 +1,1 @@
+"""The benchmarks of LUDVIG: data sets in their published layouts, variants, figures beside the paper's."""
