@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pytest
@@ -19,7 +19,16 @@ from render.gaussians import Gaussians
 from render.scene import Scene
 from tests.miniatures import HEIGHT, OBJECT, OTHER, VIEWS, WIDTH, capture, tiny_objects
 from tests.room import contents
+from tests.tiny_models import tiny_clip
+from uplift.search import CANONICAL
 from uplift.selection import Selection
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What of a CLIP encoder is used here."""
+
+    def encode_text(self, texts: list[str]) -> torch.Tensor: ...
 
 
 class Result(NamedTuple):
@@ -269,3 +278,66 @@ def test_a_damaged_selection_gets_a_sentence(files: Files, fit3d: Fit3d, tmp_pat
     path = files.scene / "selections" / f"{OBJECT}.npz"
     path.write_bytes(path.read_bytes()[:200])
     refused(fit3d("extract", files.scene, OBJECT, "--out", tmp_path / "x.ply"), "make the selection again")
+
+
+def lift_words(files: Files, folder: Path) -> Path:
+    """A field of a small CLIP in which the rug and the table look like their names; returns the weights."""
+    from uplift.encoders import load_encoder
+    from uplift.field import FeatureField
+
+    name, weights = tiny_clip(folder)
+    encoder = load_encoder(name, weights)
+    assert isinstance(encoder, TextEncoder)
+    embedded = encoder.encode_text(["a rug", "a table", *CANONICAL])
+    # Features that one text alone agrees with; everything else agrees with the canonical phrases.
+    targets = torch.eye(3, len(embedded))
+    targets[2, 2:] = 1
+    features = torch.nn.functional.normalize(targets @ torch.linalg.pinv(embedded).T, dim=1)
+    values = features[2].repeat(truth(OBJECT).n, 1)
+    for row, thing in enumerate((OBJECT, OTHER)):
+        values[truth(thing).mask] = features[row]
+    values += 0.02 * torch.randn(values.shape, generator=torch.Generator().manual_seed(0))
+    metadata = {"fingerprint": encoder.fingerprint()}
+    field = FeatureField(values, torch.ones(len(values)), name, metadata)
+    field.save(files.scene / "fields" / "words.safetensors")
+    return weights
+
+
+@pytest.mark.parametrize("structure", [(), ("--structure", "words")])
+def test_texts_select_what_they_name(files: Files, fit3d: Fit3d, tmp_path: Path, structure: tuple[str, ...]) -> None:
+    weights = lift_words(files, tmp_path)
+    result = fit3d(
+        *("query", files.scene, "a rug", "a table", "--name", "found-rug", "found-table", "--field", "words"),
+        *("--weights", weights, "--locate", "view_00", *structure),
+    )
+    assert result.code == OK, result
+    for name, thing in (("found-rug", OBJECT), ("found-table", OTHER)):
+        selection = Selection.load(files.scene / "selections" / f"{name}.npz")
+        inside = truth(thing).mask
+        assert float(inside[selection.mask].float().mean()) > 0.9
+        if not structure:  # diffusion gathers where the graph is densest
+            assert overlap(selection.mask.numpy(), inside.numpy()) > 0.9
+        assert f"{name}: {len(selection)} of {selection.n} Gaussians" in result.out
+    for words in ("threshold: ", "top object: ", "in view_00: pixel (", "wrote "):
+        assert result.out.count(words) == 2, result.out
+    refused(fit3d("query", files.scene, "a rug", "--name", "found-rug", "--weights", weights), "--overwrite")
+
+
+def test_a_relevancy_picture_is_hot_where_the_text_is(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    weights = lift_words(files, tmp_path)
+    out = tmp_path / "heat"
+    result = fit3d("render", files.scene, "--what", "relevancy", "--text", "a rug", "--weights", weights, "--out", out)
+    assert result.code == OK, result
+    assert "colours run from a relevancy of" in result.out
+    image = np.asarray(Image.open(out / "view_00.png")).astype(int)
+    inside = np.asarray(Image.open(files.masks / "view_00.png")) > 0
+    redness = image[..., 0] - image[..., 2]
+    assert redness[inside].mean() > redness[~inside].mean() + 60
+
+
+def test_a_field_without_a_text_side_cannot_be_asked(files: Files, fit3d: Fit3d) -> None:
+    assert fit3d("lift", files.scene, "--encoder", "rgb").code == OK
+    before = contents(files.scene)
+    refused(fit3d("query", files.scene, "a rug", "--name", "x"), "rgb")
+    refused(fit3d("query", files.scene, "a rug", "--name", "x", "--structure", "dino"), "dino")
+    assert contents(files.scene) == before
