@@ -133,3 +133,14 @@ def test_transposed_rendering_around_the_kernels_equals_the_reference(scene: tup
         cuda.rasterize_transposed(*scene, maps), reference.rasterize_transposed(*scene, maps), strict=True
     ):
         assert relative(found, expected) <= 1e-5
+
+
+def test_contributions_of_some_pixels_are_those_of_all_with_the_others_empty(kernels: None) -> None:
+    gaussians, camera = make_scene(200, 40, 30)
+    mask = torch.rand(30, 40, generator=torch.Generator().manual_seed(0)) < 0.2
+    every = cuda.contributions(gaussians, camera).only(mask)
+    some = cuda.contributions(gaussians, camera, mask)
+    assert torch.equal(some.offsets, every.offsets)
+    assert torch.equal(some.ids, every.ids)
+    assert torch.allclose(some.weights, every.weights, atol=1e-6)
+    assert some.offsets.diff()[mask.flatten()].sum() == len(some.ids) > 100
