@@ -13,6 +13,7 @@ import tyro
 from app.commands.bench import Bench
 from app.commands.combine import Combine
 from app.commands.demo import Demo
+from app.commands.evaluate import Evaluate
 from app.commands.extract import Extract
 from app.commands.import_ import Import
 from app.commands.info import Info
@@ -39,6 +40,7 @@ Command: TypeAlias = (
     | Annotated[Extract, tyro.conf.subcommand("extract")]
     | Annotated[Remove, tyro.conf.subcommand("remove")]
     | Annotated[Masks, tyro.conf.subcommand("masks")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -191,6 +191,25 @@ def read_capture_task(scene: Scene, masks: str | Path, reference: str, scribbles
     return Task(reference, scene.path.name, reference, kind, prompt, truths)
 
 
+def object_task(
+    name: str,
+    reference: str,
+    positive: Bool[np.ndarray, "h w"],
+    negative: Bool[np.ndarray, "h w"],
+    masks: Mapping[str, Bool[np.ndarray, "h w"]],
+) -> Task:
+    """An object of a scene whose masks are known: scribbles in one view, masks of others by view name."""
+
+    def reader(mask: np.ndarray) -> Callable[[], np.ndarray]:
+        return lambda: mask
+
+    def prompt(view: View) -> Prompt:
+        return Prompt.from_scribbles(view, positive, negative)
+
+    truths = {view: reader(mask) for view, mask in masks.items()}
+    return Task(name, name, reference, "scribbles", prompt, truths)
+
+
 def find_view(scene: Scene, name: str) -> View:
     """The view that a picture of a benchmark belongs to.
 
