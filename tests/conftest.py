@@ -16,3 +16,12 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no captures at {folder}; set FIT3D_SHARED to the folder that contains data/")
     return folder
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hugging Face hub out of reach, with nothing in its cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

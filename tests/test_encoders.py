@@ -14,7 +14,16 @@ import torch
 from render.camera import Camera
 from render.errors import InputError
 from render.views import View
-from uplift.encoders import EncoderEntry, encoder_entries, fit_encoder, load_encoder, register_encoder
+from uplift.encoders import (
+    EncoderEntry,
+    EncoderFamily,
+    encoder_entries,
+    encoder_families,
+    fit_encoder,
+    load_encoder,
+    register_encoder,
+    register_family,
+)
 from uplift.encoders.dense_descriptors import DenseDescriptors, grid_of, raw_descriptors
 
 
@@ -67,6 +76,34 @@ def test_what_is_not_a_photo_is_refused_with_its_shape(bad: np.ndarray, name: st
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"'dino'.*dense-descriptors.*rgb"):
         load_encoder("dino")
+
+
+def test_an_unknown_encoder_is_refused_with_the_families_and_the_closest_name() -> None:
+    with pytest.raises(InputError, match=r"did you mean dinov2-small\?.*clip:MODEL/PRETRAINED.*timm:NAME"):
+        load_encoder("dinov2-smal")
+
+
+def test_a_registered_family_gets_the_whole_name_and_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    from uplift.encoders import registry
+
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    seen: list[tuple[str, dict[str, int]]] = []
+
+    def make(name: str, weights: Path | None, device: torch.device, **options: int) -> DenseDescriptors:
+        seen.append((name, options))
+        return DenseDescriptors(device=device)
+
+    family = EncoderFamily("mine:", "mine:NAME", "a test", make, ("size",))
+    register_family(family)
+    assert "mine:" in [known.prefix for known in encoder_families()]
+    load_encoder("mine:one", device="cpu", options={"size": 3})
+    assert seen == [("mine:one", {"size": 3})]
+    with pytest.raises(InputError, match="no setting shape; it has size"):
+        load_encoder("mine:one", options={"shape": 3})
+    with pytest.raises(InputError, match="prefix of its own"):
+        register_family(family)
+    with pytest.raises(InputError, match="is taken"):
+        register_encoder(EncoderEntry("mine:two", "a test", make))
 
 
 def test_weights_for_an_encoder_without_weights_are_refused(tmp_path: Path) -> None:

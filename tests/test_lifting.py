@@ -223,6 +223,97 @@ def test_an_encoder_with_a_cache_is_asked_once_per_photo(tmp_path: Path, monkeyp
     assert torch.equal(first.values, second.values)
 
 
+def test_a_cancelled_lift_resumes_with_the_maps_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifting, "VIEWS_PER_BATCH", 1)
+    gaussians, views = scene(views=6)
+    encoder = DenseDescriptors(8)
+    encoder.fit([v.image() for v in views])
+    encoded: list[np.ndarray] = []
+    plain = encoder.encode
+
+    def counted(image: np.ndarray) -> torch.Tensor:
+        encoded.append(image)
+        return plain(image)
+
+    monkeypatch.setattr(encoder, "encode", counted)
+
+    def cancel(done: int, total: int, what: str) -> None:
+        if what == "lifting" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lift(gaussians, views, encoder, cache=FeatureMapCache(tmp_path), progress=cancel)
+    assert len(encoded) == 3
+    resumed = lift(gaussians, views, encoder, cache=FeatureMapCache(tmp_path))
+    assert len(encoded) == 6
+    assert torch.equal(resumed.values, lift(gaussians, views, encoder, cache=FeatureMapCache(tmp_path / "new")).values)
+
+
+def test_pruning_keeps_the_gaussians_with_the_largest_weights() -> None:
+    gaussians, views = scene()
+    maps = random_maps(3, 9, 12, 4)
+    beta = lift(gaussians, views, maps).weights
+    torch.testing.assert_close(lifting.total_weights(gaussians, views), beta)
+    kept = beta.argsort(descending=True)[:60].sort().values
+    pruned = lift(gaussians, views, maps, keep=60)
+    dropped = torch.ones(150, dtype=torch.bool).index_fill_(0, kept, False)
+    assert (pruned.weights[dropped] == 0).all()
+    assert (pruned.values[dropped] == 0).all()
+    alone = lift(gaussians[kept], views, maps)
+    assert torch.equal(pruned.values[kept], alone.values)
+    assert torch.equal(pruned.weights[kept], alone.weights)
+    assert pruned.metadata["keep"] == 60
+    assert (len(pruned), pruned.pca is not None) == (150, True)
+
+
+def test_pruning_takes_a_fraction_or_a_number() -> None:
+    gaussians, views = scene()
+    maps = random_maps(3, 9, 12, 2)
+    assert torch.equal(lift(gaussians, views, maps, keep=0.4).values, lift(gaussians, views, maps, keep=60).values)
+    assert torch.equal(lift(gaussians, views, maps, keep=1.0).values, lift(gaussians, views, maps).values)
+    for bad in (0, -3, 151, 0.0, 1.5, -0.5):
+        with pytest.raises(InputError, match="Pruning keeps a fraction between 0 and 1"):
+            lift(gaussians, views, maps, keep=bad)
+
+
+def test_pruning_half_hardly_changes_what_is_rendered() -> None:
+    gaussians, views = scene(400)
+    maps = [torch.from_numpy(v.image()[::4, ::4].copy()) / 255 for v in views]
+    whole, pruned = lift(gaussians, views, maps), lift(gaussians, views, maps, keep=0.5)
+    kept = pruned.weights > 0
+    camera = views[1].camera
+    before = rasterize(gaussians, camera, whole.values).values
+    after = rasterize(gaussians[kept], camera, pruned.values[kept]).values
+    assert (before - after).abs().mean() < 0.1 * before.abs().mean()
+
+
+def test_count_normalization_divides_by_the_pixels_that_show_a_gaussian() -> None:
+    gaussians, views = scene(60, 2)
+    maps = random_maps(2, HEIGHT, WIDTH, 3)
+    W = torch.cat([reference.contributions(gaussians, v.camera).to_sparse(60).to_dense() for v in views])
+    counts = (W > 0).sum(0)[:, None]
+    expected = torch.where(counts > 0, W.T @ torch.cat([m.reshape(-1, 3) for m in maps]) / counts, torch.zeros(()))
+    counted = lift(gaussians, views, maps, normalization="count")
+    torch.testing.assert_close(counted.values, expected, rtol=1e-3, atol=1e-4)
+    assert torch.equal(counted.weights, lift(gaussians, views, maps).weights)
+    assert counted.metadata["normalization"] == "count"
+    with pytest.raises(InputError, match="refine=1 and count"):
+        lift(gaussians, views, maps, normalization="count", refine=1)
+
+
+def test_a_field_names_the_hash_of_the_weights_and_the_options(tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_vit_file
+
+    gaussians, views = scene()
+    name, weights = tiny_vit_file(tmp_path)
+    encoder = load_encoder(name, weights, "cpu", options={"window": 32, "stride": 16})
+    field = lift(gaussians, views, encoder)
+    assert field.metadata["weights"] == encoder.weights_hash()
+    assert field.metadata["options"] == {"window": 32, "stride": 16}
+    assert (field.dimension, field.licence) == (64, "Apache-2.0")
+    assert torch.equal(field.load_encoder(weights, "cpu").encode(views[0].image()), encoder.encode(views[0].image()))
+
+
 def test_maps_are_taken_by_name_in_order_or_from_a_function() -> None:
     gaussians, views = scene()
     maps = random_maps(3, 9, 12, 2)
@@ -320,6 +411,8 @@ def test_the_memory_estimate_covers_the_arrays_and_grows_with_the_work() -> None
     assert lift_memory(200_000, 384, (480, 640), views=50) > 480 * 640 * 384 * 4
     assert lift_memory(400_000, 384, (480, 640), (34, 45)) > bar
     assert lift_memory(200_000, 384, (480, 640), (34, 45), refine=1) >= bar
+    assert lift_memory(200_000, 384, (480, 640), (34, 45), views=50, keep=0.5) > 300_000 * 384 * 4
+    assert lift_memory(1000, 3, (480, 640), (34, 45), normalization="count") > 480 * 640 * 400
 
 
 @pytest.mark.gpu

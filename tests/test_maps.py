@@ -11,7 +11,7 @@ import torch
 from render.errors import InputError
 from tests.test_encoders import photo
 from uplift.encoders import Encoder, Image
-from uplift.maps import FeatureMapCache
+from uplift.maps import FeatureMapCache, default_map_folder
 
 
 class Counting(Encoder):
@@ -82,6 +82,22 @@ def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: str) -> None:
     assert encoder.calls == 2
     assert torch.equal(cache.get(photo(0), encoder), whole)
     assert encoder.calls == 2
+
+
+def test_names_of_families_make_folders_that_every_file_system_takes(tmp_path: Path) -> None:
+    encoder = Counting()
+    encoder.name = "clip:ViT-B-16/laion2b"
+    folder = FeatureMapCache(tmp_path).path(photo(0), encoder).parent
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("clip_ViT-B-16_laion2b-")
+
+
+def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_map_folder() == tmp_path / "fit3d" / "maps"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert default_map_folder() == Path("/home/somebody/.cache/fit3d/maps")
 
 
 def test_a_cancelled_computation_leaves_nothing(tmp_path: Path) -> None:

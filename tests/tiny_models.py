@@ -7,24 +7,72 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
+from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 TINY_VIT = "timm:test_vit"
+TINY_DINOV2 = "timm:tiny_dinov2"
 TINY_CLIP = "tiny-clip"
 
 
 def tiny_vit_file(folder: Path) -> tuple[str, Path]:
     """A ViT of timm: the name for ``load_encoder``, and its weights; 64 channels, patches of 16 pixels."""
-    import timm
-    from safetensors.torch import save_file
-
     with _seeded():
         model = timm.create_model("test_vit", pretrained=False)
     path = folder / "tiny_vit.safetensors"
     save_file(model.state_dict(), path)
     return TINY_VIT, path
+
+
+# timm looks for a record of this name in the module that registers a model.
+default_cfgs = generate_default_cfgs(
+    {
+        "tiny_dinov2.random": {
+            "input_size": (3, 56, 56),
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "license": "apache-2.0",
+            "hf_hub_id": "timm/",
+            "num_classes": 0,
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        }
+    }
+)
+
+
+@register_model
+def tiny_dinov2(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """Two blocks in the manner of DINOv2 with registers; patches of 14 pixels, made for 56 pixels."""
+    shape = {"img_size": 56, "patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    manner = {"init_values": 1e-5, "reg_tokens": 4, "no_embed_class": True}
+    return build_model_with_cfg(
+        VisionTransformer,
+        "tiny_dinov2",
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        **(shape | manner | options),
+    )
+
+
+def dinov2_official() -> dict[str, torch.Tensor]:
+    """Random weights of :func:`tiny_dinov2` as DINOv2's own files name them."""
+    with _seeded():
+        model = timm.create_model("tiny_dinov2", num_classes=0)
+        tensors = {name: torch.randn_like(tensor) * 0.1 for name, tensor in model.state_dict().items()}
+        for name in list(tensors):
+            if name.endswith("gamma") or "norm" in name:
+                tensors[name] = tensors[name] + 1
+        tensors["register_tokens"] = tensors.pop("reg_token")
+        tensors["pos_embed"] = torch.randn(1, 17, 32)
+        tensors["mask_token"] = torch.zeros(1, 32)
+    return tensors
 
 
 def tiny_clip(folder: Path) -> tuple[str, Path]:

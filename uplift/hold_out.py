@@ -14,6 +14,7 @@ from render.rasterizer import rasterize
 from render.views import View
 from uplift.encoders.base import Encoder
 from uplift.field import FeatureField
+from uplift.maps import FeatureMapCache
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def held_out_error(
     views: Sequence[View],
     encoder: Encoder,
     *,
+    cache: FeatureMapCache | None = None,
     progress: Progress = silent,
 ) -> HeldOutError:
     """Render the field in views and compare with the encoder's maps, interpolated to the pixels (LUDVIG eq. 5.4).
@@ -72,6 +74,7 @@ def held_out_error(
         field: Lifted with ``encoder``, not from ``views``.
         views: The held-out photos.
         encoder: Fitted, if it needs that.
+        cache: Where the encoder's maps are kept on disk; None = they are not.
         progress: Called once per view.
     """
     values = field.values.to(gaussians.device, torch.float32)
@@ -79,7 +82,8 @@ def held_out_error(
     for done, view in enumerate(views):
         progress(done, len(views), "held-out views")
         camera = view.camera
-        encoded = encoder.encode(view.image()).to(values)
+        image = view.image()
+        encoded = (encoder.encode(image) if cache is None else cache.get(image, encoder)).to(values)
         truth = torch.nn.functional.interpolate(
             encoded.permute(2, 0, 1)[None], (camera.height, camera.width), mode="bilinear", align_corners=False
         )[0].permute(1, 2, 0)

@@ -85,8 +85,15 @@ def _field(path: Path, count: int | None) -> str:
     except InputError as error:
         return f"unusable: {error}"
     seen = float((field.weights > 0).float().mean())
+    about = field.metadata
+    source = f" (reduced from {about['reduced_from']})" if about.get("reduced_from") else ""
+    kept = f", {about['keep']} kept" if about.get("keep") else ""
+    weights = f", weights {about['weights'][:12]}" if about.get("weights") else ""
     licence = f", licence {field.licence}" if field.licence else ""
-    return f"{field.dimension} dimensions by {field.encoder}, {seen:.0%} of the Gaussians seen, {_bytes(path)}{licence}"
+    return (
+        f"{field.dimension} dimensions{source} by {field.encoder}, {seen:.0%} of the Gaussians seen{kept}, "
+        f"{_bytes(path)}{weights}{licence}"
+    )
 
 
 def _needs(scene: Scene, gaussians: Gaussians) -> Table:
