@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from render.gaussians import Gaussians
 from render.readers.capture import name_some
 from render.scene import Scene
 from uplift.field import FeatureField
-from uplift.graph import fingerprint
 from uplift.selection import Selection
 
 MADE_WITH = "gaussians"  # what a selection's record calls the hash of the centres it belongs to
@@ -62,7 +62,7 @@ def load_selection(scene: Scene, name: str) -> Selection:
         raise InputError(f"{scene.path} has no selection {name!r}; {there}.")
     selection = Selection.load(known[name], n=len(scene.gaussians))
     made_with = selection.about.get(MADE_WITH)
-    if made_with is not None and made_with != fingerprint(scene.gaussians.means):
+    if made_with is not None and made_with != _fingerprint(scene.gaussians):
         raise InputError(
             f"The selection {name!r} was made with other Gaussians than {scene.gaussians_path}; make it again."
         )
@@ -72,7 +72,7 @@ def load_selection(scene: Scene, name: str) -> Selection:
 def save_selection(scene: Scene, name: str, selection: Selection) -> Path:
     """Write a selection into the scene; says which file that is."""
     path = scene.selection_path(name)
-    selection.with_about(**{MADE_WITH: fingerprint(scene.gaussians.means)}).save(path)
+    selection.with_about(**{MADE_WITH: _fingerprint(scene.gaussians)}).save(path)
     return path
 
 
@@ -84,3 +84,8 @@ def refuse_to_replace_others(out: Path, suffixes: Collection[str]) -> None:
             f"{out} holds more than rendered pictures ({name_some(others, 1)}) and is not replaced; "
             "choose another folder."
         )
+
+
+def _fingerprint(gaussians: Gaussians) -> str:
+    """Hash of the centres: a selection is of these Gaussians in this order."""
+    return hashlib.sha256(gaussians.means.detach().cpu().contiguous().numpy().data).hexdigest()

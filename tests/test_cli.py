@@ -355,7 +355,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "heavy: []" in done.stdout
-    commands = "demo import info lift render segment query combine extract remove masks bench"
+    commands = "demo import info lift render segment query combine extract remove masks evaluate bench"
     for command in commands.split():
         assert command in done.stdout
 

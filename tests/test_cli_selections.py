@@ -19,7 +19,7 @@ from render.gaussians import Gaussians
 from render.scene import Scene
 from tests.miniatures import HEIGHT, OBJECT, OTHER, VIEWS, WIDTH, capture, tiny_objects
 from tests.room import contents
-from tests.tiny_models import tiny_clip
+from tests.tiny_models import tiny_clip, tiny_sam_file
 from uplift.search import CANONICAL
 from uplift.selection import Selection
 
@@ -341,3 +341,109 @@ def test_a_field_without_a_text_side_cannot_be_asked(files: Files, fit3d: Fit3d)
     refused(fit3d("query", files.scene, "a rug", "--name", "x"), "rgb")
     refused(fit3d("query", files.scene, "a rug", "--name", "x", "--structure", "dino"), "dino")
     assert contents(files.scene) == before
+
+
+def segment(fit3d: Fit3d, files: Files, name: str, *arguments: object) -> Result:
+    return fit3d("segment", files.scene, "--field", "rgb", "--name", name, *arguments)
+
+
+def clicks_on(mask: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A pixel deep inside a mask, and one far outside."""
+    from scipy.ndimage import distance_transform_edt
+
+    found = []
+    for part in (mask, ~mask):
+        y, x = np.unravel_index(distance_transform_edt(part).argmax(), part.shape)
+        found.append((int(x), int(y)))
+    return found[0], found[1]
+
+
+def marks(files: Files, kind: str) -> list[object]:
+    mask = np.asarray(Image.open(files.masks / "view_00.png")) > 0
+    (x, y), (far_x, far_y) = clicks_on(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = [max(0, columns[0] - 2), max(0, rows[0] - 2), columns[-1] + 3, rows[-1] + 3]
+    return {
+        "scribbles": ["--scribbles", files.scribble],
+        "mask": ["--mask", files.masks / "view_00.png"],
+        "clicks": ["--click", x, y, "--background-click", far_x, far_y],
+        "box": ["--box", *map(int, box)],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["scribbles", "mask", "clicks", "box"])
+def test_a_marked_object_is_found_in_the_other_views(files: Files, fit3d: Fit3d, tmp_path: Path, kind: str) -> None:
+    assert fit3d("lift", files.scene, "--encoder", "rgb").code == OK
+    result = segment(fit3d, files, "found", "--view", "view_00", *marks(files, kind))
+    assert result.code == OK, result
+    path = files.scene / "selections" / "found.npz"
+    selection = Selection.load(path, n=truth(OBJECT).n)
+    for words in (f"found: {len(selection)} of {selection.n} Gaussians", "threshold", "method", f"wrote {path}"):
+        assert words in result.out, result.out
+    assert fit3d("masks", files.scene, "found", "--out", tmp_path / "out").code == OK
+    others = [file for file in sorted((tmp_path / "out").iterdir()) if file.stem != "view_00"]
+    overlaps = [
+        overlap(np.asarray(Image.open(file)) > 0, np.asarray(Image.open(files.masks / file.name)) > 0)
+        for file in others
+    ]
+    assert np.mean(overlaps) > {"scribbles": 0.75, "mask": 0.75, "clicks": 0.5, "box": 0.3}[kind], overlaps
+
+
+def test_several_views_can_be_marked_and_choices_overridden(files: Files, fit3d: Fit3d) -> None:
+    assert fit3d("lift", files.scene, "--encoder", "rgb").code == OK
+    masks = [files.masks / f"view_0{i}.png" for i in (0, 2)]
+    chosen = ["--method", "random-walker", "--bandwidth", 0.3, "--threshold", 0.4, "--unary", "no", "--largest"]
+    result = segment(fit3d, files, "found", "--view", "view_00", "view_02", "--mask", *masks, *chosen)
+    assert result.code == OK, result
+    selection = Selection.load(files.scene / "selections" / "found.npz")
+    assert selection.about["method"] == "random-walker"
+    assert "in 1 connected part" in result.out
+    assert overlap(selection.mask.numpy(), truth(OBJECT).mask.numpy()) > 0.6
+    refused(segment(fit3d, files, "found", "--view", "view_00", "--mask", masks[0]), "--overwrite")
+
+
+def test_segment_anything_selects_without_a_field(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    arguments = ["--view", "view_00", "--mask", files.masks / "view_00.png", "--sam", tiny_sam_file(tmp_path)]
+    result = fit3d("segment", files.scene, "--name", "found", *arguments)
+    assert result.code == OK, result
+    assert Selection.load(files.scene / "selections" / "found.npz").about["method"] == "sam"
+
+
+def bad_drawing(files: Files, name: str) -> Path:
+    path = files.scene.parent / f"{name}.png"
+    shape = (HEIGHT - 1, WIDTH, 4) if name == "small" else (HEIGHT, WIDTH, 4)
+    image = np.zeros(shape, np.uint8)
+    if name == "blue":
+        image[5:9] = (0, 0, 255, 255)
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--view", "view_00", "--mask", "{empty}"], ["empty", "255"]),
+        (["--view", "view_00", "--scribbles", "{small}"], ["100x75", "100x74"]),
+        (["--view", "view_00", "--scribbles", "{blue}"], ["no red pixel"]),
+        (["--view", "view_00", "--scribbles", "gone.png"], ["gone.png"]),
+        (["--view", "view_00", "--click", "100", "10"], ["(100, 10)", "100x75"]),
+        (["--view", "view_00", "--click", "10", "10", "--background-click", "-1", "0"], ["(-1, 0)"]),
+        (["--view", "view_00", "--box", "10", "10", "5", "5"], ["(10, 10, 5, 5)"]),
+        (["--view", "view_77", "--click", "10", "10"], ["view_77", "view_00"]),
+        (["--view", "view_00"], ["none of them"]),
+        (["--view", "view_00", "--click", "1", "1", "--mask", "{empty}"], ["--mask and --click"]),
+        (["--view", "view_00", "view_01", "--mask", "{empty}"], ["2 views and 1"]),
+        (["--view", "view_00", "--mask", "{empty}", "--background-click", "1", "1"], ["--background-click"]),
+        (["--view", "view_00", "--click", "50", "40", "--name", "a/b"], ["a/b"]),
+        (["--view", "view_00", "--click", "50", "40"], ["no fields"]),
+        (["--view", "view_00", "--click", "50", "40", "--sam", "gone.pth"], ["gone.pth"]),
+    ],
+)
+def test_marks_that_cannot_be_used_get_one_sentence_and_change_nothing(
+    files: Files, fit3d: Fit3d, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    drawings = {name: bad_drawing(files, name) for name in ("empty", "small", "blue")}
+    before = contents(tmp_path)
+    named = [] if "--name" in arguments else ["--name", "x"]
+    refused(fit3d("segment", files.scene, *named, *[a.format(**drawings) for a in arguments]), *words)
+    assert contents(tmp_path) == before

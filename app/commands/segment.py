@@ -12,12 +12,9 @@ import tyro
 from app.console import progress_bars, wrote
 
 if TYPE_CHECKING:
-    import torch
-
     from render.gaussians import Gaussians
     from render.progress import Progress
     from render.scene import Scene
-    from uplift.field import FeatureField
     from uplift.graph import NeighbourGraph
     from uplift.prompts import Prompt
     from uplift.selection import Selection
@@ -69,7 +66,7 @@ class Segment:
 
     def run(self) -> None:
         """Select and save."""
-        from app.scenes import choose_field, gaussians_of, load_field, refuse_existing, save_selection
+        from app.scenes import choose_field, gaussians_of, refuse_existing, save_selection
         from app.selections import report
         from render.devices import resolve_device
         from render.scene import Scene
@@ -84,8 +81,9 @@ class Segment:
             if self.sam is not None:
                 selection, graph = self._by_masks(scene, gaussians, prompts, progress)
             else:
-                field = load_field(scene, choose_field(scene, self.field))
-                selection, graph = self._by_features(scene, field, prompts, device, progress)
+                selection, graph = self._by_features(
+                    scene, gaussians, choose_field(scene, self.field), prompts, progress
+                )
         if self.largest:
             selection = selection.largest_component(graph).with_about(**selection.about)
         path = save_selection(scene, self.name, selection)
@@ -128,24 +126,20 @@ class Segment:
         return [Prompt.from_clicks(view, positive, negative)]
 
     def _by_features(
-        self,
-        scene: Scene,
-        field: FeatureField,
-        prompts: Sequence[Prompt],
-        device: torch.device,
-        progress: Progress,
+        self, scene: Scene, gaussians: Gaussians, name: str, prompts: Sequence[Prompt], progress: Progress
     ) -> tuple[Selection, NeighbourGraph]:
+        from app.scenes import load_field
         from uplift.segmentation import Segmenter
 
-        segmenter = Segmenter(scene, field, device=device, progress=progress)
+        segmenter = Segmenter(scene, load_field(scene, name), name=name, gaussians=gaussians).prepare(progress)
         selection = segmenter.select(
-            list(prompts),
+            prompts,
             method=self.method,
             bandwidth=self.bandwidth,
             threshold=self.threshold,
             unary=self.unary,
         )
-        return selection.with_unseen(scene.gaussians, field.weights), segmenter.graph
+        return selection, segmenter.graph
 
     def _by_masks(
         self, scene: Scene, gaussians: Gaussians, prompts: Sequence[Prompt], progress: Progress
