@@ -93,6 +93,31 @@ def object_table(title: str, figures: Sequence[Mapping[str, Any]], *, key: str) 
     return table
 
 
+def neighbour_table(title: str, figures: Mapping[str, Sequence[Mapping[str, Any]]], neighbours: Sequence[int]) -> Table:
+    """Quality against the number of neighbours: k down, IoU in percent of each row of each group across.
+
+    Args:
+        title: Above the table.
+        figures: Group -> its tasks, whose rows end in ``, k=16`` and so on.
+        neighbours: The numbers.
+    """
+    from rich.table import Table
+
+    columns = [
+        (group, name)
+        for group, tasks in figures.items()
+        for name in dict.fromkeys(v.rsplit(", k=", 1)[0] for v in _variants(tasks) if ", k=" in v)
+    ]
+    table = Table(title=title, title_justify="left")
+    table.add_column("k", justify="right")
+    for group, name in columns:
+        table.add_column(f"{group}: {name}", justify="right")
+    for k in neighbours:
+        means = [_mean([_of(task, f"{name}, k={k}", "iou") for task in figures[group]]) for group, name in columns]
+        table.add_row(str(k), *map(_percent, means))
+    return table
+
+
 def _variants(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     """In the order of the first task that has them."""
     return list(dict.fromkeys(variant for task in figures for variant in task["variants"]))

@@ -53,7 +53,7 @@ class EvaluateCapture(Results):
 
     def run(self) -> None:
         """Measure and print."""
-        from app.evaluation_tables import view_table
+        from app.evaluation_tables import neighbour_table, view_table
         from app.scenes import choose_field, gaussians_of
         from render.devices import resolve_device
         from render.scene import Scene
@@ -95,6 +95,9 @@ class EvaluateCapture(Results):
             ]
             title = f"{scene.path.name}, from the {task.kind} on {self.reference}: IoU in percent"
             show(view_table(title, rows, self.tolerance))
+        if self.neighbours:
+            groups = {f"{field} from the {task.kind}": [done[job]] for job, (task, field) in jobs.items()}
+            show(neighbour_table("IoU in percent against the number of neighbours", groups, self.neighbours))
         wrote(store.finish(done))
 
     def _measure(
@@ -153,7 +156,7 @@ class EvaluateDemo(Results):
 
     def run(self) -> None:
         """Measure and print."""
-        from app.evaluation_tables import object_table
+        from app.evaluation_tables import neighbour_table, object_table
         from uplift.evaluation.runs import choose_variants
 
         variants = choose_variants(self.variants)
@@ -165,11 +168,14 @@ class EvaluateDemo(Results):
             jobs = {f"{encoder}/{task.name}": (encoder, task) for encoder in self.encoders for task in tasks}
             store.check(list(jobs))
             done = self._measure(jobs, members, scene, variants, store, progress)
-        for encoder in self.encoders:
-            figures = [done[job] for job, (name, _) in jobs.items() if name == encoder]
-            show(object_table(f"demo scene, {encoder}: IoU in percent over the other views", figures, key="iou"))
-            title = f"demo scene, {encoder}: percent of the object's pixels that are left after removing it"
-            show(object_table(title, figures, key="left"))
+        groups = {
+            encoder: [done[job] for job, (name, _) in jobs.items() if name == encoder] for encoder in self.encoders
+        }
+        for encoder, figures in groups.items():
+            show(object_table(f"{encoder}: IoU in percent over the other views", figures, key="iou"))
+            show(object_table(f"{encoder}: percent of pixels left after the removal", figures, key="left"))
+        if self.neighbours:
+            show(neighbour_table("mean IoU in percent against the number of neighbours", groups, self.neighbours))
         wrote(store.finish(done))
 
     def _tasks(self, progress: Progress) -> tuple[list[Task], dict[str, torch.Tensor], Scene]:

@@ -22,10 +22,11 @@ from render.views import View
 from uplift.encoders.base import Encoder
 from uplift.evaluation.pixel_features import Chunks, encoded_features, fit_pixel_model, rendered_features
 from uplift.field import FeatureField
-from uplift.graph import NEIGHBOURS, knn_graph
+from uplift.graph import NEIGHBOURS
 from uplift.prompts import Prompt
 from uplift.sam_masks import TAU_MASK, TAU_SCRIBBLES, SamSegmenter
-from uplift.segmentation import Method, Segmenter
+from uplift.scene_graph import metric_of
+from uplift.segmentation import Method, Segmenter, Unary
 from uplift.selection import BOUNDARY, Selection
 from uplift.thresholds import best_iou_threshold, li_threshold
 
@@ -88,8 +89,7 @@ def make_setting(
         progress: Told while the graph is built.
     """
     features = features.to(gaussians.device)
-    graph = knn_graph(gaussians, neighbours, progress=progress)
-    segmenter = Segmenter(gaussians, features, graph=graph, views=scene.views, progress=progress)
+    segmenter = Segmenter(scene, features, neighbours=neighbours, gaussians=gaussians).prepare(progress)
     return Setting(scene, gaussians, features, encoder, segmenter, sam, seed, tau)
 
 
@@ -160,7 +160,7 @@ def uplifting(setting: Setting, prompt: Prompt) -> Scored:
 
 @torch.no_grad()
 def _by_pixels(setting: Setting, prompt: Prompt, chunks: Chunks, *, covering: bool) -> Scored:
-    model = fit_pixel_model(chunks, prompt, normalize=is_cosine(setting.features), seed=setting.seed)
+    model = fit_pixel_model(chunks, prompt, normalize=metric_of(setting.features) == "cosine", seed=setting.seed)
     threshold, about = _threshold(model.scores(chunks, prompt.view), prompt)
     model_name = "logistic regression" if prompt.complete else "mean feature"
 
@@ -170,9 +170,9 @@ def _by_pixels(setting: Setting, prompt: Prompt, chunks: Chunks, *, covering: bo
     return Scored(scores, threshold, {"model": model_name, **about})
 
 
-def _by_segmenter(method: Method) -> Callable[[Setting, Prompt], Scored]:
+def _by_segmenter(method: Method, unary: Unary = "auto") -> Callable[[Setting, Prompt], Scored]:
     def run(setting: Setting, prompt: Prompt) -> Scored:
-        return of_selection(setting, setting.segmenter.select([prompt], method=method))
+        return of_selection(setting, setting.segmenter.select([prompt], method=method, unary=unary))
 
     return run
 
@@ -230,11 +230,6 @@ def _threshold(scores: Float[np.ndarray, "h w"], prompt: Prompt) -> tuple[float,
     return threshold, {"threshold": threshold, "chosen by": "Li on the reference"}
 
 
-def is_cosine(features: FeatureField) -> bool:
-    """Whether features are compared by their direction alone; colours are not."""
-    return features.encoder != "rgb"
-
-
 def _no_encoder(setting: Setting) -> str | None:
     return setting.encoder if isinstance(setting.encoder, str) else None
 
@@ -247,7 +242,7 @@ GEOMETRY = Variant("geometry only", geometry_only, of_features=False)
 SINGLE_VIEW = Variant("single view", single_view, _no_encoder)
 UPLIFTING = Variant("uplifting", uplifting)
 DIFFUSION = Variant("uplifting + diffusion", _by_segmenter("diffusion"), on_graph=True)
-RANDOM_WALKER = Variant("random walker", _by_segmenter("random-walker"), on_graph=True)
+RANDOM_WALKER = Variant("random walker", _by_segmenter("random-walker", unary="no"), on_graph=True)
 DEFAULT = Variant("default", _by_segmenter("auto"), on_graph=True)
 SAM_SINGLE_VIEW = Variant("single view SAM", sam_single_view, _no_sam, of_features=False)
 SAM_UPLIFTING = Variant("uplifting SAM", sam_uplifting, _no_sam, of_features=False)
