@@ -13,6 +13,7 @@ from torch import Tensor
 
 from render.errors import InputError
 from render.files import atomic_file
+from render.gaussians import Gaussians
 from uplift.encoders.base import Encoder
 from uplift.encoders.registry import load_encoder
 from uplift.pca import PCAColours
@@ -85,6 +86,18 @@ class FeatureField:
     def to(self, device: torch.device | str) -> FeatureField:
         """Move values and weights."""
         return replace(self, values=self.values.to(device), weights=self.weights.to(device))
+
+    def carried_by(self, gaussians: Gaussians) -> tuple[Gaussians, Float[Tensor, "m c"]]:
+        """What to render the field with: all Gaussians, or those that pruning kept, and their values.
+
+        The pruned ones have no features and would only darken what lies behind them.
+        """
+        self.check(len(gaussians))
+        values = self.values.to(gaussians.device)
+        if not self.metadata.get("keep"):
+            return gaussians, values
+        kept = (self.weights > 0).to(gaussians.device)
+        return gaussians[kept], values[kept]
 
     def with_pca(self) -> FeatureField:
         """The field with a basis of PCA colours: its own if it has one, else a fitted one."""

@@ -77,7 +77,8 @@ def held_out_error(
         cache: Where the encoder's maps are kept on disk; None = they are not.
         progress: Called once per view.
     """
-    values = field.values.to(gaussians.device, torch.float32)
+    gaussians, values = field.carried_by(gaussians)
+    values = values.to(torch.float32)
     squares, sums, sums_of_squares, pixels = [], torch.zeros(field.dimension), torch.zeros(field.dimension), 0
     for done, view in enumerate(views):
         progress(done, len(views), "held-out views")
