@@ -133,6 +133,14 @@ class Scene:
         """
         return self.path / "selections" / f"{_plain(name)}.npz"
 
+    def graph_path(self, name: str) -> Path:
+        """The file of a field's neighbour graph; it need not exist.
+
+        Raises:
+            InputError: the name is not a plain file name.
+        """
+        return self.path / "graphs" / f"{_plain(name)}.safetensors"
+
     def points(self) -> Points | None:
         """The sparse points in the frame of the scene; none if it has none.
 

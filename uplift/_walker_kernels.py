@@ -175,9 +175,7 @@ def smooth(
 
 
 @kernel
-def prolong(
-    first: int, last: int, groups: Ints, free: Floats, scale: float, coarse: Floats, x: Floats
-) -> None:
+def prolong(first: int, last: int, groups: Ints, free: Floats, scale: float, coarse: Floats, x: Floats) -> None:
     """``x += scale free * P coarse``."""
     for row in range(first, last):
         x[row] += scale * free[row] * coarse[groups[row]]

@@ -6,11 +6,9 @@ features of their ends, from which the similarities ``S_f`` of eq. (C.1) follow 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +21,6 @@ from render.ordering import spatial_order
 from render.progress import Progress, silent
 from render.rasterizer.threads import for_ranges
 from uplift import _graph_kernels as kernels
-from uplift.field import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -173,28 +170,6 @@ class NeighbourGraph:
         out[self.order] = values
         return out
 
-    def save(self, path: str | Path, about: Mapping[str, object]) -> None:
-        """Write the graph as safetensors with a header, atomically."""
-        tensors = {"order": self.order.to(torch.int32), "offsets": self.offsets, "neighbours": self.neighbours}
-        if self.feature_distances is not None:
-            tensors["feature_distances"] = self.feature_distances
-        write_safetensors(path, tensors, dict(about))
-
-    @staticmethod
-    def load(path: str | Path) -> tuple[NeighbourGraph, dict[str, object]]:
-        """Read what :meth:`save` wrote, and its header.
-
-        Raises:
-            InputError: no such file, truncated, or not a graph.
-        """
-        tensors, about = read_safetensors(path)
-        if not {"order", "offsets", "neighbours"} <= set(tensors):
-            raise InputError(f"{path} is not a neighbour graph; delete it, it is made again.")
-        graph = NeighbourGraph(
-            tensors["order"].long(), tensors["offsets"], tensors["neighbours"], tensors.get("feature_distances")
-        )
-        return graph, about
-
     def _distances(self) -> Float[Tensor, " m"]:
         if self.feature_distances is None:
             raise InputError("The graph has no features: give it some with with_features(values).")
@@ -265,15 +240,6 @@ def graph_memory(n: int, neighbours: int, channels: int) -> int:
     tree = 8 * 3 * n + 16 * n
     searching = tree + 12 * QUERY_ROWS * (neighbours + 1) * 2 + 4 * n * (neighbours + 1)
     return searching + 8 * edges + 4 * n * (channels + 4)
-
-
-def fingerprint(*tensors: Tensor) -> str:
-    """Hash of some tensors' values, to know again what a graph was made of."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{list(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _shifted(kernel: Callable[..., Any], start: int) -> Callable[..., None]:

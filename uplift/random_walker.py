@@ -8,6 +8,7 @@ anchors only add to diagonals.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from uplift.graph import NeighbourGraph
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-FLOOR = 1e-4  # added to edges: geometry decides where features tell all neighbours apart
+FLOOR = 1e-5  # added to edges: geometry decides where features tell all neighbours apart
 RIDGE = 1e-7  # of a node's degree, towards 0: what no anchor reaches is not selected
 STRONG = 0.25
 COARSEST = 800  # nodes that are solved directly
@@ -72,45 +73,30 @@ class RandomWalker:
         self._levels = _hierarchy(graph.offsets.numpy(), graph.neighbours.numpy(), weights)
         self.steps = 0
 
-    def probabilities(
-        self, labels: Int[Tensor, " n"], *, tolerance: float = TOLERANCE, labels_count: int | None = None
-    ) -> Float[Tensor, "n l"]:
-        """The probability of each label for each Gaussian.
+    def probability(self, labels: Int[Tensor, " n"], *, tolerance: float = TOLERANCE) -> Float[Tensor, " n"]:
+        """The probability that a walker from a Gaussian meets an anchor of label 1 before one of label 0.
 
         Args:
-            labels: The label of each anchor, counted from 0; -1 for Gaussians that are free.
-            tolerance: At which relative residual to stop.
-            labels_count: How many labels there are; None = the largest + 1.
+            labels: 1 and 0 at the anchors, -1 for Gaussians that are free; ``[n]`` int.
+            tolerance: The relative residual at which to stop.
 
         Returns:
-            ``[n, l]`` in [0, 1]; rows sum to 1 where an anchor is in reach.
+            In [0, 1], 0 where no anchor is in reach; ``[n]``.
 
         Raises:
-            InputError: a wrong number of labels, or fewer than two kinds of anchors.
+            InputError: a wrong number of labels, or none of a kind.
         """
         if labels.shape != (self._graph.n,):
             raise InputError(f"Expected a label for each of {self._graph.n} Gaussians, found {list(labels.shape)}.")
-        count = labels_count or int(labels.max()) + 1
-        present = torch.unique(labels[labels >= 0])
-        if len(present) < 2:
-            raise InputError(
-                f"A random walker needs anchors of at least two labels, found {len(present)}; add background."
-            )
         nodes = self._graph.to_nodes(labels).numpy()
+        if not (nodes == 1).any() or not (nodes == 0).any():
+            raise InputError("A random walker needs anchors of the object and of the background; mark both.")
         system = _System(self._levels, nodes < 0)
-        out = torch.zeros(self._graph.n, count)
-        self.steps = 0
-        for label in present.tolist():
-            clamped = (nodes == label).astype(np.float32)
-            values, steps = system.solve(clamped, tolerance)
-            self.steps = max(self.steps, steps)
-            out[:, label] = torch.from_numpy(np.clip(values, 0, 1))
-        return self._graph.to_gaussians(out).to(labels.device)
+        values, self.steps = system.solve((nodes == 1).astype(np.float32), tolerance)
+        return self._graph.to_gaussians(torch.from_numpy(values.clip(0, 1))).to(labels.device)
 
 
-def _hierarchy(
-    offsets: NDArray[np.int64], columns: NDArray[np.int32], weights: NDArray[np.float32]
-) -> list[_Level]:
+def _hierarchy(offsets: NDArray[np.int64], columns: NDArray[np.int32], weights: NDArray[np.float32]) -> list[_Level]:
     levels: list[_Level] = []
     while True:
         n = len(offsets) - 1
@@ -121,7 +107,9 @@ def _hierarchy(
         if count > 0.8 * n:
             # Small enough, or made of pieces that do not hang together.
             none = np.empty(0, np.int64)
-            levels.append(_Level(offsets, columns, weights, degrees, none.astype(np.int32), none, none.astype(np.int32)))
+            levels.append(
+                _Level(offsets, columns, weights, degrees, none.astype(np.int32), none, none.astype(np.int32))
+            )
             return levels
         members = np.argsort(groups, kind="stable").astype(np.int32)
         starts = np.searchsorted(groups[members], np.arange(count + 1)).astype(np.int64)
@@ -141,7 +129,7 @@ class _System:
         extra += np.float32(1e-30)
         self._free = [free.astype(np.float32)]
         self._diagonals = [levels[0].degrees + np.where(free, extra, np.float32(0))]
-        for fine, coarse in zip(levels[:-1], levels[1:], strict=True):
+        for fine, coarse in itertools.pairwise(levels):
             extra = np.add.reduceat(extra[fine.members], fine.starts[:-1])
             self._diagonals.append(coarse.degrees + extra)
             self._free.append(np.ones(coarse.n, np.float32))
@@ -173,7 +161,15 @@ class _System:
         for _ in range(1 if depth == 0 else VISITS):
             below = np.empty(len(level.starts) - 1, np.float32)
             _ranges(
-                kernels.residual_sums, len(below), level.starts, level.members, *level.edges, diagonal, free, x, right,
+                kernels.residual_sums,
+                len(below),
+                level.starts,
+                level.members,
+                *level.edges,
+                diagonal,
+                free,
+                x,
+                right,
                 below,
             )
             step = self._cycle(depth + 1, below)

@@ -42,8 +42,9 @@ class LogisticModel:
         balanced: bool = False,
         normalize: bool = True,
         seed: int = 0,
+        max_rows: int = MAX_ROWS,
     ) -> LogisticModel:
-        """Fit with scikit-learn, on at most 20000 rows of each class, weighted as all of them.
+        """Fit with scikit-learn, on at most ``max_rows`` rows of each class, weighted as all of them.
 
         Args:
             features: One per Gaussian or pixel.
@@ -53,6 +54,7 @@ class LogisticModel:
             balanced: Whether both classes weigh the same.
             normalize: Whether to l2-normalise the features.
             seed: Of the choice of rows.
+            max_rows: Of each class.
 
         Raises:
             InputError: a class is empty, or shapes do not fit.
@@ -74,7 +76,7 @@ class LogisticModel:
                     f"A logistic regression needs rows of both classes, found none that are "
                     f"{'positive' if label else 'negative'}."
                 )
-            some = random.choice(every, min(len(every), MAX_ROWS), replace=False)
+            some = random.choice(every, min(len(every), max_rows), replace=False)
             rows.append(np.sort(some))
             labels.append(np.full(len(some), label))
             weights.append(np.full(len(some), len(every) / len(some)))

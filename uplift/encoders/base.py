@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -37,12 +37,14 @@ class Encoder(ABC):
         dimension: Channels ``c`` of the maps.
         licence: Licence of the weights, None where there are no weights.
         photos_to_fit: How many photos of a scene are enough to fit; 0 if the encoder needs no fitting.
+        metric: How features are compared: by the angle between them, or by their distance.
     """
 
     name: str
     dimension: int
     licence: str | None = None
     photos_to_fit: int = 0
+    metric: Literal["cosine", "euclidean"] = "cosine"
 
     @abstractmethod
     def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:

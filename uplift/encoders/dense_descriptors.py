@@ -41,6 +41,7 @@ class DenseDescriptors(Encoder):
 
     name = "dense-descriptors"
     photos_to_fit = 24
+    metric = "euclidean"
 
     def __init__(self, dimension: int = 40, device: torch.device | None = None) -> None:
         if not 1 <= dimension <= raw_dimension():

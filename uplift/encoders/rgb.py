@@ -18,6 +18,7 @@ class RGBEncoder(Encoder):
 
     name = "rgb"
     dimension = 3
+    metric = "euclidean"
 
     def __init__(self, device: torch.device | None = None) -> None:
         self._device = device or torch.device("cpu")
