@@ -96,6 +96,28 @@ def test_training_files_of_dinov2_give_the_same_maps_and_fingerprint(tmp_path: P
     assert encoders[0].fingerprint() == encoders[1].fingerprint()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("short", "known"), [("dinov3-small", "vit_small_patch16_dinov3"), ("deit3-small", None)])
+def test_short_names_load_files_of_their_families(short: str, known: str | None, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model(known or "deit3_small_patch16_224", num_classes=0, dynamic_img_size=True).eval()
+    tensors = model.state_dict()
+    if known is None:  # DeiT-III's own files nest the weights, with names of their own for the layer scale
+        renamed = {f"ls{i}.gamma": f"gamma_{i}" for i in (1, 2)}
+        for old, new in renamed.items():
+            tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+        torch.save({"model": tensors | {"head.weight": torch.zeros(1000, 384)}}, tmp_path / "w.pth")
+    else:
+        torch.save(tensors, tmp_path / "w.pth")
+    image = photo(6, 48, 80)
+    tokens = model.forward_features(normalised(image, model))[0, model.num_prefix_tokens :]
+    encoder = load_encoder(short, tmp_path / "w.pth", "cpu")
+    assert isinstance(encoder, ViTEncoder)
+    torch.testing.assert_close(encoder.encode(image), tokens.reshape(3, 5, 384), rtol=1e-4, atol=1e-4)
+    assert (encoder.window, encoder.stride) == ((832, 200) if known else (224, 112))
+
+
 def test_other_weights_give_another_fingerprint(vit: tuple[str, Path], tmp_path: Path) -> None:
     tensors = load_file(vit[1])
     tensors["norm.bias"][3] += 1e-3

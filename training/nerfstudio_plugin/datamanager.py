@@ -22,8 +22,9 @@ from torch import Tensor
 from training.capture import check_capture, sightings
 from training.nerfstudio_plugin.cameras import to_camera
 from training.nerfstudio_plugin.dataparser import CaptureParser
-from training.nerfstudio_plugin.targets import FeatureTargets, default_cache_folder
+from training.nerfstudio_plugin.targets import FeatureTargets
 from training.seeding import SeedView, pixel_seeds
+from uplift.maps import default_map_folder
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -82,7 +83,7 @@ class Fit3DDataManager(FullImageDatamanager[InputDataset]):
         """The feature maps, or None without an encoder; fitted to the training photos when first asked for."""
         if self.config.encoder == NO_ENCODER:
             return None
-        folder = self.config.feature_cache or default_cache_folder()
+        folder = self.config.feature_cache or default_map_folder()
         return FeatureTargets(
             self.config.encoder,
             self.config.encoder_weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,6 @@ from uplift.maps import FeatureMapCache
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-
-
-def default_cache_folder() -> Path:
-    """Where feature maps are kept unless told otherwise: the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "fit3d" / "maps"
 
 
 @contextmanager
