@@ -1,4 +1,4 @@
-"""Scores of texts on Gaussians: relevancies and diffused relevancies, computed once per text."""
+"""Scores of texts on Gaussians: relevancies, and relevancies refined along the graph; computed once per text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from render.progress import Progress
 from uplift.diffusion import diffuse
 from uplift.field import HALF_MAX, FeatureField
 from uplift.graph import NeighbourGraph, knn_graph
+from uplift.random_walker import RandomWalker
 from uplift.relevancy import relevancies, start_nodes
+from uplift.scene_graph import everywhere, metric_of
+from uplift.thresholds import otsu_threshold
 from uplift.unary import LogisticModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-BANDWIDTH = 0.5  # of S_f
+BANDWIDTH = 0.5  # of S_f, for diffusion
+WALKER_BANDWIDTH = 0.25
 UNARY_C = 0.001
 COLUMNS_AT_A_TIME = 16  # texts that are diffused together
 KEPT_COLUMNS = 64  # for the next view, or the next position of a slider
 
-Kind = Literal["raw", "diffused", "diffused for SAM"]
+Kind = Literal["raw", "random walker", "diffused", "diffused for SAM"]
 UNARY_BANDWIDTH: dict[str, float] = {"diffused": 2.0, "diffused for SAM": 0.025}
 Key: TypeAlias = tuple[str, tuple[str, ...], str]
 
@@ -70,6 +74,7 @@ class TextScores:
         self._graph, self._neighbours, self._steps = graph, neighbours, steps
         self._temperature, self._seed, self._progress = temperature, seed, progress
         self._similarities: Tensor | None = None
+        self._walker: RandomWalker | None = None
         self._embedded: dict[str, Tensor] = {}
         self._kept: OrderedDict[Key, Tensor] = OrderedDict()
         self._notes: dict[Key, dict[str, Any]] = {}
@@ -80,17 +85,18 @@ class TextScores:
         if self._graph is None:
             self._graph = knn_graph(self._gaussians, self._neighbours, progress=self._progress)
         if self._graph.feature_distances is None:
-            self._graph = self._graph.with_features(self.guide.values, progress=self._progress)
+            values = everywhere(self.guide, self._gaussians)
+            self._graph = self._graph.with_features(values, metric_of(self.guide), progress=self._progress)
         return self._graph
 
     def columns(self, texts: Sequence[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
-        """Scores of the texts, float32; diffused ones have a maximum of 1."""
+        """Scores of the texts, float32; refined ones have a maximum of 1."""
         keys = [(text, negatives, kind) for text in texts]
         found = {key: self._kept[key] for key in keys if key in self._kept}
         missing = [text for text, key in zip(texts, keys, strict=True) if key not in found]
         for start in range(0, len(missing), COLUMNS_AT_A_TIME):
             some = list(dict.fromkeys(missing[start : start + COLUMNS_AT_A_TIME]))
-            made = self._raw(some, negatives) if kind == "raw" else self._diffused(some, kind, negatives)
+            made = self._made(some, kind, negatives)
             found |= {(text, negatives, kind): column for text, column in zip(some, made, strict=True)}
         for key in keys:
             self._keep(key, found[key])
@@ -107,36 +113,72 @@ class TextScores:
         while len(self._kept) > KEPT_COLUMNS:
             self._kept.popitem(last=False)
 
+    @torch.no_grad()
+    def _made(self, texts: list[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
+        if kind == "raw":
+            return self._raw(texts, negatives)
+        relevancies = self.columns(texts, "raw", negatives)
+        begun = [(text, r, *start_nodes(r, self._anchored)) for text, r in zip(texts, relevancies, strict=True)]
+        for text, _, positives, start in begun:
+            self._notes[text, negatives, kind] = {
+                "guide": self.guide.encoder,
+                "positives": int(positives.sum()),
+                "start": int((start > 0).sum()),
+            }
+        if kind == "random walker":
+            return [self._walked(text, negatives, *nodes) for text, *nodes in begun]
+        starts = torch.stack([start for *_, start in begun], dim=1)
+        return self._diffused([(text, positives) for text, _, positives, _ in begun], starts, kind, negatives)
+
     def _raw(self, texts: list[str], negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
         queries, against = self._embed(texts), self._embed(list(negatives))
         found = relevancies(self._values, queries, against, temperature=self._temperature)
         found[~self.seen] = 0
         return [column.contiguous() for column in found.unbind(1)]
 
-    @torch.no_grad()
-    def _diffused(self, texts: list[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
-        """Relevancies after T steps of (5.8) with the edges of (5.7), all texts at once (section C.1.4)."""
+    def _walked(
+        self, text: str, negatives: tuple[str, ...], relevancy: Tensor, positives: Tensor, start: Tensor
+    ) -> Float[Tensor, " n"]:
+        """The probability that a random walker (Grady 2006) meets a starting node before the background.
+
+        Background is what is not positive and at most as relevant as Otsu's threshold of all.
+        """
+        if not bool((start > 0).any()):
+            return torch.zeros_like(start)
+        background = self._anchored & ~positives & (relevancy <= otsu_threshold(relevancy[self._anchored]))
+        self._notes[text, negatives, "random walker"] |= {
+            "bandwidth": WALKER_BANDWIDTH,
+            "background": int(background.sum()),
+        }
+        if not bool(background.any()):
+            return self.seen.to(torch.float32)
+        if self._walker is None:
+            self._walker = RandomWalker(self.graph, WALKER_BANDWIDTH)
+        labels = torch.where(start > 0, 1, torch.where(background, 0, -1))
+        return self._walker.probability(labels) * self.seen
+
+    def _diffused(
+        self,
+        positives: list[tuple[str, Tensor]],
+        starts: Float[Tensor, "n q"],
+        kind: Kind,
+        negatives: tuple[str, ...],
+    ) -> list[Float[Tensor, " n"]]:
+        """T steps of (5.8) with the edges of (5.7), all texts at once (section C.1.4)."""
         bandwidth = UNARY_BANDWIDTH[kind]
-        starts, unaries = [], []
-        for text, relevancy in zip(texts, self.columns(texts, "raw", negatives), strict=True):
-            positives, start = start_nodes(relevancy, self._anchored)
-            likelihood = self._likelihood(text, negatives, positives)
-            starts.append(start)
-            unaries.append(likelihood.pow(1 / bandwidth))
-            self._notes[text, negatives, kind] = {
-                "guide": self.guide.encoder,
+        unaries = [self._likelihood(text, negatives, nodes).pow(1 / bandwidth) for text, nodes in positives]
+        for text, _ in positives:
+            self._notes[text, negatives, kind] |= {
                 "bandwidth": BANDWIDTH,
                 "unary_bandwidth": bandwidth,
                 "steps": self._steps,
-                "positives": int(positives.sum()),
-                "start": int((start > 0).sum()),
             }
         if self._similarities is None:
             self._similarities = self.graph.similarities(BANDWIDTH)
         diffused = diffuse(
             self.graph,
             self._similarities,
-            torch.stack(starts, dim=1),
+            starts,
             self._steps,
             unary=torch.stack(unaries, dim=1),
             progress=self._progress,
@@ -154,7 +196,10 @@ class TextScores:
             likelihood = self._anchored.to(torch.float32)
         else:
             features = self.guide.values.to(positives.device)
-            model = LogisticModel.fit(features, positives, others, C=UNARY_C, balanced=True, seed=self._seed)
+            cosine = metric_of(self.guide) == "cosine"
+            model = LogisticModel.fit(
+                features, positives, others, C=UNARY_C, balanced=True, normalize=cosine, seed=self._seed
+            )
             likelihood = model.probability(features) * self._anchored
         self._keep(key, likelihood)
         return likelihood

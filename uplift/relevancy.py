@@ -82,8 +82,9 @@ def start_nodes(
 ) -> tuple[Bool[Tensor, " n"], Float[Tensor, " n"]]:
     """Where diffusion starts for one text (LUDVIG, section C.1.4).
 
-    Relevancies are rescaled to [0, 1] and Otsu's method is applied above 0.5: that gives the positives.  Two
-    more times among the positives: above that threshold, the rescaled relevancy is ``g_0``, elsewhere zero.
+    Relevancies are rescaled to [0, 1] and Otsu's method is applied above 0.5 (as :func:`relevant` does): that
+    gives the positives.  Two more times among the positives: above that threshold, the rescaled relevancy is
+    ``g_0``, elsewhere zero.
 
     Args:
         relevancy: Of every Gaussian.
@@ -99,13 +100,16 @@ def start_nodes(
     if not bool(high > low):
         return torch.zeros_like(seen), rescaled
     rescaled[seen] = (relevancy[seen] - low) / (high - low)
-    positives = _above_otsu(rescaled, seen & (rescaled > LIKELY))
+    positives = seen & relevant(rescaled, LIKELY)[0]
     chosen = _above_otsu(rescaled, _above_otsu(rescaled, positives))
     return positives, torch.where(chosen, rescaled, 0.0)
 
 
 def relevant(scores: Float[Tensor, "..."], tau: float) -> tuple[Bool[Tensor, "..."], float]:
     """What stands out: scores above ``tau`` of their maximum and, of those, above Otsu's threshold (C.1.4.2).
+
+    What is above ``tau`` stays whole if the gap below it is wider than it is: then it is one group already, and
+    Otsu's method would cut the object itself in two.
 
     Args:
         scores: Relevancies of pixels or Gaussians, at least 0.
@@ -118,6 +122,11 @@ def relevant(scores: Float[Tensor, "..."], tau: float) -> tuple[Bool[Tensor, "..
     if not high > 0:
         return torch.zeros_like(scores, dtype=torch.bool), 0.0
     rough = scores > tau * high
+    low = float(scores[rough].min())
+    if not bool(rough.all()):
+        below = float(scores[~rough].max())
+        if low - below > high - low:
+            return rough, (below + low) / 2
     threshold = otsu_threshold(scores[rough])
     mask = scores > threshold
     # Equal scores are not split.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import torch
@@ -38,15 +38,19 @@ TAU = {"raw": 0.8, "diffused": 0.0}
 TAU_SAM = {"raw": 0.93, "diffused for SAM": 0.01}
 SAM_REPEATS = 20
 
+Method = Literal["random-walker", "diffusion"]
 Parts = Literal["all", "largest", "best"]
 
 
 class Searcher:
     """Finds in a scene what texts name: prepare once, ask many times.
 
-    A text's scores are its relevancies (C.2), or these refined by graph diffusion (C.1.4): relevancies say which
-    Gaussians to start from and train the unary term, diffusion covers the object along similar features of a
-    second field.  Every method takes one text or a list, and then answers with one result or a list.
+    A text's scores are its relevancies (C.2), or these refined along the graph: the highest relevancies say which
+    Gaussians to start from, and the object is covered along similar features of a second field.  Two ways: the
+    random walker (Grady 2006) with the least relevant Gaussians as background, whose boundary is one half in
+    every scene, and the diffusion of C.1.4.  In every method ``diffusion`` says whether to refine and ``method`` how
+    (None = as the searcher was made), and ``negatives`` are own phrases beside the canonical ones.  One text gives
+    one result, a list a list.
     """
 
     def __init__(
@@ -60,12 +64,13 @@ class Searcher:
         temperature: float = TEMPERATURE,
         structure: FeatureField | None = None,
         graph: NeighbourGraph | None = None,
+        method: Method = "random-walker",
         neighbours: int = NEIGHBOURS,
         steps: int = STEPS,
         seed: int = 0,
         progress: Progress = silent,
     ) -> None:
-        """Keep the features as fp16; a graph is built when diffusion first needs it.
+        """Keep the features as fp16; a graph is built when it is first needed.
 
         Args:
             scene: The scene, or its Gaussians.
@@ -74,12 +79,13 @@ class Searcher:
             weights: Its weights, a local file, if it is loaded.
             negatives: Canonical phrases that every text is compared with.
             temperature: T of (C.2).
-            structure: The field whose features guide diffusion, such as DINOv2's; None = ``field`` itself.
-            graph: A graph with the features of ``structure``; None = built.
+            structure: The field whose features guide refinement, such as DINOv2's; None = ``field`` itself.
+            graph: A graph, with the features of ``structure`` or none yet; None = built.
+            method: How relevancies are refined.
             neighbours: k of that graph.
             steps: T of the diffusion.
             seed: Of the rows that a unary term is fitted on, and of SAM's points.
-            progress: Told while a graph is built and diffusion runs.
+            progress: Told while a graph is built and along diffusion.
 
         Raises:
             InputError: there is no negative, the fields or the graph belong to other Gaussians, or the field's encoder
@@ -93,7 +99,7 @@ class Searcher:
         if graph is not None and graph.n != n:
             raise InputError(f"The graph has {graph.n} Gaussians, but the scene has {n}; build it again.")
         self.negatives = tuple(_asked(negatives))
-        self._guided = structure is not None or graph is not None
+        self._method = method
         self._seed = seed
         self._texts = TextScores(
             self.gaussians,
@@ -115,7 +121,6 @@ class Searcher:
 
         Args:
             texts: What to look for.
-            negatives: Own negatives, beside the canonical phrases.
 
         Raises:
             InputError: a text is empty, or the encoder's texts do not have the field's channels.
@@ -126,17 +131,17 @@ class Searcher:
         self,
         texts: str | list[str],
         *,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         for_sam: bool = False,
         negatives: Sequence[str] = (),
     ) -> Float[Tensor, " n"] | Float[Tensor, "n q"]:
-        """What selections are cut from: relevancies, or diffused ones scaled to a maximum of 1.
+        """What selections are cut from: relevancies, the random walker's probabilities, or diffused relevancies
+        scaled to a maximum of 1.
 
         Args:
             texts: What to look for.
-            diffusion: Whether to refine; None = if there is a structure field or a graph.
-            for_sam: With the bandwidth that suits points for Segment Anything.
-            negatives: Own negatives, beside the canonical phrases.
+            for_sam: Diffused with the bandwidth that suits points for Segment Anything.
 
         Returns:
             ``[n]`` for one text, ``[n, q]`` for a list; 0 = never seen.
@@ -144,25 +149,34 @@ class Searcher:
         Raises:
             InputError: see :meth:`relevancy`.
         """
-        columns = self._texts.columns(_asked(texts), self._kind(diffusion, for_sam), self._against(negatives))
+        columns = self._texts.columns(_asked(texts), self._kind(diffusion, method, for_sam), self._against(negatives))
         return columns[0] if isinstance(texts, str) else torch.stack(columns, dim=1)
 
     def histogram(
-        self, text: str, *, diffusion: bool | None = None, bins: int = 64, negatives: Sequence[str] = ()
+        self,
+        text: str,
+        *,
+        diffusion: bool = True,
+        method: Method | None = None,
+        bins: int = 64,
+        negatives: Sequence[str] = (),
     ) -> tuple[ndarray, ndarray]:
         """Counts ``[bins]`` and edges ``[bins + 1]`` of a text's scores over the Gaussians that were seen.
 
         Raises:
             InputError: see :meth:`relevancy`; or no Gaussian was seen.
         """
-        return histogram(self.scores(text, diffusion=diffusion, negatives=negatives)[self._texts.seen], bins)
+        return histogram(
+            self.scores(text, diffusion=diffusion, method=method, negatives=negatives)[self._texts.seen], bins
+        )
 
     @overload
     def select(
         self,
         texts: str,
         *,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         threshold: float | None = None,
         parts: Parts = "all",
         negatives: Sequence[str] = (),
@@ -173,7 +187,8 @@ class Searcher:
         self,
         texts: list[str],
         *,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         threshold: float | None = None,
         parts: Parts = "all",
         negatives: Sequence[str] = (),
@@ -183,25 +198,24 @@ class Searcher:
         self,
         texts: str | list[str],
         *,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         threshold: float | None = None,
         parts: Parts = "all",
         negatives: Sequence[str] = (),
     ) -> Selection | list[Selection]:
-        """Select in 3D: scores are thresholded before anything is rendered, so they are 0 or 1.
+        """Select in 3D.
 
         Args:
             texts: What to look for.
-            diffusion: Whether to refine; None = if there is a structure field or a graph.
-            threshold: In the unit of :meth:`scores`; None = Otsu's, above 0.8 of the maximum without diffusion.
-                It is reported as ``about["threshold"]`` either way.
+            threshold: In the unit of :meth:`scores`; None = one half for the random walker, else Otsu's, which
+                looks above 0.8 of the maximum at raw relevancies.  ``about["threshold"]`` reports it.
             parts: ``largest`` keeps the largest connected part, ``best`` the one with the highest score.
-            negatives: Own negatives, beside the canonical phrases.
 
         Raises:
             InputError: see :meth:`relevancy`.
         """
-        kind, against = self._kind(diffusion, False), self._against(negatives)
+        kind, against = self._kind(diffusion, method), self._against(negatives)
         asked = _asked(texts)
         columns = self._texts.columns(asked, kind, against)
         found = [
@@ -215,7 +229,8 @@ class Searcher:
         camera: View | Camera,
         texts: str | list[str],
         *,
-        diffusion: bool | None = False,
+        diffusion: bool = False,
+        method: Method | None = None,
         negatives: Sequence[str] = (),
     ) -> Float[Tensor, "h w"] | Float[Tensor, "h w q"]:
         """Scores seen by a camera or in the undistorted view; ``[h, w]`` for one text, ``[h, w, q]`` for a list.
@@ -224,18 +239,30 @@ class Searcher:
             InputError: see :meth:`relevancy`.
         """
         camera = camera.camera if isinstance(camera, View) else camera
-        scores = self.scores(texts, diffusion=diffusion, negatives=negatives)
+        scores = self.scores(texts, diffusion=diffusion, method=method, negatives=negatives)
         drawn = self._draw(camera, [scores] if isinstance(texts, str) else list(scores.unbind(1)))
         return drawn[..., 0] if isinstance(texts, str) else drawn
 
     @overload
     def localize(
-        self, view: View, texts: str, *, diffusion: bool | None = False, negatives: Sequence[str] = ()
+        self,
+        view: View,
+        texts: str,
+        *,
+        diffusion: bool = False,
+        method: Method | None = None,
+        negatives: Sequence[str] = (),
     ) -> tuple[float, float, float]: ...
 
     @overload
     def localize(
-        self, view: View, texts: list[str], *, diffusion: bool | None = False, negatives: Sequence[str] = ()
+        self,
+        view: View,
+        texts: list[str],
+        *,
+        diffusion: bool = False,
+        method: Method | None = None,
+        negatives: Sequence[str] = (),
     ) -> list[tuple[float, float, float]]: ...
 
     def localize(
@@ -243,7 +270,8 @@ class Searcher:
         view: View,
         texts: str | list[str],
         *,
-        diffusion: bool | None = False,
+        diffusion: bool = False,
+        method: Method | None = None,
         negatives: Sequence[str] = (),
     ) -> tuple[float, float, float] | list[tuple[float, float, float]]:
         """Where a photo shows a text: the pixel of the largest rendered score after a 5x5 mean filter (C.1.4.1).
@@ -254,7 +282,7 @@ class Searcher:
         Raises:
             InputError: see :meth:`relevancy`.
         """
-        drawn = self.render(view, _asked(texts), diffusion=diffusion, negatives=negatives)
+        drawn = self.render(view, _asked(texts), diffusion=diffusion, method=method, negatives=negatives)
         places = []
         for image in drawn.unbind(2):
             column, row, score = most_relevant_pixel(image)
@@ -269,7 +297,8 @@ class Searcher:
         texts: str,
         *,
         sam: MaskPredictor | None = None,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         protocol: Literal["2d", "3d"] = "2d",
         negatives: Sequence[str] = (),
     ) -> Bool[ndarray, "H W"]: ...
@@ -281,7 +310,8 @@ class Searcher:
         texts: list[str],
         *,
         sam: MaskPredictor | None = None,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         protocol: Literal["2d", "3d"] = "2d",
         negatives: Sequence[str] = (),
     ) -> list[Bool[ndarray, "H W"]]: ...
@@ -292,7 +322,8 @@ class Searcher:
         texts: str | list[str],
         *,
         sam: MaskPredictor | None = None,
-        diffusion: bool | None = None,
+        diffusion: bool = True,
+        method: Method | None = None,
         protocol: Literal["2d", "3d"] = "2d",
         negatives: Sequence[str] = (),
     ) -> Bool[ndarray, "H W"] | list[Bool[ndarray, "H W"]]:
@@ -302,9 +333,7 @@ class Searcher:
             view: The photo.
             texts: What to look for.
             sam: A predictor that is given points where scores are high; its masks make the answer.
-            diffusion: Whether to refine; None = if there is a structure field or a graph.
             protocol: 2d thresholds rendered scores, 3d renders the selection and thresholds that.
-            negatives: Own negatives, beside the canonical phrases.
 
         Raises:
             InputError: see :meth:`relevancy`; or a predictor is given for the 3d protocol.
@@ -313,13 +342,15 @@ class Searcher:
             raise InputError("The 3d protocol renders selections and uses no predictor; leave sam out, or take 2d.")
         asked = _asked(texts)
         if protocol == "3d":
-            columns = [s.scores for s in self.select(asked, diffusion=diffusion, negatives=negatives)]
+            found = self.select(asked, diffusion=diffusion, method=method, negatives=negatives)
+            columns = [selection.binary().scores for selection in found]
             masks = [_above(image) for image in self._draw(view.covering_camera, columns).unbind(2)]
         else:
-            kind = self._kind(diffusion, sam is not None)
+            kind = self._kind(diffusion, method, sam is not None)
             columns = self._texts.columns(asked, kind, self._against(negatives))
-            camera, tau = (view.covering_camera, TAU[kind]) if sam is None else (view.camera, TAU_SAM[kind])
-            masks = [relevant(image, tau)[0] for image in self._draw(camera, columns).unbind(2)]
+            camera = view.covering_camera if sam is None else view.camera
+            taus = TAU if sam is None else TAU_SAM
+            masks = [_cut(image, kind, taus)[0] for image in self._draw(camera, columns).unbind(2)]
         arrays = [mask.cpu().numpy() for mask in masks]
         if sam is not None:
             arrays = self._sam_masks(sam, view, arrays)
@@ -328,12 +359,14 @@ class Searcher:
 
     @property
     def graph(self) -> NeighbourGraph:
-        """The graph that diffusion runs on, with the structure field's features."""
+        """The graph along which relevancies are refined, with the structure field's features."""
         return self._texts.graph
 
-    def _kind(self, diffusion: bool | None, for_sam: bool) -> Kind:
-        if not (self._guided if diffusion is None else diffusion):
+    def _kind(self, diffusion: bool, method: Method | None, for_sam: bool = False) -> Kind:
+        if not diffusion:
             return "raw"
+        if (method or self._method) == "random-walker":
+            return "random walker"
         return "diffused for SAM" if for_sam else "diffused"
 
     def _against(self, negatives: Sequence[str]) -> tuple[str, ...]:
@@ -349,13 +382,19 @@ class Searcher:
         threshold: float | None,
         parts: Parts,
     ) -> Selection:
-        chosen: dict[str, Any] = {"threshold": threshold, "threshold_by": "given"}
-        mask = scores > (0.0 if threshold is None else threshold)
+        seen = self._texts.seen
+        mask = torch.zeros_like(seen)
         if threshold is None:
-            mask = torch.zeros_like(self._texts.seen)
-            mask[self._texts.seen], found = relevant(scores[self._texts.seen], TAU[kind])
-            chosen = {"threshold": found, "threshold_by": f"Otsu above {TAU[kind]:g} of the maximum"}
-        about = {"method": "text", **self._texts.about(text, kind, negatives), **chosen, "parts": parts}
+            mask[seen], threshold, how = _cut(scores[seen], kind, TAU)
+        else:
+            mask, how = scores > threshold, "given"
+        about = {
+            "method": "text",
+            **self._texts.about(text, kind, negatives),
+            "threshold": threshold,
+            "threshold_by": how,
+            "parts": parts,
+        }
         selection = Selection.from_mask(mask, about)
         if parts == "all" or not bool(mask.any()):
             return selection
@@ -384,6 +423,14 @@ class Searcher:
                 mask = _above(torch.from_numpy(average)).numpy()
             found.append(mask)
         return found
+
+
+def _cut(scores: Float[Tensor, "..."], kind: Kind, taus: Mapping[str, float]) -> tuple[Bool[Tensor, "..."], float, str]:
+    """The mask, the threshold in the unit of the scores, and how it was found."""
+    if kind == "random walker":
+        return scores > BOUNDARY, BOUNDARY, "as probable as the background"
+    mask, threshold = relevant(scores, taus[kind])
+    return mask, threshold, f"Otsu above {taus[kind]:g} of the maximum"
 
 
 def _above(scores: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
