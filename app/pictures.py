@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 UNSEEN = 0.5  # grey of Gaussians that no view saw
 DEPTH_QUANTILES = (0.01, 0.99)
 GREY_SHARE, HEAT_SHARE = 0.85, 0.75  # brightness of the picture below a heat map, and its strongest cover,
-HEAT_FULL = 0.3  # which is reached at this heat
+HEAT_FULL = 0.5  # which is reached at this heat
 INK, PAPER, MARGIN, TITLE = (34, 34, 40), (255, 255, 255), 8, 30
 
 

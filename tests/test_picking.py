@@ -7,6 +7,7 @@ import torch
 
 from render import Camera, Gaussians, InputError
 from tests.test_rasterizer import make_scene
+from uplift import picking
 from uplift.picking import median_depth, pick, surface_weights
 
 WIDTH, HEIGHT = 64, 48
@@ -119,6 +120,16 @@ def test_surface_weights_are_a_lifted_mask_without_what_hovers_before_it() -> No
     assert weights[0] == 0
     assert torch.allclose(weights[surface], lifted[surface], atol=1e-4)
     assert weights[surface.stop :].sum() == 0 < lifted[surface.stop :].sum()
+
+
+def test_many_pixels_are_worked_on_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaussians, view = make_scene(800, 60, 40, seed=2)
+    mask = torch.rand(40, 60, generator=torch.Generator().manual_seed(0)) < 0.4
+    whole = surface_weights(gaussians, view, mask), median_depth(gaussians, view, mask)
+    monkeypatch.setattr(picking, "PIXELS_PER_PASS", 100)
+    parts = surface_weights(gaussians, view, mask), median_depth(gaussians, view, mask)
+    torch.testing.assert_close(parts[0], whole[0])
+    torch.testing.assert_close(parts[1], whole[1], equal_nan=True, rtol=0, atol=0)
 
 
 def test_clicks_on_nothing_have_no_depth() -> None:

@@ -11,18 +11,10 @@ import torch
 from render import Camera, InputError
 from render.undistortion import Lens
 from render.views import View
-from uplift.prompts import Prompt, read_mask, read_scribbles
+from uplift.prompts import Prompt, box_on_photo, clicks_on_photo, read_mask, read_scribbles
 
 WIDTH, HEIGHT = 80, 60
 RED, BLUE = (255, 0, 0, 255), (0, 0, 255, 255)
-
-
-def picture() -> np.ndarray:
-    """A bright disc on a dark, slightly noisy ground."""
-    noise = np.random.default_rng(0).integers(0, 25, (HEIGHT, WIDTH, 3))
-    image = (np.array([20, 40, 60]) + noise).astype(np.uint8)
-    image[disc()] = np.array([220, 160, 40]) + noise[disc()]
-    return image
 
 
 def disc() -> np.ndarray:
@@ -33,7 +25,7 @@ def disc() -> np.ndarray:
 @pytest.fixture
 def view() -> View:
     K = torch.tensor([[70.0, 0, WIDTH / 2], [0, 70.0, HEIGHT / 2], [0, 0, 1]])
-    return View("photo", Camera(K, torch.eye(4), WIDTH, HEIGHT), picture)
+    return View("photo", Camera(K, torch.eye(4), WIDTH, HEIGHT), lambda: np.zeros((HEIGHT, WIDTH, 3), np.uint8))
 
 
 @pytest.fixture
@@ -87,29 +79,43 @@ def test_a_click_always_marks_a_pixel(view: View) -> None:
     assert prompt.positive[59, 79]
 
 
-def test_a_box_is_cut_to_the_object_inside(view: View) -> None:
+def test_a_box_marks_its_middle_and_everything_outside(view: View) -> None:
     prompt = Prompt.from_box(view, (25.0, 8.0, 66.0, 48.0))
-    assert (prompt.kind, prompt.complete) == ("box", True)
-    wrong = prompt.positive ^ disc()
-    assert wrong.sum() < 0.05 * disc().sum()
-    again = Prompt.from_box(view, (25.0, 8.0, 66.0, 48.0))
-    assert np.array_equal(again.positive, prompt.positive)
-    assert not prompt.positive[:, :25].any()
-    with pytest.raises(InputError, match="stands out"):
-        Prompt.from_box(View("flat", view.camera, lambda: np.zeros((HEIGHT, WIDTH, 3), np.uint8)), (5, 5, 40, 40))
+    assert (prompt.kind, prompt.complete) == ("box", False)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    assert np.array_equal(prompt.negative, (x < 25) | (x > 66) | (y < 8) | (y > 48))
+    assert np.array_equal(prompt.positive, np.hypot((x - 45.5) / 20.5, (y - 28) / 20) <= 0.5)
+    over = Prompt.from_box(view, (-30.0, 10.2, 20.0, 70.0))
+    assert np.array_equal(over.negative, (x > 20) | (y < 10))
+    thin = Prompt.from_box(view, (10.0, 20.0, 12.0, 50.0))
+    assert thin.positive.any()
+    assert not (thin.positive & thin.negative).any()
 
 
-def test_a_large_photo_is_cut_at_a_lower_resolution(view: View) -> None:
-    import cv2
+def test_a_box_on_a_distorted_photo_keeps_all_that_is_in_it(bent: View) -> None:
+    box = (12.0, 9.0, 60.0, 50.0)
+    x0, y0, x1, y1 = box_on_photo(bent, box)
+    inside = np.random.default_rng(0).uniform(box[:2], box[2:], (500, 2))
+    points = bent.undistort_points(inside)
+    assert ((points >= (x0, y0)) & (points <= (x1, y1))).all()
+    shrunk = [(x0 + 2, y0, x1, y1), (x0, y0 + 2, x1, y1), (x0, y0, x1 - 2, y1), (x0, y0, x1, y1 - 2)]
+    edges = bent.undistort_points(np.random.default_rng(0).uniform(box[:2], box[2:], (20000, 2)))
+    for low_x, low_y, high_x, high_y in shrunk:
+        assert not ((edges >= (low_x, low_y)) & (edges <= (high_x, high_y))).all()
+    whole = box_on_photo(bent, (-10.0, 0.0, 200.0, 60.0))
+    assert whole == (0, 0, bent.camera.width, bent.camera.height)
+    with pytest.raises(InputError, match="holds nothing"):
+        box_on_photo(bent, (90.0, 0.0, 99.0, 60.0))
 
-    factor = 14
-    large = cv2.resize(picture(), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    camera = view.camera.resized(WIDTH * factor, HEIGHT * factor)
-    prompt = Prompt.from_box(
-        View("large", camera, lambda: large), (25.0 * factor, 8 * factor, 66 * factor, 48 * factor)
-    )
-    truth = np.kron(disc(), np.ones((factor, factor), dtype=bool))
-    assert (prompt.positive ^ truth).sum() < 0.05 * truth.sum()
+
+def test_clicks_on_a_distorted_photo_land_where_the_view_shows_them(bent: View) -> None:
+    pixels = np.array([[40, 30], [60, 12], [20, 45]])
+    points = clicks_on_photo(bent, pixels)
+    assert np.allclose(bent.distort_points(points), pixels + 0.5, atol=1e-3)
+    with pytest.raises(InputError, match=r"\(80, 0\) lies outside the photo"):
+        clicks_on_photo(bent, np.array([[80, 0]]))
+    with pytest.raises(InputError, match="margin"):
+        clicks_on_photo(bent, np.array([[0, 0]]))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Num
     from numpy import ndarray
 
+PIXELS_PER_PASS = 1 << 16  # of which there may be a hundred entries each
 HALF = 0.5  # of a pixel's weight lies in front of its median depth
 THICKNESS = 0.02  # of the depth: Gaussians this close to the surface belong to it,
 EXTENT = 2.0  # and so do those that reach it within so many of their standard deviations along the view
@@ -73,8 +74,11 @@ def median_depth(
     Raises:
         InputError: a position lies outside the image, or a mask is not of the camera's size.
     """
-    found = gaussians_of_pixels(gaussians, camera, pixels)
-    return _median(found, _depths(gaussians, camera, found.ids))
+    parts = []
+    for some in as_pixels(pixels, camera).split(PIXELS_PER_PASS):
+        found = gaussians_of_pixels(gaussians, camera, some)
+        parts.append(_median(found, _depths(gaussians, camera, found.ids)))
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -89,10 +93,13 @@ def surface_weights(
     Raises:
         InputError: a position lies outside the image, or a mask is not of the camera's size.
     """
-    found = gaussians_of_pixels(gaussians, camera, pixels)
-    depths = _depths(gaussians, camera, found.ids)
-    near = _on_surface(gaussians, camera, found, depths, _median(found, depths)[found.rows])
-    return found.totals(len(gaussians), near)
+    total = gaussians.means.new_zeros(len(gaussians))
+    for some in as_pixels(pixels, camera).split(PIXELS_PER_PASS):
+        found = gaussians_of_pixels(gaussians, camera, some)
+        depths = _depths(gaussians, camera, found.ids)
+        near = _on_surface(gaussians, camera, found, depths, _median(found, depths)[found.rows])
+        total += found.totals(len(gaussians), near)
+    return total
 
 
 @torch.no_grad()

@@ -118,7 +118,7 @@ def lift_prompt(
     if weights is None:
         weights = view_weights(gaussians, camera)
     positive, negative = _marked(prompt)
-    if prompt.complete:
+    if prompt.complete or prompt.kind == "box":
         maps = torch.from_numpy(np.stack([positive, negative], -1).astype(np.float32)).to(gaussians.device)
         on_object, on_background = rasterize_transposed(gaussians, camera, maps)[0].unbind(1)
     else:

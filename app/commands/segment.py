@@ -120,7 +120,6 @@ class Segment:
             return [read_mask(path, view) for path, view in zip(self.mask, views, strict=True)]
         view = views[0]
         if self.box is not None:
-            scene.require_photos([view])
             return [Prompt.from_box(view, box_on_photo(view, self.box))]
         positive, negative = (clicks_on_photo(view, np.array(xy)) for xy in (self.click, self.background_click))
         return [Prompt.from_clicks(view, positive, negative)]
