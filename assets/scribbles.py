@@ -1,7 +1,7 @@
 """Scribbles as a person would draw them, from a mask: the demo scene has no hands.
 
-Strokes on the object follow the middle of what is left after eroding it, and go round in what is as wide as it
-is long; strokes on the background follow two outlines around it, one near and one farther away, with gaps.
+Strokes on the object follow its middle lines, branches such as legs included, and go round in what is wide.
+Strokes on the background run beside the object, farther away, and through what is seen inside its outline.
 The same seed draws the same scribble.
 """
 
@@ -16,15 +16,16 @@ from render.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
 
-STROKES = 4  # at most, on the object
-DEPTH = 0.3  # what is eroded, relative to the deepest point of each part
-SMALLEST = 0.05  # parts of the object below this share of its pixels get no stroke of their own
-SHORTEST = 0.3  # a further stroke is worth drawing if it has this share of the longest one
-COMPACT = 3.0  # a part whose middle line is shorter than this many of its depths is scribbled round
-ROUND = 0.45  # how deep in it that stroke runs, relative to its depth
-NEAR, FAR = 0.12, 0.45  # distances of the background strokes from the object, relative to the root of its area
-MARGIN = 3.0  # pixels that background strokes keep from the object
-ARCS, DRAWN = 4, 0.55  # strokes on each outline, and the share of it that they cover
+STROKES = 8  # at most, along middle lines
+BRANCH = 3.0  # a branch is drawn if it is longer than so many times the object's width where it leaves off
+SMALLEST = 0.02  # parts of the object and of what is inside its outline below this share get no stroke
+WIDE = 6.0  # pixels from the border: parts that are deeper are scribbled round as well
+ROUND = 0.4  # how deep in them that stroke runs, relative to their depth
+MARGIN = 2.0  # pixels that background strokes keep from the object
+# Outlines that background strokes follow: pixels from the object, the same relative to the root of its area, and
+# the share of them that is drawn.
+OUTLINES = ((5.0, 0.0, 0.35), (5.0, 0.12, 0.5), (10.0, 0.45, 0.5))
+ARCS = 5  # strokes on each
 RED, BLUE = (255, 0, 0, 255), (0, 0, 255, 255)
 
 
@@ -72,38 +73,39 @@ def scribble_picture(
 
 
 def _middle_lines(mask: np.ndarray) -> list[Float[np.ndarray, "m 2"]]:
-    """The longest paths (x, y) through the middle of the parts of a mask, longest first."""
+    """Paths (x, y) along the middle of the parts of a mask, longest first, and round the wide ones."""
     from skimage.measure import label
     from skimage.morphology import skeletonize
 
     depth = _distance(mask)
     parts = label(mask, connectivity=2)
-    sizes = np.bincount(parts.reshape(-1))
-    lines = []
-    for part in range(1, len(sizes)):
-        if sizes[part] < SMALLEST * mask.sum():
+    lines, rounds = [], []
+    for part, size in enumerate(np.bincount(parts.reshape(-1))):
+        if part == 0 or size < SMALLEST * mask.sum():
             continue
         own = parts == part
+        # Without the outermost pixels, where there are others: no hand is that sure.
+        inner = own & (depth > 1.5)
+        lines += _paths(skeletonize(inner if inner.any() else own), depth)
         deepest = float(depth[own].max())
-        paths = _paths(skeletonize(own & (depth >= max(1.0, DEPTH * deepest))))
-        lines += paths
-        if len(paths[0]) < COMPACT * deepest:
-            inner = max(_contours(np.where(own, depth, 0), max(1.0, ROUND * deepest)), key=len, default=paths[0])
-            lines.append(inner[: max(2, int(0.85 * len(inner)))])
-    lines.sort(key=len, reverse=True)
-    return [line for line in lines[:STROKES] if len(line) >= SHORTEST * len(lines[0])]
+        if deepest > WIDE:
+            outline = max(_contours(np.where(own, depth, 0), ROUND * deepest), key=len, default=lines[-1])
+            rounds.append(outline[: max(2, int(0.85 * len(outline)))])
+    return sorted(lines, key=len, reverse=True)[:STROKES] + rounds
 
 
-def _paths(skeleton: np.ndarray) -> list[np.ndarray]:
-    """Longest path of a skeleton, then those of what lies off it."""
-    left, paths = skeleton.copy(), []
-    for _ in range(STROKES):
-        if not left.any():
-            break
+def _paths(skeleton: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
+    """Longest path of a skeleton, then its branches that are more than the bulge of a border."""
+    left = skeleton.copy()
+    paths: list[np.ndarray] = []
+    while left.any() and len(paths) < STROKES:
         path = _longest_path(left)
+        rows, columns = path[:, 1].astype(int), path[:, 0].astype(int)
+        if paths and len(path) < BRANCH * depth[rows, columns].max():
+            break
         paths.append(path)
         near = np.zeros(left.shape, np.uint8)
-        _draw(near, path, 9)
+        _draw(near, path, 5)
         left &= near == 0
     return paths
 
@@ -141,19 +143,27 @@ def _trembling(path: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _outlines(mask: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Pieces of the two outlines around a mask, as (x, y) paths, that lie in the picture."""
+    """Pieces of the outlines around a mask, as (x, y) paths, and lines through what they enclose."""
+    from skimage.measure import label
+
     distance = _distance(~mask)
     size = float(np.sqrt(mask.sum()))
     strokes = []
-    for reach in (MARGIN + 2 + NEAR * size, MARGIN + 8 + FAR * size):
-        for points in _contours(distance, reach):
+    for pixels, share, drawn in OUTLINES:
+        for points in _contours(distance, pixels + share * size):
             if len(points) < size / 2:
                 continue
             closed = np.linalg.norm(points[0] - points[-1]) < 2
             path = np.concatenate([points, points]) if closed else points
             for start in (np.arange(ARCS) + random.uniform()) / ARCS % 1:
                 first = int(start * len(points))
-                strokes.append(path[first : first + max(2, int(DRAWN / ARCS * len(points)))])
+                strokes.append(path[first : first + max(2, int(drawn / ARCS * len(points)))])
+    parts = label(~mask, connectivity=1)
+    border = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    sizes = np.bincount(parts.reshape(-1))
+    for part in set(range(1, len(sizes))) - set(border.tolist()):
+        if sizes[part] >= SMALLEST * mask.sum():
+            strokes += _middle_lines(parts == part)
     return strokes
 
 
