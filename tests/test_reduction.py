@@ -55,6 +55,8 @@ def test_features_of_three_directions_survive_a_reduction_to_three() -> None:
 
 def test_the_components_are_those_of_a_plain_pca() -> None:
     encoder = fitted(2)
+    encoded = torch.cat([encoder.encode(photo(i)).reshape(-1, 2) for i in range(12)])
+    torch.testing.assert_close(encoded.mean(0), torch.zeros(2), rtol=0, atol=0.01)
     rows = torch.cat([encoder.inner.encode(photo(i)).reshape(-1, 7) for i in range(12)]).double()
     values, vectors = torch.linalg.eigh(torch.cov(rows.T))
     found = encoder.state()["reduction.components"].double()
