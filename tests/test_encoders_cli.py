@@ -57,7 +57,13 @@ def test_a_reduced_field_says_what_it_is_and_what_it_took(
     assert len(list((tmp_path / "cache" / "fit3d" / "maps").rglob("*.safetensors"))) == VIEWS
     assert main(["info", str(scene)]) == OK
     listed = capsys.readouterr().out
-    for words in ("reduced from 64", "by timm:test_vit", f"{len(field) // 2} kept", field.metadata["weights"][:12], "Apache-2.0"):
+    for words in (
+        "reduced from 64",
+        "by timm:test_vit",
+        f"{len(field) // 2} kept",
+        field.metadata["weights"][:12],
+        "Apache-2.0",
+    ):
         assert words in listed
 
 
