@@ -386,7 +386,7 @@ def test_a_marked_object_is_found_in_the_other_views(files: Files, fit3d: Fit3d,
         overlap(np.asarray(Image.open(file)) > 0, np.asarray(Image.open(files.masks / file.name)) > 0)
         for file in others
     ]
-    assert np.mean(overlaps) > {"scribbles": 0.55, "mask": 0.55, "clicks": 0.45, "box": 0.45}[kind], overlaps
+    assert np.mean(overlaps) > {"scribbles": 0.55, "mask": 0.55, "clicks": 0.45, "box": 0.3}[kind], overlaps
 
 
 def test_several_views_can_be_marked_and_choices_overridden(files: Files, fit3d: Fit3d) -> None:
