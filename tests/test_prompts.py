@@ -84,7 +84,7 @@ def test_a_box_marks_its_middle_and_everything_outside(view: View) -> None:
     assert (prompt.kind, prompt.complete) == ("box", False)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     assert np.array_equal(prompt.negative, (x < 25) | (x > 66) | (y < 8) | (y > 48))
-    assert np.array_equal(prompt.positive, np.hypot((x - 45.5) / 20.5, (y - 28) / 20) <= 0.4)
+    assert np.array_equal(prompt.positive, np.hypot((x - 45.5) / 20.5, (y - 28) / 20) <= 0.5)
     over = Prompt.from_box(view, (-30.0, 10.2, 20.0, 70.0))
     assert np.array_equal(over.negative, (x > 20) | (y < 10))
     thin = Prompt.from_box(view, (10.0, 20.0, 12.0, 50.0))

@@ -19,7 +19,7 @@ CLICK_RADIUS = 0.01  # of the larger side of the view
 MIN_CLICK_RADIUS = 2.0  # pixels
 INSIDE = 128  # of 255: from here on a mask's pixel is inside, and a scribble's opaque
 COLOURED = 64  # of 255: by how much red or blue must exceed the other channels
-BOX_SHARE = 0.4  # of a box's width and height: the ellipse in its middle that marks the object
+BOX_SHARE = 0.5  # of a box's width and height: the ellipse in its middle that marks the object
 BOX_STEPS = 33  # points along each edge of a box that are undistorted
 
 
