@@ -138,6 +138,7 @@ def test_encoders_that_are_fitted_themselves_can_be_reduced(tmp_path: Path) -> N
     field.save(tmp_path / "f.safetensors")
     restored = FeatureField.load(tmp_path / "f.safetensors").load_encoder(device="cpu")
     assert (field.dimension, restored.dimension) == (3, 3)
+    assert restored.metric == field.metadata["metric"] == "euclidean"
     assert restored.encode(views[0].image()).shape == (7, 10, 3)
 
 

@@ -129,6 +129,7 @@ def _record_of(encoder: Encoder) -> dict[str, Any]:
     """What a field says of its encoder."""
     record: dict[str, Any] = {
         "fingerprint": encoder.fingerprint(),
+        "metric": encoder.metric,
         "licence": encoder.licence,
         "weights": encoder.weights_hash(),
     }

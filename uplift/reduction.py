@@ -58,6 +58,7 @@ class Reduced(DerivedEncoder):
         self.inner = encoder
         self.name = encoder.name
         self.licence = encoder.licence
+        self.metric = encoder.metric
         self.dimension = dimension
         self._weighting = eigenvalue_weighting
         self._seed = seed
