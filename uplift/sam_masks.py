@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from uplift.encoders.base import as_image
 from uplift.field import read_safetensors, write_safetensors
 from uplift.lifting import lift
 from uplift.prompts import Prompt
-from uplift.selection import Selection
+from uplift.selection import BOUNDARY, Selection
 from uplift.thresholds import best_iou_threshold, li_threshold
 from uplift.visibility import VISIBLE, largest_weights
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TAU_MASK, TAU_SCRIBBLES = 0.4, 1.0  # of the reprojected foreground over its mean
 POINTS, REPEATS = 3, 10
+FLOOR = 0.5  # of the reprojected foreground's maximum: a small object's mean is as faint as what leaks around it
 # Where the foreground makes less of every pixel than this, the object is not seen, and points would be chance.
 LEAST = 0.1
 SMALLEST_THRESHOLD = 1e-6
@@ -95,7 +96,8 @@ class SamSegmenter:
     """Selects what Segment Anything's masks, prompted in every view and lifted, say is the object.
 
     The steps of section C.1.1: the foreground of the prompts is lifted and reprojected to every view; where it
-    exceeds ``tau`` times its mean, points are drawn and masks averaged; those maps are lifted, rendered in the
+    exceeds ``tau`` times its mean (and half of its maximum, which is not the paper's: ``floor``), points are drawn
+    and masks averaged; those maps are lifted, rendered in the
     reference views and thresholded there.  One photo and its maps are in memory at a time.
     """
 
@@ -134,9 +136,10 @@ class SamSegmenter:
         prompts: Sequence[Prompt],
         *,
         tau: float | None = None,
+        floor: float = FLOOR,
         points: int = POINTS,
         repeats: int = REPEATS,
-        threshold: float | None = None,
+        threshold: float | Literal["li"] | None = None,
         visible_only: bool = True,
         seed: int = 0,
         progress: Progress = silent,
@@ -147,10 +150,13 @@ class SamSegmenter:
             prompts: Masks, scribbles, clicks or boxes; all of one object.
             tau: Pixels above this multiple of the reprojected foreground's mean may become points; None = 0.4
                 for whole masks, 1 for scribbles and clicks.
+            floor: Such pixels must also exceed this share of its maximum; 0 = the paper's rule alone, which for
+                objects that fill little of the view takes most points beside them.
             points: Points per prediction.
             repeats: Predictions that are averaged per view.
-            threshold: Of the lifted masks; None = with whole masks the one of the best overlap in their views,
-                by which one of the predictor's three masks is chosen too; else Li's on the reference views.
+            threshold: Of the rendered masks; None = with whole masks the one of the best overlap in their views,
+                by which one of the predictor's three masks is chosen too, else one half; ``li`` = Li's on the
+                reference views.
             visible_only: Leave out of the lifted foreground what lies behind the object in the reference view;
                 False = the paper's plain lifting.
             seed: Of the points.
@@ -169,15 +175,16 @@ class SamSegmenter:
         several = whole and threshold is None
 
         def masks(view: View) -> ndarray:
-            pixels = self.point_pixels(view, lifted, tau) if view.name not in marked else marked[view.name]
+            pixels = self.point_pixels(view, lifted, tau, floor) if view.name not in marked else marked[view.name]
             return self.predict(view, pixels, points=points, repeats=repeats, several=several, seed=seed)
 
         values = lift(self.gaussians, used, masks, progress=progress).values
-        best, threshold, chosen = self._choose(values, prompts, threshold)
+        best, boundary, chosen = self._choose(values, prompts, threshold)
         about = {
             "method": "sam",
             "prompts": [prompt.about for prompt in prompts],
             "tau": tau,
+            "floor": floor,
             "points": points,
             "repeats": repeats,
             "seed": seed,
@@ -185,10 +192,10 @@ class SamSegmenter:
             "views": len(used),
             "views_without_the_object": len(self._with_references(prompts)) - len(used),
             "mask": best,
-            "threshold": threshold,
+            "threshold": boundary,
             **chosen,
         }
-        return Selection.from_scores(values[:, best].contiguous(), about, threshold=threshold)
+        return Selection.from_scores(values[:, best].contiguous(), about, threshold=boundary)
 
     @torch.no_grad()
     def lifted_foreground(
@@ -215,11 +222,13 @@ class SamSegmenter:
             lifted[largest < VISIBLE * self._largest] = 0
         return lifted
 
-    def point_pixels(self, view: View, lifted: Float[Tensor, " n"], tau: float) -> Bool[ndarray, "h w"]:
-        """Where the lifted foreground, reprojected and divided by its mean, exceeds ``tau``."""
+    def point_pixels(
+        self, view: View, lifted: Float[Tensor, " n"], tau: float, floor: float = FLOOR
+    ) -> Bool[ndarray, "h w"]:
+        """Where the reprojected foreground exceeds ``tau`` times its mean and ``floor`` times its maximum."""
         drawn = self._drawn(view, lifted)
-        pixels = drawn > tau * drawn.mean()
-        # A tau above what the image reaches leaves its brightest pixels.
+        pixels = drawn > torch.maximum(tau * drawn.mean(), floor * drawn.max())
+        # Limits above what the image reaches leave its brightest pixels.
         return (pixels if bool(pixels.any()) else drawn == drawn.max()).cpu().numpy()
 
     def predict(
@@ -238,14 +247,17 @@ class SamSegmenter:
         return average_masks(self.predictor, pixels, points=points, repeats=repeats, several=several, random=random)
 
     def _choose(
-        self, values: Float[Tensor, "n k"], prompts: Sequence[Prompt], threshold: float | None
+        self, values: Float[Tensor, "n k"], prompts: Sequence[Prompt], threshold: float | Literal["li"] | None
     ) -> tuple[int, float, dict[str, Any]]:
         """Which mask, its threshold, and how they were found."""
-        if threshold is not None:
-            return 0, threshold, {"threshold_by": "given"}
+        if isinstance(threshold, (int, float)):
+            return 0, float(threshold), {"threshold_by": "given"}
+        whole = all(prompt.complete for prompt in prompts)
+        if threshold is None and not whole:
+            return 0, BOUNDARY, {"threshold_by": "half of the predictions"}
         rendered = [rasterize(self.gaussians, p.view.camera, values).values.flatten(0, 1).cpu() for p in prompts]
         pixels = torch.cat(rendered).numpy()
-        if not all(prompt.complete for prompt in prompts):
+        if threshold == "li":
             return 0, max(li_threshold(pixels[:, 0]), SMALLEST_THRESHOLD), {"threshold_by": "Li, reference views"}
         truth = np.concatenate([prompt.positive.reshape(-1) for prompt in prompts])
         found = [best_iou_threshold(column, truth) for column in pixels.T]
