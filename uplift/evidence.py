@@ -24,9 +24,10 @@ from uplift.unary import LogisticModel, mean_feature_unary
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-FEWEST = 100  # anchors of each label in each half: fewer show a part of the object only
+FEWEST = 20  # anchors of each label in each half,
+FEWEST_OF_STROKES = 100  # of which fewer show a part of the object only
 EVIDENCE = 0.98  # balanced accuracy on the other half, from which on P is used
-BLOCK = 256  # neighbouring nodes that fall into the same half
+BLOCK = 64  # neighbouring nodes that fall into the same half
 ROWS = 2000  # of each class that the halves are fitted on
 BANDWIDTHS = (0.5, 1.0, 2.0)
 
@@ -89,7 +90,7 @@ def held_out_accuracy(
     """Balanced accuracy with which the unary term of one half of the anchors tells the other half, both ways.
 
     Halves are made of blocks that lie together, so that no Gaussian is told by its neighbour.  0 where a half
-    has too few of a label: they would show a part of the object only.
+    has too few of a label.
     """
     blocks = torch.empty(graph.n, dtype=torch.long)
     blocks[graph.order] = torch.arange(graph.n) // BLOCK
@@ -97,7 +98,7 @@ def held_out_accuracy(
     for parity in (0, 1):
         known = (blocks % 2 == parity).to(foreground.device)
         sets = [foreground & known, background & known, foreground & ~known, background & ~known]
-        if any(int(one.sum()) < FEWEST for one in sets):
+        if any(int(one.sum()) < (FEWEST if complete else FEWEST_OF_STROKES) for one in sets):
             return 0.0
         own = [_some(one) for one in sets]
         if complete:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 VISIBLE = 0.1  # of the largest weight in a single view
-PURITY = {"mask": 0.9, "box": 0.9, "scribbles": 0.5, "clicks": 0.5}  # of a Gaussian's weight that must be marked
+# Of a Gaussian's weight in the view, relative to the best Gaussian, that must be marked to make it an anchor.
+PURITY = {"mask": 0.9, "box": 0.9, "scribbles": 0.5, "clicks": 0.1}
 MARGIN = 0.004  # of the image's diagonal: masks are not trusted nearer to their border
 
 
