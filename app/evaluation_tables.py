@@ -94,7 +94,7 @@ def object_table(title: str, figures: Sequence[Mapping[str, Any]], *, key: str) 
 
 
 def neighbour_table(title: str, figures: Mapping[str, Sequence[Mapping[str, Any]]], neighbours: Sequence[int]) -> Table:
-    """Quality against the number of neighbours: k down, IoU in percent of each row of each group across.
+    """Quality against the number of neighbours: rows of every group down, k across, mean IoU in percent.
 
     Args:
         title: Above the table.
@@ -103,18 +103,14 @@ def neighbour_table(title: str, figures: Mapping[str, Sequence[Mapping[str, Any]
     """
     from rich.table import Table
 
-    columns = [
-        (group, name)
-        for group, tasks in figures.items()
-        for name in dict.fromkeys(v.rsplit(", k=", 1)[0] for v in _variants(tasks) if ", k=" in v)
-    ]
     table = Table(title=title, title_justify="left")
-    table.add_column("k", justify="right")
-    for group, name in columns:
-        table.add_column(f"{group}: {name}", justify="right")
+    table.add_column("variant")
     for k in neighbours:
-        means = [_mean([_of(task, f"{name}, k={k}", "iou") for task in figures[group]]) for group, name in columns]
-        table.add_row(str(k), *map(_percent, means))
+        table.add_column(f"k = {k}", justify="right")
+    for group, tasks in figures.items():
+        for name in dict.fromkeys(v.rsplit(", k=", 1)[0] for v in _variants(tasks) if ", k=" in v):
+            means = [_mean([_of(task, f"{name}, k={k}", "iou") for task in tasks]) for k in neighbours]
+            table.add_row(f"{group}: {name}", *map(_percent, means))
     return table
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.main import BAD_INPUT, OK, main
 from tests import miniatures
-from tests.miniatures import OBJECT, tiny_objects
+from tests.miniatures import COUNT, HEIGHT, OBJECT, VIEWS, WIDTH, tiny_objects
 from tests.tiny_models import tiny_clip, tiny_sam_file, tiny_vit_file
 from uplift.evaluation.tasks import read_nvos, read_spin_nerf
 from uplift.thresholds import iou
@@ -28,6 +28,7 @@ ROWS = {
     "random walker",
     "default",
 }
+SIZES = ("--gaussians", str(COUNT), "--views", str(VIEWS), "--width", str(WIDTH), "--height", str(HEIGHT))
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,7 @@ def test_the_demo_scene_measures_masks_and_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("assets.demo_scene.cache_folder", lambda: tiny_objects().scene.path.parent)
-    sizes = ("--gaussians", 4000, "--views", 4, "--width", 100, "--height", 75)
-    command = ("demo", *sizes, "--encoders", "rgb", "--only", "picture", OBJECT, "--out", tmp_path / "out")
+    command = ("demo", *SIZES, "--encoders", "rgb", "--only", "picture", OBJECT, "--out", tmp_path / "out")
     assert run(*command, "--figures-only") == OK
     shown = capsys.readouterr().out
     assert "left after the removal" in shown
@@ -165,6 +165,8 @@ def test_the_demo_scene_measures_masks_and_removal(
     assert 0 <= picture["random walker"]["left"] < 0.5
     assert picture["random walker"]["gaussians_recall"] > 0.5
     assert len(picture["random walker"]["views"]) == 3
+    assert picture["true labels"]["left"] == 0
+    assert picture["true labels"]["iou_tolerant"] > 0.95
     assert not list((tmp_path / "out").rglob("*.png"))
     assert run(*command, "--figures-only", "--neighbours", 8) == BAD_INPUT
     assert "neighbours" in capsys.readouterr().err
@@ -178,7 +180,7 @@ def test_the_demo_scene_measures_masks_and_removal(
         (("lerf", "DATA", "--out", "OUT"), "label/SCENE"),
         (("capture", "DATA", "--masks", "DATA", "--reference", "0", "--out", "OUT"), "transforms.json"),
         (("demo", "--variants", "best", "--out", "OUT"), "geometry only"),
-        (("demo", "--only", "unicorn", "--gaussians", "600", "--views", "1", "--out", "OUT"), "beach ball"),
+        (("demo", "--only", "unicorn", *SIZES, "--out", "OUT"), "beach ball"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(
@@ -188,7 +190,7 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
     arguments: tuple[str, ...],
     words: str,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("assets.demo_scene.cache_folder", lambda: tiny_objects().scene.path.parent)
     (tmp_path / "data").mkdir()
     names = {"DATA": tmp_path / "data", "SPLATS": tmp_path / "splats", "OUT": tmp_path / "out"}
     assert run(*(names.get(argument, argument) for argument in arguments)) == BAD_INPUT

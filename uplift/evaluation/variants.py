@@ -31,7 +31,8 @@ from uplift.selection import BOUNDARY, Selection
 from uplift.thresholds import best_iou_threshold, li_threshold
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 NO_SAM = "no weights of Segment Anything were given (--sam FILE)"
@@ -218,6 +219,12 @@ def of_selection(setting: Setting, selection: Selection) -> Scored:
         return view.to_photo(selection.render(setting.gaussians, view.covering_camera))
 
     return Scored(scores, BOUNDARY, selection.about, selection)
+
+
+def true_labels(members: Bool[Tensor, " n"]) -> Variant:
+    """The row that no selection of Gaussians can be expected to beat: those that are known to be the object."""
+    selection = Selection.from_mask(members, {"method": "true labels"})
+    return Variant("true labels", lambda setting, _prompt: of_selection(setting, selection), of_features=False)
 
 
 def _threshold(scores: Float[np.ndarray, "h w"], prompt: Prompt) -> tuple[float, dict[str, Any]]:
