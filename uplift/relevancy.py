@@ -106,14 +106,14 @@ def start_nodes(
 
 
 def relevant(scores: Float[Tensor, "..."], tau: float) -> tuple[Bool[Tensor, "..."], float]:
-    """What stands out: scores above ``tau`` of their maximum and, of those, above Otsu's threshold (C.1.4.2).
+    """What stands out: of the scores from ``tau`` of their maximum, those above Otsu's threshold (C.1.4.2).
 
     What is above ``tau`` stays whole if the gap below it is wider than it is: then it is one group already, and
     Otsu's method would cut the object itself in two.
 
     Args:
         scores: Relevancies of pixels or Gaussians, at least 0.
-        tau: Share of the maximum.
+        tau: Share of the maximum; 0 = all scores are looked at.
 
     Returns:
         The mask and the threshold, in the unit of ``scores``; an empty mask and 0 where no score is positive.
@@ -121,7 +121,7 @@ def relevant(scores: Float[Tensor, "..."], tau: float) -> tuple[Bool[Tensor, "..
     high = float(scores.max()) if scores.numel() else 0.0
     if not high > 0:
         return torch.zeros_like(scores, dtype=torch.bool), 0.0
-    rough = scores > tau * high
+    rough = scores >= tau * high
     low = float(scores[rough].min())
     if not bool(rough.all()):
         below = float(scores[~rough].max())

@@ -19,7 +19,6 @@ from render.rasterizer import rasterize
 from render.scene import Scene
 from render.views import View
 from uplift._text_scores import Kind, TextEncoder, TextScores, text_encoder
-from uplift.diffusion import STEPS
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph
 from uplift.relevancy import CANONICAL, TEMPERATURE, most_relevant_pixel, relevancies, relevant
@@ -37,6 +36,7 @@ __all__ = ["CANONICAL", "Searcher", "TextEncoder", "relevancies"]
 TAU = {"raw": 0.8, "diffused": 0.0}
 TAU_SAM = {"raw": 0.93, "diffused for SAM": 0.01}
 SAM_REPEATS = 20
+STEPS = 5  # of diffusion; the power method goes on to leave the object for the densest corner of the graph
 
 Method = Literal["random-walker", "diffusion"]
 Parts = Literal["all", "largest", "best"]
