@@ -111,4 +111,4 @@ def _save(path: str | Path, image: np.ndarray) -> None:
 
 
 def _dumps(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
+    return json.dumps(values, indent=1, allow_nan=False)
