@@ -114,7 +114,7 @@ def test_surface_weights_are_a_lifted_mask_without_what_hovers_before_it() -> No
     mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     mask[15:35, 20:45] = True
     lifted = rasterize_transposed(scene, camera(), mask[..., None].float())[0][:, 0]
-    weights = surface_weights(scene, camera(), mask)
+    weights = surface_weights(scene, camera(), mask[None])[:, 0]
     surface = slice(1, 1 + len(parts[1]))
     assert lifted[0] > 1
     assert weights[0] == 0
@@ -125,9 +125,9 @@ def test_surface_weights_are_a_lifted_mask_without_what_hovers_before_it() -> No
 def test_many_pixels_are_worked_on_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     gaussians, view = make_scene(800, 60, 40, seed=2)
     mask = torch.rand(40, 60, generator=torch.Generator().manual_seed(0)) < 0.4
-    whole = surface_weights(gaussians, view, mask), median_depth(gaussians, view, mask)
+    whole = surface_weights(gaussians, view, mask[None])[:, 0], median_depth(gaussians, view, mask)
     monkeypatch.setattr(picking, "PIXELS_PER_PASS", 100)
-    parts = surface_weights(gaussians, view, mask), median_depth(gaussians, view, mask)
+    parts = surface_weights(gaussians, view, mask[None])[:, 0], median_depth(gaussians, view, mask)
     torch.testing.assert_close(parts[0], whole[0])
     torch.testing.assert_close(parts[1], whole[1], equal_nan=True, rtol=0, atol=0)
 

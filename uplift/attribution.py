@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FIELD_MARGIN = 0.15  # of the image's size, by which the rasterizer lets its linearization leave the image
 
+FEW = 256  # pixels whose surroundings are cheaper to find than all Gaussians to sort
+
 
 @dataclass(frozen=True)
 class PixelGaussians:
@@ -116,14 +118,18 @@ def gaussians_of_pixels(
         return PixelGaussians(asked, asked.new_zeros(1), nothing, gaussians.means.new_zeros(0))
     marked = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=asked.device)
     marked[asked[:, 1], asked[:, 0]] = True
-    near = touching(gaussians, camera, marked).nonzero()[:, 0]
-    listed = contributions(gaussians.with_source(None)[near], camera, marked)
+    scene, near = gaussians, None
+    if len(asked) <= FEW:
+        near = touching(gaussians, camera, marked).nonzero()[:, 0]
+        scene = gaussians.with_source(None)[near]
+    listed = contributions(scene, camera, marked)
     places = asked[:, 1] * camera.width + asked[:, 0]
     offsets = listed.offsets.to(asked)
     first, counts = offsets[places], offsets[places + 1] - offsets[places]
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     entries = torch.arange(int(starts[-1]), device=asked.device) - torch.repeat_interleave(starts[:-1] - first, counts)
-    return PixelGaussians(asked, starts, near[listed.ids[entries].to(torch.int64)], listed.weights[entries])
+    ids = listed.ids[entries].to(torch.int64)
+    return PixelGaussians(asked, starts, ids if near is None else near[ids], listed.weights[entries])
 
 
 @torch.no_grad()

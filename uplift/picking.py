@@ -82,23 +82,28 @@ def median_depth(
 
 
 @torch.no_grad()
-def surface_weights(
-    gaussians: Gaussians, camera: Camera, pixels: Num[Tensor, "m 2"] | Bool[Tensor, "h w"] | ndarray
-) -> Float[Tensor, " n"]:
-    """Weights ``sum_p w_i(d, p)`` over some pixels, of the Gaussians on the visible surface of each pixel alone.
+def surface_weights(gaussians: Gaussians, camera: Camera, masks: Bool[Tensor, "g h w"]) -> Float[Tensor, "n g"]:
+    """Weights ``sum_p w_i(d, p)`` over each mask's pixels, of the Gaussians on their visible surface alone.
 
-    The same as lifting a mask of these pixels, without floaters in front of the surface and without what
-    shines through it.
+    The same as lifting the masks, without floaters in front of the surface and without what shines through it.
+
+    Args:
+        gaussians: The scene.
+        camera: The view.
+        masks: Pixels, each in one mask at most.
 
     Raises:
-        InputError: a position lies outside the image, or a mask is not of the camera's size.
+        InputError: the masks are not of the camera's size.
     """
-    total = gaussians.means.new_zeros(len(gaussians))
-    for some in as_pixels(pixels, camera).split(PIXELS_PER_PASS):
+    n, count = len(gaussians), len(masks)
+    total = gaussians.means.new_zeros(n, count)
+    group = masks.to(gaussians.device, torch.uint8).argmax(0)
+    for some in as_pixels(masks.any(0), camera).split(PIXELS_PER_PASS):
         found = gaussians_of_pixels(gaussians, camera, some)
         depths = _depths(gaussians, camera, found.ids)
         near = _on_surface(gaussians, camera, found, depths, _median(found, depths)[found.rows])
-        total += found.totals(len(gaussians), near)
+        owner = group[found.pixels[:, 1], found.pixels[:, 0]][found.rows]
+        total.view(-1).index_add_(0, found.ids * count + owner, found.weights * near)
     return total
 
 

@@ -96,6 +96,12 @@ class RandomWalker:
         return self._graph.to_gaussians(torch.from_numpy(values.clip(0, 1))).to(labels.device)
 
 
+def walker_memory(n: int, edges: int) -> int:
+    """Estimate the bytes that the solver takes beside its graph, while it is made."""
+    # Weights; the first coarse graph before it is cut to size; the coarse levels; groups and sums of nodes.
+    return 4 * edges + 8 * edges + 4 * edges + 60 * n
+
+
 def _hierarchy(offsets: NDArray[np.int64], columns: NDArray[np.int32], weights: NDArray[np.float32]) -> list[_Level]:
     levels: list[_Level] = []
     while True:

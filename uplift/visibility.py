@@ -119,12 +119,12 @@ def lift_prompt(
     if weights is None:
         weights = view_weights(gaussians, camera)
     positive, negative = _marked(prompt)
-    if prompt.complete or prompt.kind == "box":
-        maps = torch.from_numpy(np.stack([positive, negative], -1).astype(np.float32)).to(gaussians.device)
-        on_object, on_background = rasterize_transposed(gaussians, camera, maps)[0].unbind(1)
+    masks = torch.from_numpy(np.stack([positive, negative])).to(gaussians.device)
+    if prompt.kind in ("clicks", "scribbles"):
+        marked = surface_weights(gaussians, camera, masks)
     else:
-        on_object = surface_weights(gaussians, camera, positive)
-        on_background = surface_weights(gaussians, camera, negative) if negative.any() else torch.zeros_like(weights)
+        marked = rasterize_transposed(gaussians, camera, masks.permute(1, 2, 0).float().contiguous())[0]
+    on_object, on_background = marked.unbind(1)
     share = 1 / weights.clamp_min(1e-12)
     lifted = LiftedPrompt(
         on_object * share,
