@@ -109,12 +109,15 @@ def test_extract_and_remove_divide_the_scene_and_keep_every_byte(files: Files, f
     result = fit3d("extract", files.scene, OBJECT, "--out", inside)
     assert result.code == OK, result
     assert f"wrote {inside}" in result.out
-    assert fit3d("remove", files.scene, OBJECT, "--out", outside).code == OK
+    assert fit3d("remove", files.scene, OBJECT, "--out", outside, "--exact").code == OK
     rows, mask = rows_of(files.scene / "gaussians.ply"), truth(OBJECT).mask.numpy()
     for path, kept in ((inside, mask), (outside, ~mask)):
         written = rows_of(path)
         assert written.dtype == rows.dtype
         assert written.tobytes() == rows[kept].tobytes()
+    wider = tmp_path / "wider.ply"
+    assert fit3d("remove", files.scene, OBJECT, "--out", wider).code == OK
+    assert 0 < len(rows_of(wider)) < len(rows_of(outside))
     assert len(Gaussians.load(inside)) == len(truth(OBJECT))
 
 

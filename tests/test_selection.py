@@ -210,6 +210,15 @@ def test_the_mask_of_a_photo_has_the_photos_size_and_reaches_its_borders(distort
     assert not right[:, :36].any()
 
 
+def test_a_margin_takes_faint_members_and_their_neighbours() -> None:
+    _, graph = two_lines()
+    faint = Selection.from_scores(torch.tensor([0.0, 0.3, 0.9, 0.1, 0, 0, 0, 0]))
+    wide = faint.with_margin(graph)
+    assert wide.mask.nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+    assert bool((wide.scores[wide.mask] >= 0.5).all())
+    assert faint.with_margin(graph, 0).mask.nonzero()[:, 0].tolist() == [1, 2]
+
+
 def test_grown_selections_of_a_scene_show_more_and_shrunk_ones_less(tmp_path: Path) -> None:
     scene = Scene.open(tiny_scene(tmp_path))
     gaussians, graph = scene.gaussians, knn_graph(scene.gaussians, 8)

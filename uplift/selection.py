@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 BOUNDARY = 0.5
+MARGIN_SCORE = 0.2  # from which on a Gaussian may still show the object
 AGAIN = "make the selection again"
 
 
@@ -162,6 +163,20 @@ class Selection:
             InputError: the graph has another number of Gaussians, or ``steps`` is negative.
         """
         return self._spread(graph, steps, "min", "shrink")
+
+    def with_margin(self, graph: NeighbourGraph, steps: int = 1) -> Selection:
+        """What has to go so that nothing of the object is left to see, for removal.
+
+        Rims and hidden sides score below one half, and a half-transparent shell of them would stay: Gaussians
+        from a score of 0.2 on belong to the margin, and their neighbours, ``steps`` times.
+
+        Raises:
+            InputError: the graph has another number of Gaussians, or ``steps`` is negative.
+        """
+        mask = self.mask | (self.scores >= MARGIN_SCORE)
+        return self._changed(mask, torch.where(mask, self.scores.clamp_min(BOUNDARY), self.scores), "margin").grow(
+            graph, steps
+        )
 
     def components(self, graph: NeighbourGraph) -> Components:
         """The connected parts of what is inside, along the edges of the graph.

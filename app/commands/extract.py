@@ -31,18 +31,21 @@ class Extract:
         write_part(self.scene, self.selection, self.out, self.overwrite, inside=True)
 
 
-def write_part(path: Path, name: str, out: Path, overwrite: bool, *, inside: bool) -> None:
-    """Write what a selection holds, or what it leaves."""
+def write_part(path: Path, name: str, out: Path, overwrite: bool, *, inside: bool, margin: bool = False) -> None:
+    """Write what a selection holds, or what it leaves; with a margin, more is taken than was selected."""
     from app.exports import check_export, export, note_path
     from app.scenes import gaussians_of, load_selection, refuse_existing
     from render.scene import Scene
+    from uplift.graph import knn_graph
 
     scene = Scene.open(path)
     check_export(scene, out)
     refuse_existing(out, overwrite)
     refuse_existing(note_path(out), overwrite)
-    gaussians_of(scene)
+    gaussians = gaussians_of(scene)
     selection = load_selection(scene, name)
+    if margin and len(selection):
+        selection = selection.with_margin(knn_graph(gaussians))
     keep = selection.mask if inside else ~selection.mask
     about = {"selection": name, "part": "selected" if inside else "all but the selected", "made": dict(selection.about)}
     files = export(scene, out, keep, about)

@@ -27,9 +27,9 @@ QUANTILES = (0.01, 0.99)  # of the coordinates: stray Gaussians do not make an o
 class Query:
     """Select what one or several texts name, by a field of an encoder that understands text (CLIP).
 
-    Scores are relevancies against canonical phrases; with --structure they are refined by diffusion along that
-    field's features.  Writes SCENE/selections/NAME.npz for each text and prints the threshold, the number of
-    Gaussians and where the top object is.
+    Scores are relevancies against canonical phrases, refined along the neighbour graph.  Writes
+    SCENE/selections/NAME.npz for each text and prints the threshold, the number of Gaussians and where the top
+    object is.
     """
 
     scene: tyro.conf.Positional[Path]
@@ -41,13 +41,15 @@ class Query:
     field: str | None = None
     """Field of a CLIP encoder; may be left out where the scene has a single one."""
     structure: str | None = None
-    """Field whose features guide the diffusion, such as DINOv2's."""
+    """Field whose features guide the refinement, such as DINOv2's; by default the text's own."""
+    method: Literal["random-walker", "diffusion", "none"] = "random-walker"
+    """How relevancies are refined; none: as they are."""
     negatives: tuple[str, ...] = ()
     """What it is not, beside the phrases object, things, stuff and texture."""
     weights: Path | None = None
     """File with the weights of the field's encoder."""
     threshold: float | None = None
-    """Score from which a Gaussian is inside; by default Otsu's."""
+    """Score from which a Gaussian is inside; by default chosen, and said."""
     parts: Literal["all", "largest", "best"] = "all"
     """largest: keep the largest connected part; best: the one with the highest score."""
     locate: tuple[str, ...] = ()
@@ -63,7 +65,6 @@ class Query:
         from app.selections import report
         from render.devices import resolve_device
         from render.scene import Scene
-        from uplift.graph import knn_graph
         from uplift.search import Searcher
 
         self._check()
@@ -76,29 +77,27 @@ class Query:
         field = load_field(scene, choose_field(scene, self.field))
         structure = None if self.structure is None else load_field(scene, choose_field(scene, self.structure))
         with progress_bars() as progress:
-            graph = knn_graph(gaussians, progress=progress)
-            if structure is not None:
-                graph = graph.with_features(structure.values, progress=progress)
             searcher = Searcher(
                 gaussians,
                 field,
                 weights=self.weights,
                 structure=structure,
-                graph=graph,
+                method="random-walker" if self.method == "none" else self.method,
                 progress=progress,
             )
             selections = searcher.select(
                 list(self.text),
-                diffusion=structure is not None,
+                diffusion=self.method != "none",
                 threshold=self.threshold,
                 parts=self.parts,
                 negatives=self.negatives,
             )
+        graph = searcher.graph
         for text, name, selection in zip(self.text, self.name, selections, strict=True):
             carried = selection.with_unseen(gaussians, field.weights)
             path = save_selection(scene, name, carried)
             report(name, carried, graph)
-            scores = searcher.scores(text, diffusion=structure is not None, negatives=self.negatives)
+            scores = searcher.scores(text, diffusion=self.method != "none", negatives=self.negatives)
             _say_top(gaussians, selection, scores, graph)
             self._say_places(searcher, text, views)
             wrote(path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool
 
     from uplift.sam_masks import MaskPredictor
-    from uplift.search import Searcher
+    from uplift.search import Method, Searcher
 
 
 @dataclass(frozen=True)
@@ -127,25 +127,32 @@ class TextRow:
     Attributes:
         name: Its name there.
         protocol: 2d thresholds rendered scores, 3d selects Gaussians and renders those.
-        diffusion: Whether relevancies are refined by graph diffusion.
+        refined: How relevancies are refined: by the paper's diffusion or by the random walker; None = not.
         sam: Whether Segment Anything draws the masks.
     """
 
     name: str
     protocol: Literal["2d", "3d"]
-    diffusion: bool
+    refined: Method | None
     sam: bool
 
 
 TEXT_ROWS = (
-    TextRow("2D", "2d", diffusion=False, sam=False),
-    TextRow("2D + diffusion", "2d", diffusion=True, sam=False),
-    TextRow("2D SAM", "2d", diffusion=False, sam=True),
-    TextRow("2D SAM + diffusion", "2d", diffusion=True, sam=True),
-    TextRow("3D", "3d", diffusion=False, sam=False),
-    TextRow("3D + diffusion", "3d", diffusion=True, sam=False),
+    TextRow("2D", "2d", None, sam=False),
+    TextRow("2D + diffusion", "2d", "diffusion", sam=False),
+    TextRow("2D + random walker", "2d", "random-walker", sam=False),
+    TextRow("2D SAM", "2d", None, sam=True),
+    TextRow("2D SAM + diffusion", "2d", "diffusion", sam=True),
+    TextRow("2D SAM + random walker", "2d", "random-walker", sam=True),
+    TextRow("3D", "3d", None, sam=False),
+    TextRow("3D + diffusion", "3d", "diffusion", sam=False),
+    TextRow("3D + random walker", "3d", "random-walker", sam=False),
 )
-LOCALIZATIONS = (("localization", False), ("localization + diffusion", True))
+LOCALIZATIONS: tuple[tuple[str, Method | None], ...] = (
+    ("localization", None),
+    ("localization + diffusion", "diffusion"),
+    ("localization + random walker", "random-walker"),
+)
 
 
 def evaluate_lerf_scene(
@@ -191,12 +198,12 @@ def evaluate_lerf_scene(
         every = [value for texts in by_frame.values() for value in texts.values()]
         seconds = time.perf_counter() - start
         figures[row.name] = {"iou": float(np.mean(every)), "views": by_frame, "seconds": seconds}
-    for kind, diffusion in LOCALIZATIONS:
+    for kind, refined in LOCALIZATIONS:
         hits: dict[str, dict[str, bool]] = {}
         for frame, view in zip(frames, views, strict=True):
             progress(done, total, f"{name}: {kind}")
             folder = None if pictures is None else pictures / plain_name(kind) / frame.name
-            hits[frame.name] = _frame_hits(frame, view, searcher, diffusion, folder)
+            hits[frame.name] = _frame_hits(frame, view, searcher, refined, folder)
             done += 1
         every_hit = [value for texts in hits.values() for value in texts.values()]
         figures[kind] = {"accuracy": float(np.mean(every_hit)), "views": hits}
@@ -219,7 +226,8 @@ def _frame_overlaps(
         view,
         texts,
         sam=sam if row.sam else None,
-        diffusion=row.diffusion,
+        diffusion=row.refined is not None,
+        method=row.refined,
         protocol=row.protocol,
     )
     overlaps = {}
@@ -232,14 +240,14 @@ def _frame_overlaps(
 
 
 def _frame_hits(
-    frame: LabelledFrame, view: View, searcher: Searcher, diffusion: bool, pictures: Path | None
+    frame: LabelledFrame, view: View, searcher: Searcher, refined: Method | None, pictures: Path | None
 ) -> dict[str, bool]:
     """Whether every text of a frame is found inside one of its boxes."""
     texts = list(frame.objects)
     width, height = view.photo_size
-    places = searcher.localize(view, texts, diffusion=diffusion)
+    places = searcher.localize(view, texts, diffusion=refined is not None, method=refined)
     if pictures is not None:
-        drawn = searcher.render(view, texts, diffusion=diffusion).cpu().numpy()
+        drawn = searcher.render(view, texts, diffusion=refined is not None, method=refined).cpu().numpy()
         for index, text in enumerate(texts):
             image = drawn[..., index]
             save_heat(pictures / f"{plain_name(text)}_heat.png", image, float(image.max()) / 2)

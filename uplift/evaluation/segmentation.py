@@ -139,7 +139,8 @@ def _left_of(
     members = members.to(selection.mask.device)
     inside = int((selection.mask & members).sum())
     return {
-        "left": share_left(setting.gaussians, selection, members, truths),
+        "left": share_left(setting.gaussians, selection.with_margin(setting.segmenter.graph), members, truths),
+        "left_without_margin": share_left(setting.gaussians, selection, members, truths),
         "gaussians_precision": inside / max(len(selection), 1),
         "gaussians_recall": inside / max(int(members.sum()), 1),
     }
