@@ -35,6 +35,27 @@ def test_bench_prints_the_machine_and_what_it_measured(
     assert "--overwrite" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "measured"),
+    [
+        ("graph", ["graph 16", "graph 50", "scribble", "walking", "diffusion", "products", "straightforward walking"]),
+        ("query", ["query", "straightforward"]),
+    ],
+)
+def test_bench_measures_selecting_beside_the_straightforward_way(
+    kind: str, measured: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bench.json"
+    assert main(["bench", kind, "--quick", "--json", str(file)]) == OK
+    out = capfd.readouterr().out
+    for word in ("machine:", "ratio", "announced", "measured"):
+        assert word in out
+    (row,) = json.loads(file.read_text())["rows"]
+    assert all(row[name] > 0 for name in measured)
+    if kind == "graph":
+        assert row["steps"] < row["straightforward steps"]
+
+
 def test_synthetic_scenes_load_the_rasterizer_like_captures() -> None:
     for count, width, height in ((5_000, 160, 90), (20_000, 214, 160)):
         gaussians, (camera,) = capture_like(count, width, height)

@@ -141,5 +141,5 @@ def test_searching_reports_progress_and_can_be_cancelled() -> None:
 
 
 def test_the_memory_estimate_grows_with_what_is_asked() -> None:
-    sizes = [graph_memory(10_000, 16, 40), graph_memory(20_000, 16, 40), graph_memory(20_000, 50, 40)]
+    sizes = [graph_memory(10_000, 16), graph_memory(20_000, 16), graph_memory(20_000, 50)]
     assert np.all(np.diff(sizes) > 0)

@@ -234,12 +234,12 @@ def _nearest(points: Float[np.ndarray, "n 3"], neighbours: int, progress: Progre
     return nearest
 
 
-def graph_memory(n: int, neighbours: int, channels: int) -> int:
-    """Estimate the bytes that building a graph with features needs on top of the scene and the field."""
-    edges = int(1.5 * n * neighbours)
-    tree = 8 * 3 * n + 16 * n
-    searching = tree + 12 * QUERY_ROWS * (neighbours + 1) * 2 + 4 * n * (neighbours + 1)
-    return searching + 8 * edges + 4 * n * (channels + 4)
+def graph_memory(n: int, neighbours: int) -> int:
+    """Estimate the bytes that searching neighbours needs, the edges included."""
+    edges = int(1.3 * n * neighbours)
+    tree = (8 * 3 + 8 + 16) * n
+    asked = min(n, QUERY_ROWS) * (neighbours + 1) * 16
+    return tree + 4 * n * (neighbours + 1) + max(asked, 4 * edges + 24 * n)
 
 
 def _shifted(kernel: Callable[..., Any], start: int) -> Callable[..., None]:

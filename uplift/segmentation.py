@@ -38,6 +38,11 @@ FRAME = 0.02  # of the view's larger side: its border is background where nothin
 VIEWS_KEPT = 8  # views whose weights are remembered
 
 
+def prompt_memory(n: int, edges: int) -> int:
+    """Estimate the bytes that answering a prompt by the random walker takes, the solver's hierarchy included."""
+    return 16 * edges + 150 * n
+
+
 class Segmenter:
     """Selects Gaussians from prompts in one or several views.
 

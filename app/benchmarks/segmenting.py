@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from uplift.graph import NeighbourGraph, graph_memory, knn_graph
 from uplift.prompts import Prompt
 from uplift.random_walker import RandomWalker, walker_memory
 from uplift.relevancy import relevancies
-from uplift.segmentation import Segmenter
+from uplift.segmentation import BANDWIDTH, Segmenter, prompt_memory
 
 ASKED_ALONE = 2000  # points of the point-by-point loop, whose time is scaled to all
 WAVES = 24  # of the synthetic features
@@ -39,8 +41,16 @@ def graph_row(count: int, width: int, height: int, threads: int, runs: int) -> d
     gaussians, cameras = capture_like(count, width, height)
     features = wavy_features(gaussians, DIMENSIONS)
     row: dict[str, Any] = {"gaussians": count, "width": width, "height": height, "threads": threads}
-    knn_graph(gaussians.means[:1000], 4, features=features[:1000])  # compiles
-    graph = knn_graph(gaussians, NEIGHBOURS[0])
+    small = knn_graph(gaussians.means[:5000], 8, features=features[:5000])  # compiles
+    RandomWalker(small, 0.5)
+    row["memory"] = {}
+    with _Memory(row, "graph", graph_memory(count, NEIGHBOURS[0])):
+        graph = knn_graph(gaussians, NEIGHBOURS[0])
+    edges = len(graph.neighbours)
+    with _Memory(row, "distances", 4 * (edges + 3 * count)):
+        graph = graph.with_features(features)
+    with _Memory(row, "walker", walker_memory(count, edges)):
+        RandomWalker(graph, BANDWIDTH)
     for k in NEIGHBOURS:
         start = time.perf_counter()
         other = knn_graph(gaussians, k)
@@ -48,18 +58,8 @@ def graph_row(count: int, width: int, height: int, threads: int, runs: int) -> d
         row[f"edges {k}"] = len(other.neighbours)
         del other
     row["graph loop"] = _point_by_point(gaussians.means.numpy(), NEIGHBOURS[0])
-    edges = len(graph.neighbours)
-    row["memory"] = {}
-    with _memory(row, "graph", graph_memory(count, NEIGHBOURS[0], 0)):
-        knn_graph(gaussians, NEIGHBOURS[0])
-    with _memory(row, "distances", 4 * edges + 8 * count):
-        start = time.perf_counter()
-        graph = graph.with_features(features)
-        row["distances"] = time.perf_counter() - start
-    with _memory(row, "walker", walker_memory(count, edges)):
-        start = time.perf_counter()
-        RandomWalker(graph, 0.5)
-        row["walker"] = time.perf_counter() - start
+    row["distances"] = median_seconds(lambda: graph.with_features(features), 1)
+    row["walker"] = median_seconds(lambda: RandomWalker(graph, BANDWIDTH), 1)
     row |= _selecting(gaussians, cameras[0], features, row, runs)
     row |= _reaching(graph, runs)
     return row
@@ -75,9 +75,10 @@ def query_row(count: int, threads: int, runs: int) -> dict[str, Any]:
     texts = torch.nn.functional.normalize(torch.randn(QUERIES + NEGATIVES, TEXT_DIMENSIONS, generator=random), dim=1)
     queries, negatives = texts[:QUERIES], texts[QUERIES:]
     row: dict[str, Any] = {"gaussians": count, "threads": threads, "memory": {}}
-    row["query"] = median_seconds(lambda: relevancies(values, queries, negatives), runs)
-    with _memory(row, "query", 4 * count * (QUERIES + 2)):
+    relevancies(values[:1000], queries, negatives)  # compiles
+    with _Memory(row, "query", 4 * count * (2 * QUERIES + 2)):
         relevancies(values, queries, negatives)
+    row["query"] = median_seconds(lambda: relevancies(values, queries, negatives), runs)
     row["straightforward"] = median_seconds(lambda: _written_down(values, queries, negatives), 1)
     return row
 
@@ -109,7 +110,7 @@ def _selecting(
 
         select()
         result = {"scribble": median_seconds(select, runs), "anchors": segmenter.select([prompt]).about["anchors"]}
-        with _memory(row, "scribble", 4 * 40 * len(gaussians)):
+        with _Memory(row, "scribble", prompt_memory(len(gaussians), len(segmenter.graph.neighbours))):
             select()
         return result | _walking(segmenter, prompt)
 
@@ -126,9 +127,9 @@ def _walking(segmenter: Segmenter, prompt: Prompt) -> dict[str, Any]:
     lifted = lift_prompt(segmenter.gaussians, prompt, largest_weights(segmenter.gaussians, segmenter.scene.views))
     labels = torch.full((graph.n,), -1)
     labels[lifted.background], labels[lifted.foreground] = 0, 1
-    walker = RandomWalker(graph, 0.5)
+    walker = RandomWalker(graph, BANDWIDTH)
     walking = median_seconds(lambda: walker.probability(labels), 3)
-    weights = (graph.similarities(0.5) + FLOOR).double().numpy()
+    weights = (graph.similarities(BANDWIDTH) + FLOOR).double().numpy()
     matrix = csr_matrix((weights, graph.neighbours.numpy(), graph.offsets.numpy()), (graph.n, graph.n))
     laplacian = (diags(np.asarray(matrix.sum(1)).ravel()) - matrix).tocsr()
     nodes = graph.to_nodes(labels).numpy()
@@ -229,7 +230,7 @@ def _scribble(scene: Scene) -> Prompt:
     return Prompt.from_scribbles(view, positive, negative)
 
 
-class _memory:
+class _Memory:
     """Notes how much memory a step was said to need, and how much it took at most."""
 
     def __init__(self, row: dict[str, Any], step: str, announced: int) -> None:
@@ -244,13 +245,21 @@ class _memory:
 
 def _forget_peak() -> int:
     """Start the highest mark of this process's memory anew where the system can; the memory in use now."""
+    gc.collect()
+    _trim()
     marks = Path("/proc/self/clear_refs")
     if marks.exists():
         marks.write_text("5")
     return peak_bytes()
 
 
-def rows(kind: str, *numbers: int) -> dict[str, Any]:
-    """One row by the name of its table."""
-    table: dict[str, Callable[..., dict[str, Any]]] = {"graph": graph_row, "query": query_row}
-    return table[kind](*numbers)
+def _trim() -> None:
+    """Give back what the allocator keeps, or a step would seem to need nothing; glibc alone can."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+ROWS: dict[str, Callable[..., dict[str, Any]]] = {"graph": graph_row, "query": query_row}

@@ -1,6 +1,7 @@
 """One row of a benchmark table: measured in this process, printed as one line of JSON.
 
-Run as ``python -m app.benchmarks.worker rasterize|lift|reference COUNT WIDTH HEIGHT THREADS RUNS``.
+Run as ``python -m app.benchmarks.worker rasterize|lift|reference|graph COUNT WIDTH HEIGHT THREADS RUNS``, or
+``query COUNT THREADS RUNS``.
 """
 
 from __future__ import annotations
@@ -118,4 +119,7 @@ def measure(kind: str, count: int, width: int, height: int, threads: int, runs: 
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))))
+    from app.benchmarks.segmenting import ROWS
+
+    kind, numbers = sys.argv[1], [int(number) for number in sys.argv[2:]]
+    print(json.dumps(ROWS[kind](*numbers) if kind in ROWS else measure(kind, *numbers)))

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from app.bench_tables import graph_table, memory_table, query_table, straightforward_table
 from app.console import progress_bars, say, show, size, wrote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from render.progress import Progress
@@ -22,6 +25,8 @@ SMALL = (5_000, 120, 68)  # what the dense reference can do
 QUICK_SIZES = ((2_000, 96, 64),)
 QUICK_SMALL = (500, 48, 32)
 RUNS, QUICK_RUNS = 7, 1
+SELECTING_SIZES = ((100_000, 640, 480), (600_000, 986, 728))
+SELECTING_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,43 @@ class BenchLift(_Options):
 
 
 @dataclass(frozen=True)
+class BenchGraph(_Options):
+    """Selecting: the neighbour graph, and from a scribble to a mask once it is there.
+
+    Wall times on all cores, 384 feature dimensions; scribble = lifting the strokes, the random walker, the mask of the
+    view.  Beside them the straightforward ways in the same process: a k-d tree asked point by point (from 2000
+    points), conjugate gradients of scipy with a diagonal, and T = 100 sparse products.  Memory is what a step adds,
+    announced and measured.
+    """
+
+    def run(self) -> None:
+        """Measure and print."""
+        jobs = [(*size, machine_cores()) for size in (QUICK_SIZES if self.quick else SELECTING_SIZES)]
+        report_rows(self, "graph", jobs, graph_table, straightforward_table, memory_table)
+
+
+@dataclass(frozen=True)
+class BenchQuery(_Options):
+    """Text queries: relevancies of five texts against four canonical phrases, 512 dimensions stored as fp16.
+
+    Wall times on all cores, beside equation (C.2) written down in torch in the same process.
+    """
+
+    def run(self) -> None:
+        """Measure and print."""
+        sizes = QUICK_SIZES if self.quick else SELECTING_SIZES
+        report_rows(self, "query", [(size[0], machine_cores()) for size in sizes], query_table, memory_table)
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Measure how fast rendering and lifting are on this machine, on synthetic scenes like real captures."""
+    """Measure how fast rendering, lifting and selecting are on this machine, on synthetic scenes like real captures."""
 
     what: (
         Annotated[BenchRasterize, tyro.conf.subcommand("rasterize")]
         | Annotated[BenchLift, tyro.conf.subcommand("lift")]
+        | Annotated[BenchGraph, tyro.conf.subcommand("graph")]
+        | Annotated[BenchQuery, tyro.conf.subcommand("query")]
     )
 
     def run(self) -> None:
@@ -95,6 +131,30 @@ def report(options: _Options, kind: str, table: Any) -> None:
     if options.json is not None:
         with atomic_file(options.json) as temporary:
             temporary.write_text(json.dumps({"machine": machine, "rows": rows, "reference": small}, indent=1))
+        wrote(options.json)
+
+
+def report_rows(options: _Options, kind: str, jobs: Sequence[tuple[int, ...]], *tables: Any) -> None:
+    """Measure rows that need no reference of their own, and print them in several tables."""
+    from app.scenes import refuse_existing
+    from render.files import atomic_file
+
+    if options.json is not None:
+        refuse_existing(options.json, options.overwrite)
+    machine = describe_machine(kind, options.quick)
+    for line in machine.values():
+        say(line)
+    rows = []
+    with progress_bars() as progress:
+        for done, job in enumerate(jobs):
+            progress(done, len(jobs), "measuring")
+            rows.append(_in_own_process(kind, *job, QUICK_RUNS if options.quick else SELECTING_RUNS))
+        progress(len(jobs), len(jobs), "measuring")
+    for table in tables:
+        show(table(rows))
+    if options.json is not None:
+        with atomic_file(options.json) as temporary:
+            temporary.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))
         wrote(options.json)
 
 
