@@ -239,7 +239,7 @@ def graph_memory(n: int, neighbours: int) -> int:
     edges = int(1.3 * n * neighbours)
     tree = (8 * 3 + 8 + 16) * n
     asked = min(n, QUERY_ROWS) * (neighbours + 1) * 16
-    return tree + 4 * n * (neighbours + 1) + max(asked, 4 * edges + 24 * n)
+    return tree + 4 * n * (neighbours + 1) + asked + 4 * edges + 36 * n
 
 
 def _shifted(kernel: Callable[..., Any], start: int) -> Callable[..., None]:

@@ -98,8 +98,8 @@ class RandomWalker:
 
 def walker_memory(n: int, edges: int) -> int:
     """Estimate the bytes that the solver takes beside its graph, while it is made."""
-    # Weights; the first coarse graph before it is cut to size; the coarse levels; groups and sums of nodes.
-    return 4 * edges + 8 * edges + 4 * edges + 60 * n
+    # Weights and what they are made of; groups, members and sums of nodes; coarse levels are small beside these.
+    return 8 * edges + 24 * n
 
 
 def _hierarchy(offsets: NDArray[np.int64], columns: NDArray[np.int32], weights: NDArray[np.float32]) -> list[_Level]:

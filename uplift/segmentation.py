@@ -23,7 +23,7 @@ from uplift.evidence import combined_with_unary
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph
 from uplift.prompts import Prompt
-from uplift.random_walker import RandomWalker
+from uplift.random_walker import RandomWalker, walker_memory
 from uplift.scene_graph import SceneGraph, everywhere, metric_of, prepare_graph
 from uplift.selection import BOUNDARY, Selection
 from uplift.visibility import LiftedPrompt, lift_prompt, view_weights
@@ -38,9 +38,9 @@ FRAME = 0.02  # of the view's larger side: its border is background where nothin
 VIEWS_KEPT = 8  # views whose weights are remembered
 
 
-def prompt_memory(n: int, edges: int) -> int:
+def prompt_memory(n: int, edges: int, pixels: int) -> int:
     """Estimate the bytes that answering a prompt by the random walker takes, the solver's hierarchy included."""
-    return 16 * edges + 150 * n
+    return walker_memory(n, edges) + 70 * n + 80 * pixels
 
 
 class Segmenter:
