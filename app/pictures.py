@@ -113,6 +113,17 @@ def blend_heat(
     return blended
 
 
+def draw_ring(
+    image: UInt8[np.ndarray, "h w 3"], place: Float[np.ndarray, " 2"], radius: int, colour: tuple[int, int, int]
+) -> None:
+    """Mark a place (x, y) in a picture, in place: a ring with a dark rim."""
+    import cv2
+
+    centre = (int(place[0]), int(place[1]))
+    for shade, thickness in (((0, 0, 0), 5), (colour, 2)):
+        cv2.circle(image, centre, radius, shade, thickness, cv2.LINE_AA)
+
+
 def psnr(image: UInt8[np.ndarray, "h w 3"], reference: UInt8[np.ndarray, "h w 3"]) -> float:
     """Peak signal-to-noise ratio in dB of two pictures."""
     error = np.mean((image.astype(np.float64) - reference) ** 2)

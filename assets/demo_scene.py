@@ -19,8 +19,10 @@ from render.scene import Scene, write_scene
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Bool, Int16
+    from jaxtyping import Bool, Float, Int16
 
+FRUIT_BOWL = (0.469, 1.703, 0.837)  # a point on its front, in the world,
+TABLE_TOP = (0.651, 1.838, 0.749)  # and one beside it
 VERSION = 1  # raise it when the room changes, so that older copies in caches are not taken for it
 
 
@@ -118,6 +120,13 @@ def demo_objects(
     things = tuple(i for i, name in enumerate(names) if name not in STRUCTURE)
     by_view = {view.name: labels_of for view, labels_of in zip(scene.views, maps, strict=True)}
     return DemoObjects(scene, names, things, labels, by_view)
+
+
+def place_of(point: tuple[float, float, float], camera: Camera) -> Float[np.ndarray, " 2"]:
+    """Where a camera sees a point of the room: (x, y) in pixels."""
+    local = camera.world_to_camera[:3, :3].double() @ torch.tensor(point).double()
+    projected = camera.K.double() @ (local + camera.world_to_camera[:3, 3].double())
+    return (projected[:2] / projected[2]).numpy()
 
 
 def _whole(path: Path, views: int) -> Scene | None:

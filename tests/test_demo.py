@@ -131,14 +131,15 @@ def test_demo_writes_a_sheet_of_pictures_and_says_where(
     assert f"wrote {out}" in printed
     sheet = np.asarray(Image.open(out))
     assert sheet.shape[2] == 3
-    assert sheet.shape[1] > 4 * 300
-    cells = np.array_split(sheet[40:], 4, axis=1)
+    assert sheet.shape[1] > 5 * 300
+    cells = np.array_split(sheet[40:], 5, axis=1)
     assert all(cell.std() > 20 for cell in cells)
     (scene,) = (tmp_path / "cache" / "fit3d").glob("room-corner-*")
     assert sorted(path.name for path in (scene / "fields").iterdir()) == [
         "dense-descriptors.safetensors",
         "rgb.safetensors",
     ]
+    assert [path.name for path in (scene / "selections").iterdir()] == ["fruit-bowl.npz"]
     before = contents(scene)
     assert main(["demo", *SMALL]) == OK
     assert "lifted" not in capfd.readouterr().out

@@ -18,7 +18,13 @@ ALLOWED = {
     "app": {"render", "uplift", "training", "assets"},
 }
 CORE = {"torch", "numpy", "scipy", "numba"}
-OWNERS = {"viser": "app", "nerfstudio": "training", "open_clip": "uplift", "segment_anything": "uplift"}
+OWNERS = {
+    "viser": "app",
+    "nerfstudio": "training",
+    "open_clip": "uplift",
+    "segment_anything": "uplift",
+    "timm": "uplift",
+}
 
 
 def imported(path: Path) -> set[str]:

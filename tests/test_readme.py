@@ -9,10 +9,11 @@ import shutil
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from app.main import OK, main, parse
+from app.main import OK, Command, main, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +50,7 @@ def test_other_programs_are_installed_and_methods_registered(command: str) -> No
 
 def test_every_subcommand_is_in_the_readme() -> None:
     shown = {shlex.split(command)[3] for command in of("fit3d")}
-    assert shown == {"demo", "import", "info", "lift", "render", "bench"}
+    assert shown == {member.__metadata__[0].name for member in get_args(Command)}
 
 
 def test_names_that_the_readme_imports_exist() -> None:

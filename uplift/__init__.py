@@ -10,6 +10,9 @@ from uplift.maps import FeatureMapCache
 from uplift.pca import PCAColours
 from uplift.prompts import Prompt
 from uplift.random_walker import RandomWalker
+from uplift.reduction import Reduced
+from uplift.sam_masks import SamSegmenter
+from uplift.search import Searcher
 from uplift.segmentation import Segmenter
 from uplift.selection import Selection
 
@@ -21,6 +24,9 @@ __all__ = [
     "PCAColours",
     "Prompt",
     "RandomWalker",
+    "Reduced",
+    "SamSegmenter",
+    "Searcher",
     "Segmenter",
     "Selection",
     "diffuse",

@@ -20,7 +20,7 @@ from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.rasterizer import rasterize_transposed
 from render.views import View
-from uplift.picking import surface_weights
+from uplift.picking import pick, surface_weights
 from uplift.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -120,7 +120,12 @@ def lift_prompt(
         weights = view_weights(gaussians, camera)
     positive, negative = _marked(prompt)
     masks = torch.from_numpy(np.stack([positive, negative])).to(gaussians.device)
-    if prompt.kind in ("clicks", "scribbles"):
+    if prompt.kind == "clicks":
+        # A disc around a click reaches over edges: only the surface that was clicked on counts.
+        groups = (prompt.positive_clicks, prompt.negative_clicks)
+        picked = [pick(gaussians, camera, clicks, radius=prompt.radius) for clicks in groups]
+        marked = torch.stack([one.totals(len(gaussians)) for one in picked], dim=1)
+    elif prompt.kind == "scribbles":
         marked = surface_weights(gaussians, camera, masks)
     else:
         marked = rasterize_transposed(gaussians, camera, masks.permute(1, 2, 0).float().contiguous())[0]

@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from render.progress import Progress
     from render.scene import Scene
     from uplift.field import FeatureField
+    from uplift.selection import Selection
 
 ENCODERS = ("rgb", "dense-descriptors")
-COLUMNS = ("photo", "render", "depth", "lifted features (PCA)")
+COLUMNS = ("photo", "render", "depth", "lifted features (PCA)", "selected by two clicks")
+SELECTION = "fruit-bowl"
+CLICKED = 9  # pixels, the ring around the click
 ROWS = 3
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Build the bundled scene, lift features onto it and write a sheet of pictures; no network, no GPU.
+    """Build the bundled scene, lift features, select the fruit bowl by two clicks, and write a sheet of pictures.
+
+    No network, no GPU.
 
     The scene, a room corner of 50000 Gaussians and 12 photos, goes to the cache folder
     ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d) and is used again the next time.
@@ -64,7 +69,8 @@ class Demo:
             gaussians = scene.gaussians.to(device)
             for name in ENCODERS:
                 field = _field(scene, gaussians, name, progress)
-            sheet, quality = draw_sheet(scene, gaussians, field, progress)
+            selected = _select(scene, gaussians, field, progress)
+            sheet, quality = draw_sheet(scene, gaussians, field, selected, progress)
         path = self.out or scene.path / "contact_sheet.png"
         save_picture(path, sheet)
         say(f"renders against photos: {quality:.1f} dB PSNR")
@@ -91,29 +97,48 @@ def _field(scene: Scene, gaussians: Gaussians, name: str, progress: Progress) ->
     return field
 
 
+def _select(scene: Scene, gaussians: Gaussians, field: FeatureField, progress: Progress) -> Selection:
+    """Click on the fruit bowl, and beside it on the table as background, in the first photo."""
+    from app.scenes import save_selection
+    from assets.demo_scene import FRUIT_BOWL, TABLE_TOP, place_of
+    from uplift.segmentation import Segmenter
+
+    view = scene.views[0]
+    segmenter = Segmenter(scene, field, name=field.encoder, gaussians=gaussians).prepare(progress)
+    inside, outside = (place_of(point, view.camera)[None] for point in (FRUIT_BOWL, TABLE_TOP))
+    selection = segmenter.from_clicks(view, inside, outside)
+    wrote(save_selection(scene, SELECTION, selection))
+    return selection
+
+
 def draw_sheet(
-    scene: Scene, gaussians: Gaussians, field: FeatureField, progress: Progress
+    scene: Scene, gaussians: Gaussians, field: FeatureField, selected: Selection, progress: Progress
 ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Photo, render, depth and features of some views, and the mean PSNR of their renders."""
+    """Photo, render, depth, features and selection in some views, and the mean PSNR of their renders."""
     import numpy as np
 
     from app import pictures
+    from assets.demo_scene import FRUIT_BOWL, TABLE_TOP, place_of
 
     count = min(ROWS, len(scene.views))
     chosen = [scene.views[i] for i in np.linspace(0, len(scene.views) - 1, count).round().astype(int)]
     colours = pictures.pca_colours(field)
-    photos, renders, depths, features = [], [], [], []
+    photos, renders, depths, features, selections = [], [], [], [], []
     for done, view in enumerate(chosen):
         progress(done, count, "drawing")
         photos.append(view.image())
         renders.append(pictures.render_rgb(gaussians, view.camera))
         depths.append(pictures.render_depth(gaussians, view.camera))
         features.append(pictures.render_colours(gaussians, view.camera, colours))
+        heat = selected.render(gaussians, view.camera).cpu().numpy()
+        selections.append(pictures.blend_heat(renders[-1], heat, outline=0.5))
+    for point, colour in ((FRUIT_BOWL, (255, 255, 255)), (TABLE_TOP, (80, 140, 255))):
+        pictures.draw_ring(selections[0], place_of(point, chosen[0].camera), CLICKED, colour)
     progress(count, count, "drawing")
     limits = pictures.depth_range(depths)
     rows = [
-        (photo, render, pictures.colour_depth(depth, limits), feature)
-        for photo, render, depth, feature in zip(photos, renders, depths, features, strict=True)
+        (photo, render, pictures.colour_depth(depth, limits), feature, selection)
+        for photo, render, depth, feature, selection in zip(photos, renders, depths, features, selections, strict=True)
     ]
     quality = float(np.mean([pictures.psnr(r, p) for r, p in zip(renders, photos, strict=True)]))
     return pictures.contact_sheet(rows, COLUMNS, [view.name for view in chosen]), quality

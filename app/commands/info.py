@@ -100,7 +100,9 @@ def _needs(scene: Scene, gaussians: Gaussians) -> Table:
     """Memory of the next steps, beside that of Python and torch."""
     from rich.table import Table
 
+    from uplift.graph import NEIGHBOURS, graph_memory
     from uplift.lifting import lift_memory
+    from uplift.segmentation import prompt_memory
 
     cameras = [view.camera for view in scene.views]
     height, width = max(((c.height, c.width) for c in cameras), key=lambda s: s[0] * s[1])
@@ -118,6 +120,9 @@ def _needs(scene: Scene, gaussians: Gaussians) -> Table:
             f"lift {dimension} dimensions on {grid[1]}x{grid[0]} patches", size(needed), size(n * (2 * dimension + 4))
         )
     table.add_row("render a view", size(64 * n + 20 * height * width), "")
+    edges = int(1.3 * n * NEIGHBOURS)
+    table.add_row("neighbour graph of a field", size(graph_memory(n, NEIGHBOURS)), size(8 * edges + 16 * n))
+    table.add_row("segment by strokes", size(prompt_memory(n, edges, height * width)), size(5 * n))
     return table
 
 

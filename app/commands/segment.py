@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import progress_bars, wrote
+from app.console import progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
     from render.gaussians import Gaussians
@@ -128,9 +128,13 @@ class Segment:
         self, scene: Scene, gaussians: Gaussians, name: str, prompts: Sequence[Prompt], progress: Progress
     ) -> tuple[Selection, NeighbourGraph]:
         from app.scenes import load_field
+        from uplift.graph import graph_memory
         from uplift.segmentation import Segmenter
 
-        segmenter = Segmenter(scene, load_field(scene, name), name=name, gaussians=gaussians).prepare(progress)
+        segmenter = Segmenter(scene, load_field(scene, name), name=name, gaussians=gaussians)
+        if not scene.graph_path(f"{name}-{segmenter.neighbours}").is_file():
+            say(f"memory: about {size(graph_memory(len(gaussians), segmenter.neighbours))} for the neighbour graph")
+        segmenter.prepare(progress)
         selection = segmenter.select(
             prompts,
             method=self.method,
@@ -145,10 +149,11 @@ class Segment:
     ) -> tuple[Selection, NeighbourGraph]:
         from uplift.encoders.sam import load_sam
         from uplift.graph import knn_graph
+        from uplift.maps import default_map_folder
         from uplift.sam_masks import SamSegmenter
 
         scene.require_photos()
         predictor = load_sam(self.sam, device=gaussians.device)
-        segmenter = SamSegmenter(gaussians, predictor, views=scene.views)
+        segmenter = SamSegmenter(gaussians, predictor, views=scene.views, cache=default_map_folder())
         selection = segmenter.select(prompts, threshold=self.threshold, progress=progress)
         return selection, knn_graph(gaussians, progress=progress)
