@@ -12,10 +12,9 @@ import torch
 from assets.furniture import STRUCTURE
 from assets.room_corner import RoomCorner, build_room_corner, gaussian_labels, label_maps
 from render.camera import Camera
-from render.conventions import opencv_to_opengl
 from render.errors import InputError
 from render.progress import Progress, silent
-from render.scene import Scene, write_scene
+from render.scene import Scene, frame_of, write_scene
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,19 +142,5 @@ def _whole(path: Path, views: int) -> Scene | None:
 
 def _transforms(room: RoomCorner) -> dict[str, Any]:
     """The content of a ``transforms.json``."""
-    frames = [_frame(camera, f"images/{name}") for camera, name in zip(room.cameras, room.names, strict=True)]
+    frames = [frame_of(camera, f"images/{name}") for camera, name in zip(room.cameras, room.names, strict=True)]
     return {"camera_model": "PINHOLE", "frames": frames}
-
-
-def _frame(camera: Camera, file_path: str) -> dict[str, Any]:
-    K = camera.K.tolist()
-    return {
-        "file_path": file_path,
-        "fl_x": K[0][0],
-        "fl_y": K[1][1],
-        "cx": K[0][2],
-        "cy": K[1][2],
-        "w": camera.width,
-        "h": camera.height,
-        "transform_matrix": opencv_to_opengl(camera.world_to_camera).tolist(),
-    }

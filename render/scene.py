@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from render.camera import Camera
+from render.conventions import opencv_to_opengl
 from render.errors import InputError
 from render.files import atomic_folder
 from render.gaussians import Gaussians
@@ -202,6 +204,21 @@ class Scene:
             f"{len(wrong)} of {len(self.views)} photos do not have the size that {self.path / TRANSFORMS} "
             f"states: {name_some(wrong)}; correct w, h and the intrinsics."
         )
+
+
+def frame_of(camera: Camera, file_path: str) -> dict[str, Any]:
+    """The entry of ``transforms.json`` for a photo without lens distortion."""
+    K = camera.K.tolist()
+    return {
+        "file_path": file_path,
+        "fl_x": K[0][0],
+        "fl_y": K[1][1],
+        "cx": K[0][2],
+        "cy": K[1][2],
+        "w": camera.width,
+        "h": camera.height,
+        "transform_matrix": opencv_to_opengl(camera.world_to_camera).tolist(),
+    }
 
 
 def write_scene(

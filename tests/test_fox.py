@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 STEPS = 400  # a fifth of the preset
@@ -64,3 +66,23 @@ def test_lifted_colours_render_held_out_photos_and_refining_sharpens_them(scene:
 def test_lifted_descriptors_explain_held_out_photos(scene: tuple[Path, float]) -> None:
     said = run("fit3d", "lift", scene[0], "--encoder", "dense-descriptors", "--hold-out", 8)
     assert figure(r"([\d.]+)% of the variance explained", said) > 70
+
+
+@pytest.mark.parametrize(
+    ("prompt", "file", "least"), [("--scribbles", "scribble_0014.png", 0.88), ("--mask", "0014.png", 0.86)]
+)
+def test_marks_on_one_photo_select_the_fox_in_the_others(
+    scene: tuple[Path, float], shared: Path, tmp_path: Path, prompt: str, file: str, least: float
+) -> None:
+    masks = shared / "data" / "fox" / "masks"
+    if not (scene[0] / "fields" / "colours.safetensors").exists():
+        run("fit3d", "lift", scene[0], "--encoder", "rgb", "--name", "colours")
+    name = prompt.strip("-")
+    marks = ("--view", "0014", prompt, masks / file)
+    run("fit3d", "segment", scene[0], "--field", "colours", *marks, "--name", name)
+    run("fit3d", "masks", scene[0], name, "--out", tmp_path / "masks")
+    found = []
+    for view in ("0002", "0008", "0021", "0026", "0030"):
+        drawn, truth = (np.asarray(Image.open(folder / f"{view}.png")) > 127 for folder in (tmp_path / "masks", masks))
+        found.append((drawn & truth).sum() / (drawn | truth).sum())
+    assert np.mean(found) > least, found

@@ -17,9 +17,8 @@ from torch import Tensor
 from app.benchmarks.synthetic import capture_like
 from app.benchmarks.worker import median_seconds, peak_bytes
 from render.camera import Camera
-from render.conventions import opencv_to_opengl
 from render.gaussians import Gaussians
-from render.scene import Scene, write_scene
+from render.scene import Scene, frame_of, write_scene
 from uplift.diffusion import EDGE_THRESHOLD, STEPS, edge_weights, reachable
 from uplift.field import FeatureField
 from uplift.graph import NeighbourGraph, graph_memory, knn_graph
@@ -207,19 +206,8 @@ def _written_down(values: Tensor, queries: Tensor, negatives: Tensor) -> Tensor:
 
 
 def _scene(gaussians: Gaussians, camera: Camera, path: Path) -> Scene:
-    K = camera.K.tolist()
-    frame = {
-        "file_path": "images/view.png",
-        "fl_x": K[0][0],
-        "fl_y": K[1][1],
-        "cx": K[0][2],
-        "cy": K[1][2],
-        "w": camera.width,
-        "h": camera.height,
-        "transform_matrix": opencv_to_opengl(camera.world_to_camera).tolist(),
-    }
     photo = np.zeros((camera.height, camera.width, 3), np.uint8)
-    write_scene(path, gaussians, {"camera_model": "PINHOLE", "frames": [frame]}, [photo])
+    write_scene(path, gaussians, {"camera_model": "PINHOLE", "frames": [frame_of(camera, "images/view.png")]}, [photo])
     return Scene.open(path)
 
 
