@@ -29,10 +29,11 @@ def test_probabilities_are_scikit_learns(balanced: bool) -> None:
     np.testing.assert_allclose(found, expected.predict_proba(features.numpy())[:, 1], atol=2e-3)
 
 
-def test_fewer_rows_weigh_as_all_of_them() -> None:
+@pytest.mark.parametrize("balanced", [False, True])
+def test_fewer_rows_weigh_as_all_of_them(balanced: bool) -> None:
     features, labels = blobs(8000)
-    some = LogisticModel.fit(features, labels, normalize=False, max_rows=1500)
-    every = LogisticModel.fit(features, labels, normalize=False)
+    some = LogisticModel.fit(features, labels, normalize=False, max_rows=1500, balanced=balanced)
+    every = LogisticModel.fit(features, labels, normalize=False, balanced=balanced)
     assert (some.probability(features) - every.probability(features)).abs().mean() < 0.02
 
 
