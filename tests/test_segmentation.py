@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,3 +249,12 @@ def test_scenes_keep_the_graph_beside_their_fields(room: DemoObjects, colours: F
     scene = Scene.open(room.scene.path)
     Segmenter(scene, colours, name="rgb", neighbours=4).prepare()
     assert scene.graph_path("rgb-4").is_file()
+
+
+def test_several_threads_may_ask_at_once(room: DemoObjects, colours: FeatureField) -> None:
+    prompts = [scribbled(room, name)[2] for name in ("vase", "table", "picture", "beach ball")]
+    fresh = Segmenter(room.scene, colours)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda prompt: fresh.select([prompt], bandwidth=0.5), prompts))
+    for prompt, found in zip(prompts, together, strict=True):
+        assert torch.equal(found.mask, fresh.select([prompt]).mask)

@@ -6,6 +6,7 @@ A prompt is propagated over the neighbour graph in one of two ways: by the rando
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.camera import Camera
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
@@ -76,8 +78,9 @@ class Segmenter:
         self._name = name
         self._prepared = graph
         self._walkers: dict[float, RandomWalker] = {}
-        self._weights: dict[str, Float[Tensor, " n"]] = {}
+        self._weights: dict[bytes, Float[Tensor, " n"]] = {}
         self._features: Tensor | None = None
+        self._lock = threading.RLock()  # what is prepared once may be asked for by several threads
 
     @property
     def gaussians(self) -> Gaussians:
@@ -91,7 +94,7 @@ class Segmenter:
 
     @property
     def _scene_graph(self) -> SceneGraph:
-        return self._prepared or self._prepare(silent)
+        return self._prepare(silent)
 
     def prepare(self, progress: Progress = silent) -> Segmenter:
         """Build the graph, or read it from the scene's folder; prompts are answered at once after that.
@@ -99,16 +102,22 @@ class Segmenter:
         Raises:
             InputError: the field belongs to other Gaussians.
         """
-        if self._prepared is None:
-            self._prepare(progress)
+        self._prepare(progress)
         return self
 
     def _prepare(self, progress: Progress) -> SceneGraph:
-        path = None if self._name is None else self.scene.graph_path(f"{self._name}-{self.neighbours}")
-        self._prepared = prepare_graph(
-            self.gaussians, self.scene.views, self.field, neighbours=self.neighbours, path=path, progress=progress
-        )
-        return self._prepared
+        with self._lock:
+            if self._prepared is None:
+                path = None if self._name is None else self.scene.graph_path(f"{self._name}-{self.neighbours}")
+                self._prepared = prepare_graph(
+                    self.gaussians,
+                    self.scene.views,
+                    self.field,
+                    neighbours=self.neighbours,
+                    path=path,
+                    progress=progress,
+                )
+            return self._prepared
 
     def from_mask(self, view: View, mask: Shaped[np.ndarray, "h w"], **options: Any) -> Selection:
         """Select what a whole mask shows; see :meth:`select` for the options."""
@@ -256,12 +265,19 @@ class Segmenter:
         return "random-walker" if chosen == "auto" else chosen
 
     def _lift(self, prompt: Prompt) -> LiftedPrompt:
-        view, gaussians = prompt.view, self.gaussians
-        if view.name not in self._weights:
-            while len(self._weights) >= VIEWS_KEPT:
-                self._weights.pop(next(iter(self._weights)))
-            self._weights[view.name] = view_weights(gaussians, view.camera)
-        return lift_prompt(gaussians, prompt, self._scene_graph.largest, weights=self._weights[view.name])
+        return lift_prompt(
+            self.gaussians, prompt, self._scene_graph.largest, weights=self._weights_in(prompt.view.camera)
+        )
+
+    def _weights_in(self, camera: Camera) -> Float[Tensor, " n"]:
+        """What a view sees of each Gaussian, remembered for the last views."""
+        key = torch.cat([camera.K.flatten(), camera.world_to_camera.flatten()]).cpu().numpy().tobytes()
+        with self._lock:
+            if key not in self._weights:
+                while len(self._weights) >= VIEWS_KEPT:
+                    self._weights.pop(next(iter(self._weights)))
+                self._weights[key] = view_weights(self.gaussians, camera)
+            return self._weights[key]
 
     def _anchors(
         self, prompts: Sequence[Prompt], lifted: Sequence[LiftedPrompt], about: dict[str, Any], *, alone: bool = True
@@ -312,16 +328,19 @@ class Segmenter:
         about: dict[str, Any],
     ) -> Float[Tensor, " n"]:
         value = BANDWIDTH if bandwidth is None else float(bandwidth)
-        if value not in self._walkers:
-            self._walkers = {value: RandomWalker(self.graph, value)}
+        with self._lock:
+            if value not in self._walkers:
+                self._walkers = {value: RandomWalker(self.graph, value)}
+            walker = self._walkers[value]
         labels = torch.full((self.graph.n,), -1)
         labels[background.cpu()] = 0
         labels[foreground.cpu()] = 1
         about["bandwidth"] = value
         about["bandwidth_from"] = "the default" if bandwidth is None else "given"
-        return self._walkers[value].probability(labels).to(foreground.device)
+        return walker.probability(labels).to(foreground.device)
 
     def _values(self) -> Float[Tensor, "n c"]:
-        if self._features is None:
-            self._features = everywhere(self.field, self.gaussians)
-        return self._features
+        with self._lock:
+            if self._features is None:
+                self._features = everywhere(self.field, self.gaussians)
+            return self._features
