@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from render.errors import InputError
@@ -21,6 +22,13 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     raise InputError(f"{path} exists and is not overwritten; choose another name or pass --overwrite.")
+
+
+def check_positive(options: Mapping[str, float | None]) -> None:
+    """Raise InputError, before any work is done, for an option that is given and not greater than 0."""
+    for option, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{option} must be a number greater than 0, found {value:g}.")
 
 
 def gaussians_of(scene: Scene) -> Gaussians:

@@ -15,19 +15,20 @@ HIDDEN = ("gaussians",)  # hashes are for programs
 SHOWN = 8  # entries of a list
 
 
-def report(name: str, selection: Selection, graph: NeighbourGraph) -> None:
-    """Print how a selection was made, how large it is and in how many parts."""
+def report(name: str, selection: Selection, graph: NeighbourGraph | None) -> None:
+    """Print how a selection was made, how large it is and in how many parts; without a graph, in one."""
     for line in described(selection.about):
         say(line)
     count = len(selection)
     if count == 0:
         say(f"{name}: 0 of {selection.n} Gaussians: nothing is selected; mark more, or change the threshold")
         return
-    parts = selection.components(graph)
-    pieces = "1 connected part" if len(parts) == 1 else f"{len(parts)} connected parts"
+    parts = None if graph is None else selection.components(graph)
+    pieces = "1 connected part" if parts is None or len(parts) == 1 else f"{len(parts)} connected parts"
+    share = 1.0 if parts is None else parts.largest_share
     say(
         f"{name}: {count} of {selection.n} Gaussians ({count / selection.n:.1%}) in {pieces}, "
-        f"{parts.largest_share:.1%} of them in the largest"
+        f"{share:.1%} of them in the largest"
     )
 
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from app.commands.query import _say_top
+from app.commands.segment import Segment
 from app.main import BAD_INPUT, OK, main
 from app.scenes import save_selection
 from render.gaussians import Gaussians
@@ -20,6 +22,7 @@ from render.scene import Scene
 from tests.miniatures import HEIGHT, OBJECT, OTHER, VIEWS, WIDTH, capture, tiny_objects
 from tests.room import contents
 from tests.tiny_models import tiny_clip, tiny_sam_file
+from uplift.graph import NEIGHBOURS, knn_graph
 from uplift.search import CANONICAL
 from uplift.selection import Selection
 
@@ -197,6 +200,40 @@ def test_combine_grows_shrinks_and_drops_small_parts(files: Files, fit3d: Fit3d)
     assert fit3d("combine", scene.path, "--name", "x", "--of", "scattered", "--without-small", 5).code == OK
 
 
+def test_a_single_gaussian_needs_no_neighbours(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
+    path = files.scene / "gaussians.ply"
+    Gaussians.load(path)[:1].save(path)
+    scene = Scene.open(files.scene)
+    for name, inside in (("one", True), ("none", False)):
+        save_selection(scene, name, Selection.from_mask(torch.tensor([inside])))
+    result = fit3d("combine", files.scene, "--name", "x", "--of", "one")
+    assert result.code == OK, result
+    assert "x: 1 of 1 Gaussians (100.0%) in 1 connected part" in result.out
+    removed = fit3d("remove", files.scene, "one", "--out", tmp_path / "x.ply")
+    refused(removed, "No Gaussian")
+    assert fit3d("remove", files.scene, "none", "--out", tmp_path / "x.ply").code == OK
+    assert len(Gaussians.load(tmp_path / "x.ply")) == 1
+
+
+def test_the_top_object_may_be_large(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.commands.query.MOST_ROWS", 500)
+    n = 1999
+    means = torch.linspace(0, 1, n)[:, None].repeat(1, 3)
+    graph = knn_graph(means, 2)
+    gaussians = tiny_objects().scene.gaussians[:n].with_values(means=means)
+    sizes: list[int] = []
+    quantile = torch.Tensor.quantile
+
+    def noted(points: torch.Tensor, q: float, dim: int) -> torch.Tensor:
+        sizes.append(len(points))
+        return quantile(points, q, dim=dim)
+
+    monkeypatch.setattr(torch.Tensor, "quantile", noted)
+    _say_top(gaussians, Selection.from_mask(torch.ones(n, dtype=torch.bool)), torch.ones(n), graph)
+    assert "extent 0.979 x 0.979 x 0.979" in capsys.readouterr().out
+    assert 0 < max(sizes) <= 500
+
+
 def test_a_rendered_selection_is_hot_inside_and_grey_outside(files: Files, fit3d: Fit3d, tmp_path: Path) -> None:
     result = fit3d("render", files.scene, "--what", "selection", "--selection", OBJECT, "--out", tmp_path / "heat")
     assert result.code == OK, result
@@ -241,6 +278,9 @@ def test_selections_of_other_gaussians_are_refused(files: Files, fit3d: Fit3d, t
         (["render", "{scene}", "--out", "o", "--what", "selection", "--selection", "nobody"], ["nobody"]),
         (["query", "{scene}", "a rug", "--name", "x"], ["no fields", "fit3d lift"]),
         (["query", "{scene}", "a rug", "a table", "--name", "x"], ["2 texts and 1 names"]),
+        (["query", "{scene}", "a rug", "--name", "x", "--threshold", "-1"], ["--threshold", "greater than 0"]),
+        (["lift", "{scene}", "--encoder", "rgb", "--keep", "nan"], ["Pruning keeps a fraction", "nan"]),
+        (["lift", "{scene}", "--encoder", "rgb", "--keep", "inf"], ["Pruning keeps a fraction", "inf"]),
     ],
 )
 def test_bad_arguments_get_one_sentence_and_change_nothing(
@@ -412,6 +452,21 @@ def test_segment_anything_selects_without_a_field(files: Files, fit3d: Fit3d, tm
     assert Selection.load(files.scene / "selections" / "found.npz").about["method"] == "sam"
 
 
+def test_neighbours_and_the_unary_bandwidth_can_be_set(files: Files, fit3d: Fit3d) -> None:
+    assert Segment.neighbours == NEIGHBOURS
+    assert fit3d("lift", files.scene, "--encoder", "rgb").code == OK
+    chosen = ["--neighbours", 8, "--unary", "yes", "--unary-bandwidth", 0.37]
+    result = segment(fit3d, files, "found", "--view", "view_00", "--scribbles", files.scribble, *chosen)
+    assert result.code == OK, result
+    assert (files.scene / "graphs" / "rgb-8.safetensors").is_file()
+    about = Selection.load(files.scene / "selections" / "found.npz").about
+    assert about["neighbours"] == 8
+    assert "0.37" in str(about)
+
+
+CLICKED = ("--view", "view_00", "--click", "50", "40")
+
+
 def bad_drawing(files: Files, name: str) -> Path:
     path = files.scene.parent / f"{name}.png"
     shape = (HEIGHT - 1, WIDTH, 4) if name == "small" else (HEIGHT, WIDTH, 4)
@@ -440,6 +495,16 @@ def bad_drawing(files: Files, name: str) -> Path:
         (["--view", "view_00", "--click", "50", "40", "--name", "a/b"], ["a/b"]),
         (["--view", "view_00", "--click", "50", "40"], ["no fields"]),
         (["--view", "view_00", "--click", "50", "40", "--sam", "gone.pth"], ["gone.pth"]),
+        ([*CLICKED, "--sam", "gone.pth", "--field", "rgb", "--unary", "auto"], ["leave --field and --unary out"]),
+        ([*CLICKED, "--sam", "gone.pth", "--method", "auto"], ["--sam", "--method"]),
+        ([*CLICKED, "--sam", "gone.pth", "--bandwidth", "1"], ["--sam", "--bandwidth"]),
+        ([*CLICKED, "--sam", "gone.pth", "--unary-bandwidth", "1"], ["--sam", "--unary-bandwidth"]),
+        ([*CLICKED, "--method", "diffusion", "--unary", "no"], ["--method diffusion", "--unary no"]),
+        ([*CLICKED, "--unary", "no", "--unary-bandwidth", "1"], ["--unary-bandwidth"]),
+        ([*CLICKED, "--threshold", "0"], ["--threshold", "greater than 0"]),
+        ([*CLICKED, "--bandwidth", "nan"], ["--bandwidth", "greater than 0"]),
+        ([*CLICKED, "--unary-bandwidth", "-1"], ["--unary-bandwidth", "greater than 0"]),
+        ([*CLICKED, "--neighbours", "0"], ["--neighbours", "greater than 0"]),
     ],
 )
 def test_marks_that_cannot_be_used_get_one_sentence_and_change_nothing(

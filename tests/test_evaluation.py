@@ -150,6 +150,46 @@ def test_a_capture_with_own_masks_is_measured_from_mask_and_scribbles(
     assert sorted(path.name for path in (scene / "fields").iterdir()) == before, "the scene is left as it is"
 
 
+def test_figures_of_other_input_are_not_taken_for_new_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene, masks, scribble = miniatures.capture(tmp_path)
+    assert main(["lift", str(scene), "--encoder", "rgb", "--device", "cpu"]) == OK
+    (masks / "view_00.png").unlink()
+    other = tmp_path / "other.png"
+    with Image.open(scribble) as opened:
+        drawn = np.array(opened)
+    drawn[:20] = 0
+    Image.fromarray(drawn).save(other)
+    command = ("capture", scene, "--masks", masks, "--reference", "view_00", "--out", tmp_path / "out")
+    rows = ("--variants", "geometry only")
+    assert run(*command, "--scribbles", scribble, *rows) == OK
+    assert run(*command, "--scribbles", scribble, *rows) == OK, "the same again is not computed again"
+    field, ply, truth = scene / "fields" / "rgb.safetensors", scene / "gaussians.ply", masks / "view_01.png"
+    capsys.readouterr()
+    assert run(*command, "--scribbles", other, *rows) == BAD_INPUT
+    assert "other settings (files)" in capsys.readouterr().err
+    for changed, words in ((truth, "(files)"), (field, "(own fields)"), (ply, "(gaussians)")):
+        content = changed.read_bytes()
+        changed.write_bytes(content + b" ")
+        assert run(*command, "--scribbles", scribble, *rows) == BAD_INPUT
+        if changed != field:  # a field may refuse to be read first
+            assert f"other settings {words}" in capsys.readouterr().err
+        changed.write_bytes(content)
+
+
+def test_benchmark_figures_of_other_masks_or_splats_are_refused(
+    tmp_path: Path, models: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = miniatures.spin_nerf(tmp_path)
+    command = ("spin-nerf", data.data, "--scenes", data.scenes, *models, "--out", tmp_path / "out")
+    rows = ("--variants", "geometry only", "--only", "orchids")
+    assert run(*command, *rows) == OK
+    masks = sorted(next(p for p in data.data.iterdir() if p.name.startswith("orchids")).glob("*.png"))
+    shutil.copyfile(masks[0], next(path for path in masks[1:] if not path.stem.endswith(("_pseudo", "_cutout"))))
+    capsys.readouterr()
+    assert run(*command, *rows) == BAD_INPUT
+    assert "other settings (files)" in capsys.readouterr().err
+
+
 def test_the_demo_scene_measures_masks_and_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -271,7 +271,7 @@ def test_pruning_takes_a_fraction_or_a_number() -> None:
     maps = random_maps(3, 9, 12, 2)
     assert torch.equal(lift(gaussians, views, maps, keep=0.4).values, lift(gaussians, views, maps, keep=60).values)
     assert torch.equal(lift(gaussians, views, maps, keep=1.0).values, lift(gaussians, views, maps).values)
-    for bad in (0, -3, 151, 0.0, 1.5, -0.5):
+    for bad in (0, -3, 151, 0.0, 1.5, -0.5, float("nan"), float("inf")):
         with pytest.raises(InputError, match="Pruning keeps a fraction between 0 and 1"):
             lift(gaussians, views, maps, keep=bad)
 

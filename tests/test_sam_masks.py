@@ -221,6 +221,11 @@ def test_progress_cancels_and_missing_prompts_and_views_are_refused() -> None:
         SamSegmenter(room().scene, KnowsTheRoom()).select([prompt_of(table())], progress=cancel)
     with pytest.raises(InputError, match="at least one prompt"):
         SamSegmenter(room().scene, KnowsTheRoom()).select([])
+    predictor = KnowsTheRoom()
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="threshold must be greater than 0"):
+            SamSegmenter(room().scene, predictor).select([prompt_of(table())], threshold=bad)
+    assert not predictor.calls
     with pytest.raises(InputError, match="found none; give the scene's views"):
         SamSegmenter(room().scene.gaussians, KnowsTheRoom())
     with pytest.raises(InputError, match="SamPredictor alone"):

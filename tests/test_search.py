@@ -140,6 +140,9 @@ def test_gaussians_never_seen_have_no_relevancy_and_are_not_selected() -> None:
     assert (searcher.relevancy(room().names[0])[:10] == 0).all()
     for way in WAYS:
         assert not searcher.select(room().names[0], **way).mask[:10].any()
+        everything = searcher.select(room().names[0], threshold=-1, **way).mask
+        assert not everything[:10].any()
+        assert everything[10:].any()
 
 
 def test_own_negatives_lower_what_resembles_them() -> None:

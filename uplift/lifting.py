@@ -15,6 +15,7 @@ they make; the others get weight and value 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -160,7 +161,7 @@ def number_to_keep(keep: float | int, n: int) -> int:
         InputError: none or more than there are.
     """
     number = round(keep * n) if isinstance(keep, float) and 0 < keep <= 1 else keep
-    if int(number) != number or not 1 <= number <= n:
+    if not math.isfinite(number) or not 1 <= number <= n or int(number) != number:
         raise InputError(
             f"Pruning keeps a fraction between 0 and 1 of the Gaussians, or 1 to {n} of them, found {keep}."
         )

@@ -163,10 +163,12 @@ class SamSegmenter:
             progress: Told of every view; raising from it cancels.
 
         Raises:
-            InputError: no prompt, or points or repeats below 1.
+            InputError: no prompt, a threshold of 0 or less, or points or repeats below 1.
         """
         if not prompts:
             raise InputError("A selection needs at least one prompt, found none.")
+        if threshold is not None and threshold != "li" and not 0 < threshold < np.inf:
+            raise InputError(f"The threshold must be greater than 0, found {threshold}.")
         marked = _foregrounds(prompts)
         whole = all(prompt.complete for prompt in prompts)
         tau = (TAU_MASK if whole else TAU_SCRIBBLES) if tau is None else tau

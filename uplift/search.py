@@ -387,7 +387,7 @@ class Searcher:
         if threshold is None:
             mask[seen], threshold, how = _cut(scores[seen], kind, TAU)
         else:
-            mask, how = scores > threshold, "given"
+            mask, how = (scores > threshold) & seen, "given"
         about = {
             "method": "text",
             **self._texts.about(text, kind, negatives),

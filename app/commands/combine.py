@@ -72,12 +72,19 @@ class Combine:
         refuse_existing(scene.selection_path(self.name), self.overwrite)
         gaussians = gaussians_of(scene)
         combined = self._combined(scene)
-        with progress_bars() as progress:
-            graph = knn_graph(gaussians, self.neighbours, progress=progress)
-        selection = self._changed(combined, graph)
+        graph = None
+        # A single Gaussian has no neighbours, and nothing selected has no parts.
+        if self._changes or (len(gaussians) > 1 and len(combined)):
+            with progress_bars() as progress:
+                graph = knn_graph(gaussians, self.neighbours, progress=progress)
+        selection = combined if graph is None else self._changed(combined, graph)
         path = save_selection(scene, self.name, selection)
         report(self.name, selection, graph)
         wrote(path)
+
+    @property
+    def _changes(self) -> bool:
+        return bool(self.grow or self.shrink or self.without_small or self.largest)
 
     def _combined(self, scene: Scene) -> Selection:
         from app.scenes import load_selection

@@ -13,6 +13,7 @@ from app.console import progress_bars, say, show, wrote
 
 if TYPE_CHECKING:
     from render.progress import Progress
+    from render.scene import Scene
     from uplift.evaluation.lerf import LabelledFrame
     from uplift.evaluation.store import FigureStore
     from uplift.evaluation.tasks import Task
@@ -39,11 +40,11 @@ class Results:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
-    def store(self, **settings: Any) -> FigureStore:
-        """The folder of the figures, which depend on these settings."""
+    def store(self, inputs: Mapping[str, Mapping[str, str]] | None = None, /, **settings: Any) -> FigureStore:
+        """The folder of the figures, which depend on these settings and, task by task, on digests of inputs."""
         from uplift.evaluation.store import FigureStore
 
-        return FigureStore(self.out, {**settings, "seed": self.seed}, overwrite=self.overwrite)
+        return FigureStore(self.out, {**settings, "seed": self.seed}, overwrite=self.overwrite, inputs=inputs)
 
     def pictures(self, store: FigureStore, task: str) -> Path | None:
         """Where the pictures of a task go; None = nowhere."""
@@ -81,13 +82,13 @@ class _Segmentation(Results):
         from app.evaluation_tables import others_line, scene_table
         from uplift.evaluation.runs import Features, choose_variants, open_setting
         from uplift.evaluation.segmentation import evaluate_task
+        from uplift.evaluation.splats import open_splats
+        from uplift.evaluation.store import files_digest
 
         variants = choose_variants(self.variants)
         chosen = chosen_of([task.name for task in tasks], self.only)
         names = [variant.name for variant in variants]
         settings = {"encoder": self.encoder, "reduce": self.reduce, "tau": self.tau, "sam": str(self.sam)}
-        store = self.store(benchmark=benchmark, variants=names, **settings)
-        store.check(chosen)
         features = Features(
             encoder=self.encoder,
             weights=self.weights,
@@ -95,6 +96,11 @@ class _Segmentation(Results):
             folder=self.out / "fields",
             device=self.device,
         )
+        splats = {name: open_splats(self.scenes, name) for name in {t.splats for t in tasks if t.name in chosen}}
+        of_splats = {name: inputs_of(scene, features.name) for name, scene in splats.items()}
+        inputs = {t.name: {"files": files_digest(t.files), **of_splats[t.splats]} for t in tasks if t.name in chosen}
+        store = self.store(inputs, benchmark=benchmark, variants=names, **settings)
+        store.check(chosen)
         done: list[Figures] = []
         opened: tuple[str, Setting] | None = None
         with progress_bars() as progress:
@@ -197,7 +203,7 @@ class EvaluateLerf(Results):
         frames = read_lerf(self.data)
         names = chosen_of(list(frames), self.only)
         settings = {"clip": self.clip, "encoder": self.encoder, "reduce": self.reduce, "sam": str(self.sam)}
-        store = self.store(benchmark="lerf", **settings)
+        store = self.store({name: self._inputs(name) for name in names}, benchmark="lerf", **settings)
         store.check(names)
         done: list[Figures] = []
         with progress_bars() as progress:
@@ -220,6 +226,16 @@ class EvaluateLerf(Results):
             show(scene_table(f"LERF, {title} in percent", shown, beside, paper, key=key))
             say(others_line(paper, ["LUDVIG"]))
         wrote(store.finish({task["task"]: task for task in done}))
+
+    def _inputs(self, name: str) -> dict[str, str]:
+        """Digests of the labels and the splats of a scene."""
+        from uplift.evaluation.splats import open_splats
+        from uplift.evaluation.store import files_digest
+
+        scene = open_splats(self.scenes or self.data, name, images=self.data / name / "images")
+        guide = self.encoder if self.reduce is None else f"{self.encoder}-{self.reduce}"
+        labels = sorted((self.data / "label" / name).glob("*.json"))
+        return {"files": files_digest(labels), **inputs_of(scene, self.clip, guide)}
 
     def _measure(
         self, name: str, frames: Sequence[LabelledFrame], pictures: Path | None, progress: Progress
@@ -248,6 +264,15 @@ class EvaluateLerf(Results):
         )
         sam = sam_predictor(self.sam, device)
         return evaluate_lerf_scene(name, frames, scene, searcher, sam=sam, pictures=pictures, progress=progress)
+
+
+def inputs_of(scene: Scene, *fields: str) -> dict[str, str]:
+    """Digests of the Gaussians and of those fields that the scene itself has."""
+    from uplift.evaluation.store import files_digest
+
+    own = scene.fields
+    found = {"gaussians": files_digest([scene.gaussians_path])}
+    return found | {"own fields": files_digest(own[name] for name in fields if name in own)}
 
 
 def chosen_of(names: Sequence[str], only: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from app.commands.evaluate_benchmarks import Figures, Results, chosen_of, say_skipped
+from app.commands.evaluate_benchmarks import Figures, Results, chosen_of, inputs_of, say_skipped
 from app.console import progress_bars, show, wrote
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class EvaluateCapture(Results):
         from render.devices import resolve_device
         from render.scene import Scene
         from uplift.evaluation.runs import choose_variants
+        from uplift.evaluation.store import files_digest
         from uplift.evaluation.tasks import read_capture_task
 
         variants = choose_variants(self.variants)
@@ -73,8 +74,10 @@ class EvaluateCapture(Results):
         tasks = [read_capture_task(scene, self.masks, self.reference, scribbles) for scribbles in drawn]
         names = [variant.name for variant in variants]
         settings = {"reference": self.reference, "tolerance": self.tolerance, "neighbours": list(self.neighbours)}
-        store = self.store(benchmark="capture", fields=fields, variants=names, sam=str(self.sam), **settings)
         jobs = {f"{task.kind}-{field}": (task, field) for task in tasks for field in fields}
+        of_fields = {field: inputs_of(scene, field) for field in fields}
+        inputs = {job: {"files": files_digest(task.files), **of_fields[field]} for job, (task, field) in jobs.items()}
+        store = self.store(inputs, benchmark="capture", fields=fields, variants=names, sam=str(self.sam), **settings)
         store.check(list(jobs))
         done: dict[str, Figures] = {}
         with progress_bars() as progress:

@@ -44,7 +44,7 @@ def write_part(path: Path, name: str, out: Path, overwrite: bool, *, inside: boo
     refuse_existing(note_path(out), overwrite)
     gaussians = gaussians_of(scene)
     selection = load_selection(scene, name)
-    if margin and len(selection):
+    if margin and len(selection) and selection.n > 1:
         selection = selection.with_margin(knn_graph(gaussians))
     keep = selection.mask if inside else ~selection.mask
     about = {"selection": name, "part": "selected" if inside else "all but the selected", "made": dict(selection.about)}

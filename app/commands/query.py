@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uplift.selection import Selection
 
 QUANTILES = (0.01, 0.99)  # of the coordinates: stray Gaussians do not make an object larger
+MOST_ROWS = 1_000_000  # that quantiles are taken of; torch refuses more than 16 million
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ class Query:
             wrote(path)
 
     def _check(self) -> None:
+        from app.scenes import check_positive
         from render.errors import InputError
 
         if len(self.text) == 0 or len(self.name) != len(self.text):
             raise InputError(f"Give one --name for each text, found {len(self.text)} texts and {len(self.name)} names.")
         if len(set(self.name)) != len(self.name):
             raise InputError(f"Selections need names of their own, found {', '.join(self.name)}.")
+        check_positive({"--threshold": self.threshold})
 
     def _say_places(self, searcher: Searcher, text: str, views: list[View]) -> None:
         for view in views:
@@ -128,7 +131,8 @@ def _say_top(
     best = labels[torch.where(selection.mask, scores, -1.0).argmax()]
     inside = labels == best
     points = gaussians.means[inside]
-    low, high = (points.quantile(q, dim=0) for q in QUANTILES)
+    few = points[:: -(-len(points) // MOST_ROWS)]
+    low, high = (few.quantile(q, dim=0) for q in QUANTILES)
     centre = ", ".join(f"{value:.3g}" for value in points.median(dim=0).values.tolist())
     extent = " x ".join(f"{value:.3g}" for value in (high - low).tolist())
     say(

@@ -47,14 +47,18 @@ class Segment:
     """Column and row of pixels on the background."""
     box: tuple[int, int, int, int] | None = None
     """X0 Y0 X1 Y1 around the object."""
-    method: Literal["auto", "random-walker", "diffusion"] = "auto"
-    """How marks spread over the neighbour graph."""
+    method: Literal["auto", "random-walker", "diffusion"] | None = None
+    """How marks spread over the neighbour graph; by default auto."""
+    neighbours: int = 16
+    """Of each Gaussian in that graph."""
     bandwidth: float | None = None
     """Of the similarity of features along the graph; by default chosen."""
     threshold: float | None = None
     """Score from which a Gaussian is inside; by default chosen."""
-    unary: Literal["auto", "yes", "no"] = "auto"
-    """Whether scores are multiplied by how much a feature alone looks like the object."""
+    unary: Literal["auto", "yes", "no"] | None = None
+    """Whether scores are multiplied by how much a feature alone looks like the object; by default auto."""
+    unary_bandwidth: float | None = None
+    """Of that likeness; by default chosen."""
     sam: Path | None = None
     """File with Segment Anything's weights: select by its masks in every photo instead of by features."""
     largest: bool = False
@@ -91,9 +95,19 @@ class Segment:
         wrote(path)
 
     def _check(self) -> None:
-        """Raise InputError unless there is one kind of marks, and a file for each view."""
+        """Raise InputError unless there is one kind of marks, a file for each view, and no option is ignored."""
+        from app.scenes import check_positive
         from render.errors import InputError
 
+        self._check_options()
+        check_positive(
+            {
+                "--threshold": self.threshold,
+                "--bandwidth": self.bandwidth,
+                "--unary-bandwidth": self.unary_bandwidth,
+                "--neighbours": self.neighbours,
+            }
+        )
         given = {"--scribbles": self.scribbles, "--mask": self.mask, "--click": self.click, "--box": self.box}
         used = [option for option, value in given.items() if value]
         if len(used) != 1:
@@ -106,6 +120,19 @@ class Segment:
                 f"Expected one --view for each file of --scribbles or --mask, and one for clicks or a box, found "
                 f"{len(self.view)} views and {expected} to be marked."
             )
+
+    def _check_options(self) -> None:
+        """Raise InputError for options that do not go with the way of selecting."""
+        from render.errors import InputError
+
+        of_features = ("field", "method", "bandwidth", "unary", "unary_bandwidth")
+        given = [f"--{name.replace('_', '-')}" for name in of_features if getattr(self, name) is not None]
+        if self.sam is not None and given:
+            raise InputError(f"--sam selects by masks instead of by features; leave {' and '.join(given)} out.")
+        if self.method == "diffusion" and self.unary in ("yes", "no"):
+            raise InputError(f"--method diffusion always has a unary term; leave --unary {self.unary} out.")
+        if self.unary == "no" and self.unary_bandwidth is not None:
+            raise InputError("--unary no leaves the unary term out; leave --unary-bandwidth out too.")
 
     def _prompts(self, scene: Scene) -> list[Prompt]:
         """What was marked, brought to the undistorted views."""
@@ -131,7 +158,8 @@ class Segment:
         from uplift.graph import graph_memory
         from uplift.segmentation import Segmenter
 
-        segmenter = Segmenter(scene, load_field(scene, name), name=name, gaussians=gaussians)
+        field = load_field(scene, name)
+        segmenter = Segmenter(scene, field, name=name, neighbours=self.neighbours, gaussians=gaussians)
         if not scene.graph_path(f"{name}-{segmenter.neighbours}").is_file():
             say(f"memory: about {size(graph_memory(len(gaussians), segmenter.neighbours))} for the neighbour graph")
         segmenter.prepare(progress)
@@ -140,7 +168,8 @@ class Segment:
             method=self.method,
             bandwidth=self.bandwidth,
             threshold=self.threshold,
-            unary=self.unary,
+            unary=self.unary or "auto",
+            unary_bandwidth=self.unary_bandwidth,
         )
         return selection, segmenter.graph
 
@@ -156,4 +185,4 @@ class Segment:
         predictor = load_sam(self.sam, device=gaussians.device)
         segmenter = SamSegmenter(gaussians, predictor, views=scene.views, cache=default_map_folder())
         selection = segmenter.select(prompts, threshold=self.threshold, progress=progress)
-        return selection, knn_graph(gaussians, progress=progress)
+        return selection, knn_graph(gaussians, self.neighbours, progress=progress)

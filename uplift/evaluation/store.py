@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,20 @@ class FigureStore:
         folder: The folder; it is made.
         settings: JSON values that the figures depend on; figures of others are not mixed with them.
         overwrite: Whether what is there is computed again.
+        inputs: JSON values that the figures of one task depend on beside the settings, by task: digests of files.
     """
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self._settings = json.loads(_dumps(dict(settings)))
+        self._inputs = json.loads(_dumps(dict(inputs or {})))
         self._overwrite = overwrite
 
     def path(self, task: str) -> Path:
@@ -60,28 +70,47 @@ class FigureStore:
             settings, figures = stored["settings"], stored["figures"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{file} is damaged ({error}); delete it, or pass --overwrite.") from error
-        if settings != self._settings:
-            differing = sorted(
-                key for key in {*settings, *self._settings} if settings.get(key) != self._settings.get(key)
-            )
+        wanted = self._settings_of(task)
+        if settings != wanted:
+            differing = sorted(key for key in {*settings, *wanted} if settings.get(key) != wanted.get(key))
             raise InputError(f"{file} was made with other settings ({', '.join(differing)}); {OTHER}.")
         result: dict[str, Any] = figures
         return result
 
     def put(self, task: str, figures: Mapping[str, Any]) -> None:
         """Write the figures of a task, all at once."""
-        self._write(self.path(task) / FIGURES, figures)
+        self._write(self.path(task) / FIGURES, figures, self._settings_of(task))
 
     def finish(self, figures: Mapping[str, Any]) -> Path:
         """Write the figures of all tasks; the file."""
         path = self.folder / FIGURES
-        self._write(path, figures)
+        self._write(path, figures, self._settings)
         return path
 
-    def _write(self, path: Path, figures: Mapping[str, Any]) -> None:
+    def _settings_of(self, task: str) -> dict[str, Any]:
+        return {**self._settings, **self._inputs.get(task, {})}
+
+    def _write(self, path: Path, figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         with atomic_file(path) as temporary:
-            content = {"settings": self._settings, "figures": dict(figures)}
+            content = {"settings": dict(settings), "figures": dict(figures)}
             temporary.write_text(_dumps(content) + "\n", encoding="utf-8")
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 of the names and the bytes of files, in this order.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; check that it is a file.") from error
+        digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def plain_name(name: str) -> str:

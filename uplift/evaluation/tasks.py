@@ -56,6 +56,7 @@ class Task:
         prompt: Makes the prompt for the reference view.
         truths: Name of a target picture, without extension -> reads its true mask, ``[H, W]`` bool at the
             mask's own size.
+        files: What is read for the prompt and the true masks.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     kind: PromptKind
     prompt: Callable[[View], Prompt]
     truths: Mapping[str, Callable[[], Bool[np.ndarray, "H W"]]]
+    files: tuple[Path, ...] = ()
 
 
 def read_nvos(folder: str | Path) -> list[Task]:
@@ -106,7 +108,8 @@ def _nvos_task(folder: Path, name: str) -> Task:
 
     target = mask.stem.removesuffix("_mask")
     splats = "horns" if name.startswith("horns_") else name
-    return Task(name, splats, reference.stem, "scribbles", prompt, {target: _mask_reader(mask)})
+    truths = {target: _mask_reader(mask)}
+    return Task(name, splats, reference.stem, "scribbles", prompt, truths, (mask, reference, positive, negative))
 
 
 def read_spin_nerf(folder: str | Path) -> list[Task]:
@@ -147,7 +150,8 @@ def _spin_nerf_task(name: str, folder: Path) -> Task:
     def prompt(view: View) -> Prompt:
         return Prompt.from_mask(view, _to_view(_read_gray(masks[0], labels=True) > 0, view))
 
-    return Task(name, name, masks[0].stem, "mask", prompt, {path.stem: _labels_reader(path) for path in masks[1:]})
+    truths = {path.stem: _labels_reader(path) for path in masks[1:]}
+    return Task(name, name, masks[0].stem, "mask", prompt, truths, tuple(masks))
 
 
 def _labels_reader(path: Path) -> Callable[[], np.ndarray]:
@@ -188,7 +192,8 @@ def read_capture_task(scene: Scene, masks: str | Path, reference: str, scribbles
         return read_mask(files[reference], view) if scribbles is None else read_scribbles(scribbles, view)
 
     truths = {name: _mask_reader(path) for name, path in targets.items()}
-    return Task(reference, scene.path.name, reference, kind, prompt, truths)
+    read = (files[reference] if scribbles is None else Path(scribbles), *targets.values())
+    return Task(reference, scene.path.name, reference, kind, prompt, truths, read)
 
 
 def object_task(
