@@ -60,7 +60,8 @@ def render_heat(
 @torch.no_grad()
 def pca_colours(field: FeatureField) -> Float[torch.Tensor, "n 3"]:
     """PCA colours of a field's Gaussians in the field's one basis, grey where nothing was seen."""
-    return torch.where((field.weights > 0)[:, None], field.colours(), torch.full((1, 3), UNSEEN))
+    colours = field.colours()
+    return torch.where((field.weights > 0)[:, None].to(colours.device), colours, colours.new_full((1, 3), UNSEEN))
 
 
 def as_bytes(values: Float[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -42,6 +42,25 @@ def test_probabilities_are_harmonic(bandwidth: float, coarsest: int, monkeypatch
     assert torch.equal(found[labels >= 0], labels[labels >= 0].float())
 
 
+def test_a_long_chain_is_solved_exactly() -> None:
+    points = torch.zeros(700, 3)
+    points[:, 0] = torch.arange(700.0)
+    graph = knn_graph(points, 2, features=torch.ones(700, 2))
+    labels = torch.full((700,), -1)
+    labels[0], labels[-1] = 1, 0
+    found = RandomWalker(graph, 1.0).probability(labels)
+    torch.testing.assert_close(found.double(), harmonic(graph, 1.0, labels), atol=2e-2, rtol=0)
+
+
+def test_what_is_short_of_the_tolerance_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_STEPS", 2)
+    graph = knn_graph(cloud(3000), 8, features=torch.randn(3000, 4, generator=torch.Generator().manual_seed(1)))
+    RandomWalker(graph, 0.1).probability(labelled(3000), tolerance=1e-6)
+    assert "short of its tolerance" in caplog.text
+
+
 def test_a_hierarchy_needs_few_steps_on_a_large_graph() -> None:
     n = 20_000
     features = torch.randn(n, 3, generator=torch.Generator().manual_seed(1))

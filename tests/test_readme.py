@@ -72,6 +72,13 @@ def test_files_that_the_readme_names_exist() -> None:
         assert (ROOT / name).is_file(), name
 
 
+def test_tables_are_whole() -> None:
+    lines = README.splitlines()
+    for above, line, below in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if line.startswith("|") and not above.startswith("|"):
+            assert re.fullmatch(r"\|[ |-]+\|", below), line
+
+
 @pytest.mark.slow
 def test_the_demo_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -137,7 +137,7 @@ def test_several_objects_at_once_exclude_each_other(room: DemoObjects, segmenter
 
 
 def test_features_that_know_the_object_are_used_and_colours_are_not(room: DemoObjects, segmenter: Segmenter) -> None:
-    index, reference = thing(room, "beach ball")
+    index, reference = thing(room, "vase")
     prompt = Prompt.from_mask(room.scene.view(reference), room.mask(reference, index))
     assert segmenter.select([prompt]).about["unary"].startswith("not used")
     used = Segmenter(room.scene, knowing(room, 0.05)).select([prompt])
@@ -225,9 +225,12 @@ def test_the_graph_is_read_back_and_made_again_for_other_features(
     assert torch.equal(again.largest, made.largest)
     prepare_graph(gaussians, views, replace(colours, values=colours.values + 0.5, pca=None), neighbours=8, path=path)
     assert len(built) == 1
-    path.write_bytes(path.read_bytes()[:1000])
-    prepare_graph(gaussians, views, colours, neighbours=8, path=path)
-    assert len(built) == 2
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], whole[:-4000] + bytes(4000)):
+        path.write_bytes(damaged)
+        before = len(built)
+        prepare_graph(gaussians, views, colours, neighbours=8, path=path)
+        assert len(built) == before + 1
 
 
 def test_bad_prompts_get_a_sentence(room: DemoObjects, segmenter: Segmenter, tmp_path: Path) -> None:
@@ -238,6 +241,8 @@ def test_bad_prompts_get_a_sentence(room: DemoObjects, segmenter: Segmenter, tmp
         segmenter.select([prompt], method="magic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="greater than 0"):
         segmenter.select([prompt], threshold=0.0)
+    with pytest.raises(InputError, match="unary bandwidth must be greater than 0"):
+        segmenter.select([prompt], unary="yes", unary_bandwidth=-1.0)
     with pytest.raises(InputError, match="at least one object"):
         segmenter.select_labels({})
     other = FeatureField(torch.ones(10, 2), torch.ones(10), "rgb")

@@ -17,7 +17,6 @@ from render.gaussians import Gaussians
 from render.rasterizer import rasterize
 from uplift.graph import Metric, NeighbourGraph
 from uplift.prompts import Prompt
-from uplift.selection import BOUNDARY
 from uplift.thresholds import best_iou_threshold, li_threshold
 from uplift.unary import LogisticModel, mean_feature_unary
 
@@ -42,18 +41,33 @@ def combined_with_unary(
     foreground: Bool[Tensor, " n"],
     background: Bool[Tensor, " n"],
     *,
+    default: tuple[float, str],
     unary: str,
     bandwidth: float | None,
     threshold: float | None,
 ) -> tuple[Float[Tensor, " n"], dict[str, Any]]:
     """The walker's probabilities, multiplied by the unary term if that is asked for or the evidence says so.
 
+    Args:
+        gaussians: The scene.
+        graph: With the distances of ``values``.
+        values: Features; ``[n, c]``.
+        metric: How they are compared.
+        scores: The walker's probabilities; ``[n]``.
+        prompts: What was marked.
+        foreground: Anchors of the object; ``[n]`` bool.
+        background: Anchors of the background.
+        default: Threshold of the walker's probabilities, and where it is from.
+        unary: auto, yes or no.
+        bandwidth: b of the unary term instead of the chosen one.
+        threshold: Instead of the chosen one.
+
     Returns:
         Scores ``[n]``, and the threshold of their renderings with the reasons.
     """
     plain = {
-        "threshold": BOUNDARY if threshold is None else threshold,
-        "threshold_from": "the random walker" if threshold is None else "given",
+        "threshold": default[0] if threshold is None else threshold,
+        "threshold_from": default[1] if threshold is None else "given",
     }
     if unary == "no":
         return scores, plain | {"unary": "not used: switched off"}
@@ -120,9 +134,11 @@ def held_out_accuracy(
 
 
 def _some(members: Bool[Tensor, " n"]) -> Tensor:
-    """At most 2000 of the members, evenly spread."""
+    """At most ``ROWS`` of the members, evenly spread."""
     every = members.nonzero()[:, 0]
-    return every[:: max(1, len(every) // ROWS)][:ROWS]
+    if len(every) <= ROWS:
+        return every
+    return every[torch.linspace(0, len(every) - 1, ROWS, device=every.device).long()]
 
 
 def _unary(

@@ -9,6 +9,7 @@ anchors only add to diagonals.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from uplift.graph import NeighbourGraph
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+log = logging.getLogger(__name__)
 
 FLOOR = 1e-5  # added to edges: geometry decides where features tell all neighbours apart
 RIDGE = 1e-7  # of a node's degree, towards 0: what no anchor reaches is not selected
@@ -142,14 +145,18 @@ class _System:
         self._solve_coarsest = self._factor()
 
     def _factor(self) -> Any:
+        """The solver of the coarsest level: exact, or where pieces do not hang together one division."""
         from scipy.linalg import cho_factor, cho_solve
         from scipy.sparse import csr_matrix
 
         last, diagonal = self._levels[-1], self._diagonals[-1].astype(np.float64)
-        if len(self._levels) == 1 or last.n > 4 * COARSEST:
+        if last.n > 4 * COARSEST:
             return lambda right: (right / diagonal).astype(np.float32)
         matrix = -csr_matrix((last.weights.astype(np.float64), last.columns, last.offsets), (last.n, last.n)).toarray()
         matrix[np.diag_indices(last.n)] += diagonal
+        held = self._free[-1] == 0
+        matrix[held] = matrix[:, held] = 0
+        matrix[held, held] = 1
         factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         return lambda right: cho_solve(factor, right.astype(np.float64), check_finite=False).astype(np.float32)
 
@@ -204,6 +211,10 @@ class _System:
             residual -= length * image
             previous = product
             step += 1
+        if step == MAX_STEPS:
+            log.warning(
+                "The random walker stopped after %d steps short of its tolerance; take a wider bandwidth.", step
+            )
         return x, step
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STORED = {"order", "offsets", "neighbours", "feature_distances", "largest"}
 SAMPLED_ROWS = 4096  # of a field's values, to know it again
 
 
@@ -105,9 +106,21 @@ def everywhere(field: FeatureField, gaussians: Gaussians) -> Float[Tensor, "n c"
 def _key(gaussians: Gaussians, views: Sequence[View], field: FeatureField, neighbours: int) -> str:
     """Hash of everything that the graph was made of; of the features, some rows."""
     step = max(1, len(field) // SAMPLED_ROWS)
-    tensors = [gaussians.means, gaussians.opacities, field.weights, field.values[::step].to(torch.float16)]
+    tensors = [
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.opacities,
+        field.weights,
+        field.values[::step].to(torch.float16),
+    ]
     tensors += [view.camera.world_to_camera for view in views] + [view.camera.K for view in views]
-    digest = hashlib.sha256(f"{neighbours} {metric_of(field)} {list(field.values.shape)}".encode())
+    sizes = [(view.camera.width, view.camera.height) for view in views]
+    return _digest(f"{neighbours} {metric_of(field)} {list(field.values.shape)} {sizes}", tensors)
+
+
+def _digest(text: str, tensors: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
@@ -121,13 +134,18 @@ def _read(path: Path, key: str, n: int) -> SceneGraph | None:
         tensors, header = read_safetensors(path)
     except InputError:
         return None
-    needed = {"order", "offsets", "neighbours", "feature_distances", "largest"}
-    if header.get("key") != key or needed - set(tensors) or len(tensors["largest"]) != n:
+    if header.get("key") != key or set(tensors) != STORED or len(tensors["largest"]) != n:
+        return None
+    if header.get("checksum") != _checksum(tensors):
         return None
     graph = NeighbourGraph(
         tensors["order"].long(), tensors["offsets"], tensors["neighbours"], tensors["feature_distances"]
     )
     return SceneGraph(graph, tensors["largest"], 0)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    return _digest("", (tensors[name] for name in sorted(tensors)))
 
 
 def _write(path: Path, made: SceneGraph, key: str) -> None:
@@ -142,6 +160,6 @@ def _write(path: Path, made: SceneGraph, key: str) -> None:
         tensors["feature_distances"] = graph.feature_distances
     try:
         path.parent.mkdir(exist_ok=True)
-        write_safetensors(path, tensors, {"key": key})
+        write_safetensors(path, tensors, {"key": key, "checksum": _checksum(tensors)})
     except OSError as error:
         log.warning("The graph is not kept for the next time: %s", error)

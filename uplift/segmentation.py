@@ -28,6 +28,7 @@ from uplift.prompts import Prompt
 from uplift.random_walker import RandomWalker, walker_memory
 from uplift.scene_graph import SceneGraph, everywhere, metric_of, prepare_graph
 from uplift.selection import BOUNDARY, Selection
+from uplift.thresholds import otsu_threshold
 from uplift.visibility import LiftedPrompt, lift_prompt, view_weights
 
 if TYPE_CHECKING:
@@ -173,7 +174,9 @@ class Segmenter:
         Raises:
             InputError: no prompts, an option out of range, or nothing is seen where the object is marked.
         """
-        how = self._check(prompts, method, threshold, unary)
+        how = self._check(
+            prompts, method, unary, threshold=threshold, bandwidth=bandwidth, unary_bandwidth=unary_bandwidth
+        )
         lifted = [self._lift(prompt) for prompt in prompts]
         about: dict[str, Any] = {
             "method": how,
@@ -196,6 +199,7 @@ class Segmenter:
             return Selection.from_scores(scores, about | chosen, threshold=chosen["threshold"])
         foreground, background = self._anchors(prompts, lifted, about)
         scores = self._walk(foreground, background, bandwidth, about)
+        default = self._threshold(prompts, lifted, scores, foreground | background)
         scores, chosen = combined_with_unary(
             self.gaussians,
             self.graph,
@@ -205,6 +209,7 @@ class Segmenter:
             prompts,
             foreground,
             background,
+            default=default,
             unary=unary,
             bandwidth=unary_bandwidth,
             threshold=threshold,
@@ -231,7 +236,7 @@ class Segmenter:
         found, abouts = [], []
         anchors = []
         for own in prompts.values():
-            self._check(own, "random-walker", None, "no")
+            self._check(own, "random-walker", "no", bandwidth=bandwidth)
             about: dict[str, Any] = {"method": "random-walker", "prompts": [p.about for p in own]}
             anchors.append(self._anchors(own, [self._lift(p) for p in own], about, alone=len(prompts) == 1))
             abouts.append(about)
@@ -251,7 +256,7 @@ class Segmenter:
             result[name] = Selection.from_scores(scores, abouts[index])
         return result
 
-    def _check(self, prompts: Sequence[Prompt], method: str | None, threshold: float | None, unary: str) -> str:
+    def _check(self, prompts: Sequence[Prompt], method: str | None, unary: str, **positive: float | None) -> str:
         chosen = self.method if method is None else method
         if chosen not in get_args(Method) or unary not in get_args(Unary):
             raise InputError(
@@ -260,14 +265,14 @@ class Segmenter:
             )
         if not prompts:
             raise InputError("Expected at least one prompt, found none.")
-        if threshold is not None and not threshold > 0:
-            raise InputError(f"A threshold of rendered scores must be greater than 0, found {threshold}.")
+        for name, value in positive.items():
+            if value is not None and not 0 < value < np.inf:
+                raise InputError(f"The {name.replace('_', ' ')} must be greater than 0, found {value}.")
         return "random-walker" if chosen == "auto" else chosen
 
-    def _lift(self, prompt: Prompt) -> LiftedPrompt:
-        return lift_prompt(
-            self.gaussians, prompt, self._scene_graph.largest, weights=self._weights_in(prompt.view.camera)
-        )
+    def _lift(self, prompt: Prompt, *, required: bool = True) -> LiftedPrompt:
+        weights = self._weights_in(prompt.view.camera)
+        return lift_prompt(self.gaussians, prompt, self._scene_graph.largest, weights=weights, required=required)
 
     def _weights_in(self, camera: Camera) -> Float[Tensor, " n"]:
         """What a view sees of each Gaussian, remembered for the last views."""
@@ -298,6 +303,25 @@ class Segmenter:
             )
         return foreground, background
 
+    def _threshold(
+        self,
+        prompts: Sequence[Prompt],
+        lifted: Sequence[LiftedPrompt],
+        probabilities: Float[Tensor, " n"],
+        anchors: Bool[Tensor, " n"],
+    ) -> tuple[float, str]:
+        """The threshold of the walker's probabilities, and where it is from.
+
+        One half, where strokes or masks hold both sides.  Few clicks hold little: the object keeps one level of
+        probability and its surroundings another, but not around one half, so Otsu's method parts the two.
+        """
+        free = lifted[0].visible & ~anchors
+        if all(prompt.kind == "clicks" for prompt in prompts) and bool(free.any()):
+            threshold = otsu_threshold(probabilities[free])
+            if threshold > 0:
+                return threshold, "Otsu's method on the Gaussians that the view sees"
+        return BOUNDARY, "the random walker"
+
     def _frame(self, prompt: Prompt) -> Bool[Tensor, " n"]:
         """What lies along the border of a view, away from the strokes."""
         height, width = prompt.positive.shape
@@ -316,9 +340,9 @@ class Segmenter:
         if right >= width - 2 * rim:
             frame[:, -rim:] = False
         if not frame.any():
-            raise InputError("The strokes reach all borders of the view; mark some background too.")
+            return torch.zeros(len(self.gaussians), dtype=torch.bool, device=self.gaussians.device)
         border = Prompt.from_scribbles(prompt.view, frame)
-        return self._lift(border).foreground
+        return self._lift(border, required=False).foreground
 
     def _walk(
         self,
@@ -342,5 +366,5 @@ class Segmenter:
     def _values(self) -> Float[Tensor, "n c"]:
         with self._lock:
             if self._features is None:
-                self._features = everywhere(self.field, self.gaussians)
+                self._features = everywhere(self.field, self.gaussians).to(self.gaussians.device)
             return self._features

@@ -95,6 +95,7 @@ def lift_prompt(
     *,
     weights: Float[Tensor, " n"] | None = None,
     visible: float = VISIBLE,
+    required: bool = True,
 ) -> LiftedPrompt:
     """Bring a prompt's pixels to the Gaussians (LUDVIG, eq. 5.3 for one view), with the visibility rule.
 
@@ -107,6 +108,7 @@ def lift_prompt(
         largest: See :func:`largest_weights`; ``[n]``.
         weights: :func:`view_weights` of the prompt's view, if they are known.
         visible: The least share of ``largest`` that the view must see of a Gaussian; 0 = any.
+        required: Whether there must be a Gaussian under the pixels that are marked as object.
 
     Raises:
         InputError: no Gaussian is seen under the prompt, or ``largest`` has another length.
@@ -137,7 +139,7 @@ def lift_prompt(
         (weights > visible * largest.to(weights.device)) & (weights > 0),
         prompt.kind,
     )
-    if not bool(lifted.foreground.any()):
+    if required and not bool(lifted.foreground.any()):
         raise InputError(
             f"No Gaussian is seen where view {prompt.view.name!r} is marked as object; mark where the scene has "
             "a surface."

@@ -87,7 +87,7 @@ def _field(scene: Scene, gaussians: Gaussians, name: str, progress: Progress) ->
     path = scene.field_path(name)
     if path.is_file():
         try:
-            return FeatureField.load(path, n=len(gaussians))
+            return FeatureField.load(path, n=len(gaussians)).to(gaussians.device)
         except InputError:
             say(f"{path} is damaged and is made again")
     encoder = load_encoder(name, device=gaussians.device)
