@@ -390,26 +390,28 @@ def segment(fit3d: Fit3d, files: Files, name: str, *arguments: object) -> Result
     return fit3d("segment", files.scene, "--field", "rgb", "--name", name, *arguments)
 
 
-def clicks_on(mask: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-    """A pixel deep inside a mask, and one far outside."""
+def clicks_on(mask: np.ndarray, count: int) -> list[int]:
+    """Pixels (x, y, x, y ...) deep inside a mask, away from each other."""
     from scipy.ndimage import distance_transform_edt
 
-    found = []
-    for part in (mask, ~mask):
-        y, x = np.unravel_index(distance_transform_edt(part).argmax(), part.shape)
-        found.append((int(x), int(y)))
-    return found[0], found[1]
+    left, found = mask.copy(), []
+    y, x = np.indices(mask.shape)
+    for _ in range(count):
+        depth = distance_transform_edt(np.pad(left, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        found += [int(column), int(row)]
+        left &= np.hypot(y - row, x - column) > depth.max()
+    return found
 
 
 def marks(files: Files, kind: str) -> list[object]:
     mask = np.asarray(Image.open(files.masks / "view_00.png")) > 0
-    (x, y), (far_x, far_y) = clicks_on(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = [max(0, columns[0] - 2), max(0, rows[0] - 2), columns[-1] + 3, rows[-1] + 3]
     return {
         "scribbles": ["--scribbles", files.scribble],
         "mask": ["--mask", files.masks / "view_00.png"],
-        "clicks": ["--click", x, y, "--background-click", far_x, far_y],
+        "clicks": ["--click", *clicks_on(mask, 4), "--background-click", *clicks_on(~mask, 4)],
         "box": ["--box", *map(int, box)],
     }[kind]
 
