@@ -23,6 +23,7 @@ from app.commands.query import Query
 from app.commands.remove import Remove
 from app.commands.render import Render
 from app.commands.segment import Segment
+from app.commands.tiny import Tiny
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
@@ -41,6 +42,7 @@ Command: TypeAlias = (
     | Annotated[Remove, tyro.conf.subcommand("remove")]
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -54,6 +54,10 @@ class Task(Protocol):
         """Figures on rooms that are not trained on."""
         ...
 
+    def exported(self) -> tuple[nn.Module, dict[str, str]]:
+        """The model whose weights travel, and text that travels in their file."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

@@ -61,6 +61,7 @@ class EncoderFamily:
 
 
 VIT_OPTIONS = ("window", "stride")
+CLIP_OPTIONS = ("scales", "overlap")
 _ENTRIES: dict[str, EncoderEntry] = {}
 _FAMILIES: dict[str, EncoderFamily] = {}
 
@@ -175,6 +176,30 @@ def _make_vit(name: str, weights: Path | None, device: torch.device, **options: 
     return make_vit(name, weights, device, **options)
 
 
+def _make_tiny_dino(weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.tiny_dino import make_tiny_dino
+
+    return make_tiny_dino(weights, device, **options)
+
+
+def _make_untrained(weights: Path | None, device: torch.device, **options: Any) -> Encoder:  # noqa: ARG001  see above
+    from uplift.encoders.tiny_dino import make_untrained
+
+    return make_untrained(device, **options)
+
+
+def _make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.tiny_clip import make_tiny_clip
+
+    return make_tiny_clip(weights, device, **options)
+
+
+def _make_tiny_sam(weights: Path | None, device: torch.device) -> Encoder:
+    from uplift.encoders.tiny_sam import make_tiny_sam_encoder
+
+    return make_tiny_sam_encoder(weights, device)
+
+
 def _sam_maker(size: str) -> Factory:
     def make(weights: Path | None, device: torch.device) -> Encoder:
         from uplift.encoders.sam import SamEncoder, load_sam
@@ -193,6 +218,29 @@ register_encoder(
         takes_weights=False,
     )
 )
+register_encoder(
+    EncoderEntry(
+        "tiny-dino",
+        "small ViT trained without labels on synthetic rooms; bundled",
+        _make_tiny_dino,
+        options=VIT_OPTIONS,
+    )
+)
+register_encoder(
+    EncoderEntry(
+        "tiny-dino-untrained",
+        "the same network with random weights, for comparison",
+        _make_untrained,
+        takes_weights=False,
+        options=VIT_OPTIONS,
+    )
+)
+register_encoder(
+    EncoderEntry("tiny-clip", "small CLIP trained on synthetic rooms; bundled", _make_tiny_clip, options=CLIP_OPTIONS)
+)
+register_encoder(
+    EncoderEntry("tiny-sam", "image encoder of a small SAM trained on synthetic rooms; bundled", _make_tiny_sam)
+)
 for _size in ("b", "l", "h"):
     register_encoder(
         EncoderEntry(f"sam-vit-{_size}", f"image encoder of Segment Anything, ViT-{_size.upper()}", _sam_maker(_size))
@@ -210,6 +258,6 @@ register_family(
         "clip:MODEL/PRETRAINED",
         "any CLIP of open_clip, such as clip:ViT-B-16/laion2b_s34b_b88k",
         _make_clip,
-        ("scales", "overlap"),
+        CLIP_OPTIONS,
     )
 )

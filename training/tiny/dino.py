@@ -1,0 +1,181 @@
+"""``tiny-dino``: self-distillation of a small ViT on photos of rooms.
+
+A student learns to say of a patch what a slowly following teacher says of it: of patches that the student does not
+see (iBOT, Zhou et al. 2022), of the same point of the room in another photo (as DenseCL, Wang et al. 2021, but with
+correspondences known from depth and pose), and of whole crops (DINO, Caron et al. 2021).  Heads and losses are
+lightly's.  No label is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.tiny.card import About, Recipe
+from training.tiny.images import RoomImages, jittered
+from training.tiny.pairs import PairSampler
+from training.tiny.patches import measure_patches
+from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_dino, tokens
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from numpy.random import Generator
+
+PROTOTYPES, HIDDEN, BOTTLENECK = 1024, 512, 128
+FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9995
+FIRST_TEMPERATURE, LAST_TEMPERATURE, WARM = 0.04, 0.07, 0.3  # of the teacher
+MASKED, MOST_MASKED = 0.5, 0.5  # part of the crops with hidden patches, and of their patches at most
+WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.5}
+GRID = CROP // PATCH
+ABOUT = About(
+    title="A ViT of 6 blocks and width 256 with patches of 8 pixels, for dense features where DINOv2 cannot be had.",
+    training="Self-distillation without labels: DINO on whole crops, iBOT on hidden patches, and patches that show "
+    "the same point of a room in two photos (depth and pose say which); heads and losses of lightly.",
+    limits=(
+        "anything that does not look like a synthetic room: it has never seen a photograph",
+        "classes by name: it knows no words, take tiny-clip",
+        "things smaller than a patch or two",
+    ),
+)
+RECIPE = Recipe(ABOUT, steps=2400, batch=32, rate=1e-3)
+
+
+class DinoTask:
+    """Trains ``tiny-dino``; see the module."""
+
+    name = "tiny-dino"
+
+    def __init__(
+        self, images: RoomImages, validation: RoomImages, *, batch: int = 32, seed: int = 0, device: torch.device
+    ) -> None:
+        from lightly.loss import DINOLoss, IBOTPatchLoss
+
+        torch.manual_seed(seed)
+        self._batch, self._device = batch, device
+        self._validation = validation
+        self._sampler = PairSampler(images, side=CROP, patch=PATCH)
+        self.student, self.teacher = _Network(), _Network()
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        self._losses = nn.ModuleDict(
+            {
+                "whole": DINOLoss(output_dim=PROTOTYPES),
+                "masked": IBOTPatchLoss(output_dim=PROTOTYPES),
+                "dense": IBOTPatchLoss(output_dim=PROTOTYPES),
+            }
+        )
+        for module in (self.student, self.teacher, self._losses):
+            module.to(device)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Student, teacher, and the centres of the losses."""
+        return {"student": self.student, "teacher": self.teacher, "losses": self._losses}
+
+    def trained(self) -> Iterable[nn.Module]:
+        """The student."""
+        return [self.student]
+
+    def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The three losses of a batch of pairs."""
+        pairs = self._sampler.draw(random, self._batch)
+        seen, told = (self._pixels(jittered(random, pairs.crops, strength)) for strength in (1.0, 0.5))
+        masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self._device)
+        temperature = FIRST_TEMPERATURE + (LAST_TEMPERATURE - FIRST_TEMPERATURE) * min(1.0, progress / WARM)
+        with torch.no_grad():
+            whole_told, patches_told = self.teacher(told)
+        whole, patches = self.student(seen, masks)
+        dense, there = self._matches(pairs.partner, masks)
+        wanted = masks | dense
+        # The heads see only the patches that a loss is taken of.
+        student = torch.full((*masks.shape, PROTOTYPES), 0.0, device=self._device)
+        student[wanted] = self.student.head(patches[wanted]).float()
+        flat = patches_told.flatten(1, 2).roll(self._batch, 0)  # what the pair's other crop says
+        carried = flat.gather(1, there.flatten(1)[..., None].expand(-1, -1, flat.shape[2])).reshape(patches_told.shape)
+        with torch.no_grad():
+            same = self.teacher.head(patches_told[masks]).float()
+            other = self.teacher.head(carried[dense]).float()
+            whole_told = self.teacher.head(whole_told).float()
+        losses = {
+            "masked": self._losses["masked"](same, student[masks], masks, teacher_temp=temperature),
+            "dense": self._losses["dense"](other, student[dense], dense, teacher_temp=temperature),
+            "whole": self._losses["whole"](
+                list(whole_told.chunk(2)), list(self.student.head(whole).float().chunk(2)), teacher_temp=temperature
+            ),
+        }
+        total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self._device))
+        spread = float(flat.float().flatten(0, 1).std(0).mean())
+        return total, {name: float(loss.detach()) for name, loss in losses.items()} | {"spread": spread}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """The teacher follows."""
+        momentum = LAST_MOMENTUM - (LAST_MOMENTUM - FIRST_MOMENTUM) * (1 + math.cos(math.pi * progress)) / 2
+        for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - momentum)
+
+    def validate(self) -> dict[str, float]:
+        """How well classes are told apart linearly, and things from what is beside them, in unseen rooms."""
+        return measure_patches(self._encode, self._validation)
+
+    def exported(self) -> tuple[nn.Module, dict[str, str]]:
+        """The teacher's network, which is better than the student's."""
+        return self.teacher.backbone, {}
+
+    @torch.no_grad()
+    def _encode(self, photos: np.ndarray) -> Float[Tensor, "b gh gw c"]:
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return tokens(self.teacher.backbone, self._pixels(photos.astype(np.float32) / 255))[1].float()
+
+    def _pixels(self, images: Float[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
+        pixels = torch.from_numpy(images).to(self._device)
+        mean, std = (torch.tensor(values, device=self._device) for values in (MEAN, STD))
+        return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+    def _matches(self, partner: np.ndarray, masks: Bool[Tensor, "n g g"]) -> tuple[Bool[Tensor, "n g g"], Tensor]:
+        """Where the dense loss is taken, for both crops of every pair, and the patch of the pair's other crop.
+
+        The second crops are matched by turning the table round: where several patches of the first fall on one of
+        the second, the last one counts.
+        """
+        b, m = partner.shape
+        back = np.full((b, m), -1)
+        rows, columns = np.nonzero(partner >= 0)
+        back[rows, partner[rows, columns]] = columns
+        there = torch.from_numpy(np.concatenate([partner, back])).to(self._device).reshape(masks.shape)
+        return there >= 0, there.clamp(min=0)
+
+
+class _Network(nn.Module):
+    """The ViT, the token of hidden patches and the projection head."""
+
+    def __init__(self) -> None:
+        from lightly.models.modules import DINOProjectionHead
+
+        super().__init__()
+        self.backbone = build_tiny_dino()
+        self.hidden = nn.Parameter(torch.zeros(WIDTH))
+        self.head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES)
+
+    def forward(
+        self, pixels: Float[Tensor, "b 3 h w"], mask: Bool[Tensor, "b gh gw"] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """[CLS] and patch tokens."""
+        return tokens(self.backbone, pixels, mask, self.hidden)
+
+
+def _masks(random: Generator, count: int) -> Bool[np.ndarray, "count g g"]:
+    """Rectangles of hidden patches, in some of the crops."""
+    masks = np.zeros((count, GRID, GRID), bool)
+    for index in np.flatnonzero(random.random(count) < MASKED):
+        mask = masks[index]
+        wanted = random.uniform(0.1, MOST_MASKED) * GRID * GRID
+        while mask.sum() < wanted:
+            h, w = random.integers(2, GRID // 2 + 1, 2)
+            y, x = random.integers(0, GRID - h + 1), random.integers(0, GRID - w + 1)
+            mask[y : y + h, x : x + w] = True
+    return masks

@@ -1,0 +1,127 @@
+"""``tiny-dino``: a small ViT trained without labels on rooms, for where DINOv2's weights cannot be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from render.errors import InputError
+from uplift.encoders._checkpoints import read_weights
+from uplift.encoders.tiny import LICENCE, tiny_file
+from uplift.encoders.vit import ViTEncoder
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from timm.models import Eva
+
+NAME = "tiny-dino"
+WIDTH, DEPTH, HEADS, PATCH = 256, 6, 4, 8
+CROP = 96  # pixels, the side of what it was trained on
+# Positions turn queries and keys (RoPE), by waves as long as a photo's grid of patches at most.
+ROPE_TEMPERATURE = 100.0
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+WINDOW, STRIDE = 192, 96
+
+
+def build_tiny_dino() -> Eva:
+    """The network with random weights: 6 blocks of width 256, patch 8, a stem of three convolutions.
+
+    Positions enter by RoPE alone, so a patch is described alike wherever it lies in the photo; the convolutions let
+    a small network trained briefly see edges and textures (Xiao et al. 2021).
+    """
+    from timm.models import Eva
+
+    model = Eva(
+        img_size=CROP,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        num_classes=0,
+        global_pool="token",
+        use_abs_pos_emb=False,
+        use_rot_pos_emb=True,
+        rope_temperature=ROPE_TEMPERATURE,
+        dynamic_img_size=True,
+    )
+    stem = nn.Sequential(
+        nn.Conv2d(3, 32, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(64, 128, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(128, WIDTH, 1),
+    )
+    model.patch_embed.proj = stem
+    model.pretrained_cfg = {"input_size": (3, CROP, CROP), "mean": MEAN, "std": STD}
+    return model
+
+
+def tokens(
+    model: Eva,
+    pixels: Float[Tensor, "b 3 h w"],
+    mask: Bool[Tensor, "b gh gw"] | None = None,
+    hidden: Tensor | None = None,
+) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b gh gw c"]]:
+    """Run the network, with some patches hidden if asked.
+
+    Args:
+        model: Of :func:`build_tiny_dino`.
+        pixels: Normalised, sides multiples of the patch.
+        mask: Patches that the network does not see.
+        hidden: The token that stands in their place; ``[c]``.
+
+    Returns:
+        The [CLS] token and the patch tokens after the last norm.
+    """
+    x = model.patch_embed(pixels)
+    gh, gw = x.shape[1:3]
+    if mask is not None and hidden is not None:
+        x = torch.where(mask[..., None], hidden.to(x.dtype), x)
+    x, rope = model._pos_embed(x)
+    for block in model.blocks:
+        x = block(x, rope=rope)
+    x = model.norm(x)
+    return x[:, 0], x[:, model.num_prefix_tokens :].reshape(len(x), gh, gw, -1)
+
+
+def make_tiny_dino(weights: Path | None, device: torch.device, **options: Any) -> ViTEncoder:
+    """The encoder ``tiny-dino``.
+
+    Args:
+        weights: A file that ``fit3d tiny dino`` wrote; None = the bundled one.
+        device: Where it computes.
+        options: ``window`` and ``stride``.
+
+    Raises:
+        InputError: the weights are another network's.
+    """
+    path = weights or tiny_file(NAME)
+    model = build_tiny_dino()
+    try:
+        model.load_state_dict({name: value.float() for name, value in read_weights(path).items()})
+    except RuntimeError as error:
+        raise InputError(f"{path} does not hold the weights of {NAME}; train them with: fit3d tiny dino") from error
+    return _encoder(model, device, options)
+
+
+def make_untrained(device: torch.device, **options: Any) -> ViTEncoder:
+    """The same network as it is before training, with fixed random weights: what training is measured against.
+
+    Args:
+        device: Where it computes.
+        options: ``window`` and ``stride``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_tiny_dino()
+    return _encoder(model, device, options, f"{NAME}-untrained")
+
+
+def _encoder(model: Eva, device: torch.device, options: dict[str, Any], name: str = NAME) -> ViTEncoder:
+    named = {"window": WINDOW, "stride": STRIDE} | options
+    return ViTEncoder(name, model, licence=LICENCE, device=device, **named)
