@@ -22,6 +22,7 @@ from app.commands.masks import Masks
 from app.commands.query import Query
 from app.commands.remove import Remove
 from app.commands.render import Render
+from app.commands.rooms import Rooms
 from app.commands.segment import Segment
 from app.commands.tiny import Tiny
 
@@ -43,6 +44,7 @@ Command: TypeAlias = (
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
+    | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -1,0 +1,133 @@
+"""Light at the vertices of a room: soft shadows of its lamps and what walls and things throw back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.rooms._kernels import gather, smooth
+from training.rooms.rays import RayCaster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float32
+
+    from training.rooms.layout import Light
+    from training.rooms.surfaces import Surfaces
+
+SPOTS = 24  # points on every lamp
+RAYS = 128  # directions that look for reflected light
+BOUNCES = 4
+LIFT, SHIFT = 0.004, 0.012  # metres off the surface, and towards the middle of the faces around
+SMOOTHINGS = 3
+NEAREST = 0.6  # metres: within about this distance a lamp lights no more strongly, as if it were that large
+GOLDEN = np.pi * (3 - np.sqrt(5))
+
+
+def bake_light(
+    surfaces: Surfaces,
+    caster: RayCaster,
+    shadows: RayCaster,
+    lights: Sequence[Light],
+    albedo: Float32[np.ndarray, "v 3"],
+) -> Float32[np.ndarray, "v 3"]:
+    """Irradiance at every vertex in units of the lamps' colours at one metre.
+
+    Direct light comes from points on each lamp; reflected light is gathered along cosine-weighted rays, a few
+    times over (radiosity with the vertices as its elements; Cohen and Wallace 1993, chapter 4).
+
+    Args:
+        surfaces: The room.
+        caster: Its triangles.
+        shadows: The triangles that throw shadows: without the shades that lamps stand in.
+        lights: The lamps.
+        albedo: Reflectance of the vertices, linear.
+    """
+    origins = _origins(surfaces)
+    direct = np.zeros_like(origins)
+    for light in lights:
+        direct += _direct(origins, surfaces.normals, shadows, light)
+    hits = _look_around(origins, surfaces.normals, caster)
+    indirect = np.zeros_like(direct)
+    for _ in range(BOUNCES):
+        leaving = (direct + indirect) * albedo
+        indirect = np.zeros_like(direct)
+        gather(hits, surfaces.faces, leaving, 1 / RAYS, indirect)
+    for _ in range(SMOOTHINGS):
+        indirect = _smoothed(surfaces, indirect)
+    return direct + indirect
+
+
+def _origins(surfaces: Surfaces) -> Float32[np.ndarray, "v 3"]:
+    """Where light is measured: a little above the surface and within it, so that no vertex sits in a neighbour."""
+    sums, counts = np.zeros_like(surfaces.vertices), np.zeros(len(surfaces.vertices), np.float32)
+    smooth(surfaces.faces, surfaces.vertices, sums, counts)
+    inwards = sums / np.maximum(counts, 1)[:, None] - surfaces.vertices
+    length = np.linalg.norm(inwards, axis=1, keepdims=True)
+    inwards *= np.minimum(0.5, SHIFT / np.maximum(length, 1e-6))
+    return (surfaces.vertices + inwards + LIFT * surfaces.normals).astype(np.float32)
+
+
+def _direct(
+    origins: Float32[np.ndarray, "v 3"], normals: Float32[np.ndarray, "v 3"], shadows: RayCaster, light: Light
+) -> Float32[np.ndarray, "v 3"]:
+    """Light straight from a lamp: a disc that faces every vertex."""
+    toward = np.asarray(light.position, np.float32) - origins
+    facing = np.flatnonzero((toward * normals).sum(1) > -float(light.radius))
+    toward, starts, above = toward[facing], origins[facing], normals[facing]
+    across = np.cross(toward, np.array([0.31, 0.17, 0.93], np.float32))
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    upwards = np.cross(across, toward)
+    upwards /= np.linalg.norm(upwards, axis=1, keepdims=True)
+    total = np.zeros(len(facing), np.float32)
+    for spot in range(SPOTS):
+        radius, angle = float(light.radius) * np.sqrt((spot + 0.5) / SPOTS), spot * GOLDEN
+        ray = toward + np.float32(radius * np.cos(angle)) * across + np.float32(radius * np.sin(angle)) * upwards
+        squared = (ray * ray).sum(1)
+        received = np.maximum((ray * above).sum(1), 0) / np.sqrt(squared) / (squared + NEAREST**2)
+        lit = received > 0
+        received[lit] *= ~shadows.blocked(starts[lit], ray[lit], 0.99)
+        total += received
+    out = np.zeros_like(origins)
+    out[facing] = (total / SPOTS)[:, None] * np.asarray(light.colour, np.float32)
+    return out
+
+
+def _look_around(
+    origins: Float32[np.ndarray, "v 3"], normals: Float32[np.ndarray, "v 3"], caster: RayCaster
+) -> np.ndarray:
+    """The triangles that cosine-weighted rays from every vertex hit; ``[rays, v]`` uint32."""
+    index = np.arange(RAYS) + 0.5
+    radius, angle = np.sqrt(index / RAYS), index * GOLDEN
+    local = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], -1).astype(np.float32)
+    frames = normal_frames(normals)
+    # Each vertex turns the pattern by its own angle: what remains is fine noise, which is smoothed, and no bands.
+    turn = np.random.default_rng(0).uniform(0, 2 * np.pi, len(normals)).astype(np.float32)
+    cosine, sine = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    x, y = frames[..., 0].copy(), frames[..., 1].copy()
+    frames[..., 0], frames[..., 1] = cosine * x + sine * y, cosine * y - sine * x
+    hits = np.empty((RAYS, len(origins)), np.uint32)
+    for ray, direction in enumerate(local):
+        hits[ray] = caster.first_hits(origins, frames @ direction)[1]
+    return hits
+
+
+def _smoothed(surfaces: Surfaces, values: Float32[np.ndarray, "v 3"]) -> Float32[np.ndarray, "v 3"]:
+    sums, counts = np.zeros_like(values), np.zeros(len(values), np.float32)
+    smooth(surfaces.faces, values, sums, counts)
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], values).astype(np.float32)
+
+
+def normal_frames(normals: Float32[np.ndarray, "m 3"]) -> Float32[np.ndarray, "m 3 3"]:
+    """Rotations that take +z to the normals (Duff et al. 2017)."""
+    x, y, z = normals.T
+    sign = np.where(z >= 0, np.float32(1), np.float32(-1))
+    a = -1 / (sign + z)
+    b = x * y * a
+    columns = [
+        np.stack([1 + sign * x * x * a, sign * b, -sign * x], -1),
+        np.stack([b, sign + y * y * a, -y], -1),
+    ]
+    return np.stack([*columns, normals], axis=-1)

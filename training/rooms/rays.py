@@ -1,0 +1,64 @@
+"""Rays against the triangles of a room, by Open3D (Embree)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Int32, UInt32
+
+
+class RayCaster:
+    """First hits and occlusion of rays.
+
+    Args:
+        vertices: Metres.
+        faces: Corners of each triangle.
+        threads: How many threads may work; None = all cores.
+    """
+
+    def __init__(
+        self, vertices: Float32[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], threads: int | None = None
+    ) -> None:
+        from open3d import core
+        from open3d.t.geometry import RaycastingScene
+
+        self._threads = threads or 0
+        self._scene = RaycastingScene(nthreads=self._threads)
+        self._scene.add_triangles(core.Tensor(vertices), core.Tensor(np.ascontiguousarray(faces).view(np.uint32)))
+
+    def first_hits(
+        self, origins: Float32[np.ndarray, "m 3"], directions: Float32[np.ndarray, "m 3"]
+    ) -> tuple[Float32[np.ndarray, " m"], UInt32[np.ndarray, " m"], Float32[np.ndarray, "m 2"]]:
+        """What rays meet first.
+
+        Args:
+            origins: Where rays begin; ``[m, 3]`` or ``[3]`` for all.
+            directions: Of any length.
+
+        Returns:
+            Distances in lengths of the direction (infinite where a ray hits nothing), triangles
+            (``0xFFFFFFFF`` for nothing), and the weights of their second and third corners.
+        """
+        from open3d import core
+
+        found = self._scene.cast_rays(core.Tensor(_rays(origins, directions)), nthreads=self._threads)
+        return found["t_hit"].numpy(), found["primitive_ids"].numpy(), found["primitive_uvs"].numpy()
+
+    def blocked(
+        self, origins: Float32[np.ndarray, "m 3"], directions: Float32[np.ndarray, "m 3"], reach: float = np.inf
+    ) -> Bool[np.ndarray, " m"]:
+        """Whether anything lies on rays within ``reach`` lengths of the direction."""
+        from open3d import core
+
+        rays = core.Tensor(_rays(origins, directions))
+        return self._scene.test_occlusions(rays, tfar=reach, nthreads=self._threads).numpy()
+
+
+def _rays(origins: np.ndarray, directions: np.ndarray) -> Float32[np.ndarray, "m 6"]:
+    rays = np.empty((len(directions), 6), np.float32)
+    rays[:, :3] = origins
+    rays[:, 3:] = directions
+    return rays
