@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from render.rasterizer._kinds import Bytes, Floats, Ints, Words
+from render.rasterizer._kinds import Bools, Bytes, Floats, Ints, Words
 from render.rasterizer._simd import kernel
 
 MISSED = np.uint32(0xFFFFFFFF)  # the triangle of a ray that hits nothing
@@ -189,3 +189,22 @@ def smooth(faces: Ints, values: Floats, sums: Floats, counts: Floats) -> None:
             sums[i, c] += mean
             sums[j, c] += mean
             sums[k, c] += mean
+
+
+@kernel
+def thin(near: Ints, distances: Floats, radii: Floats, kept: Bools) -> None:
+    """Drop points one after another that lie within the radius of one that was kept before.
+
+    Args:
+        near: Neighbours of each point; ``[m, k]``.
+        distances: To them; ``[m, k]``.
+        radii: ``[m]``.
+        kept: All true; points that go become false; ``[m]``.
+    """
+    for row in range(len(near)):
+        if not kept[row]:
+            continue
+        for k in range(near.shape[1]):
+            other = near[row, k]
+            if other > row and distances[row, k] < radii[row]:
+                kept[other] = False

@@ -25,6 +25,11 @@ WALL = 0.3  # metres from the walls
 PROBES = 64  # directions that look for what is near
 CANDIDATES = 24  # positions drawn for every camera
 NEAREST_TARGET = 1.0  # metres
+STEEPEST, FLATTEST = 0.7, 0.1  # slopes of the view, down and up
+TRIES = 6  # targets tried for every camera
+GLANCE = (28, 21)  # rays that tell what a camera would show
+ENOUGH = 5  # of those rays on a thing show it well
+CLOSE = 0.9  # metres: a camera that sees half of its rays end nearer shows nothing
 
 
 def room_cameras(
@@ -48,17 +53,48 @@ def room_cameras(
     surfaces = room_surfaces(room) if surfaces is None else surfaces
     caster = RayCaster(surfaces.vertices, surfaces.faces, 1) if caster is None else caster
     random = np.random.default_rng(np.random.SeedSequence([seed, room.index, count]))
-    positions = _spread(_free_positions(room, caster, max(count, 8) * CANDIDATES, random), count, random)
+    positions = _spread(free_positions(room, caster, max(count, 8) * CANDIDATES, random), count, random)
     targets = _targets(room, surfaces)
-    cameras = []
+    cameras: list[Camera] = []
+    times_seen = np.zeros(len(room.things))
     for index in range(count):
         position = positions[index % len(positions)]
-        target = _target(position, targets, np.asarray(room.size, float), index, random)
-        field = np.radians(random.uniform(*FIELDS))
-        focal = width / 2 / np.tan(field / 2)
+        focal = width / 2 / np.tan(np.radians(random.uniform(*FIELDS)) / 2)
         K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float32)
-        cameras.append(Camera(K, look_at(position, target), width, height))
+        tried = [
+            Camera(
+                K,
+                look_at(position, _target(position, targets, np.asarray(room.size, float), k == 0, random)),
+                width,
+                height,
+            )
+            for k in range(TRIES)
+        ]
+        shown = [_shown(camera, surfaces, caster, len(room.things)) for camera in tried]
+        best = int(np.argmax([(seen / (1 + times_seen)).sum() for seen in shown]))
+        cameras.append(tried[best])
+        times_seen += shown[best]
     return cameras
+
+
+def _shown(camera: Camera, surfaces: Surfaces, caster: RayCaster, things: int) -> Float[np.ndarray, " things"]:
+    """How well a camera shows each thing, from 0 to 1; nothing if it looks at something close."""
+    small = camera.resized(*GLANCE)
+    y, x = np.divmod(np.arange(GLANCE[0] * GLANCE[1]), GLANCE[0])
+    origin, directions = camera_rays(small, x + 0.5, y + 0.5)
+    depth, hits, _ = caster.first_hits(origin, directions)
+    found = np.isfinite(depth)
+    pixels = np.bincount(surfaces.instance_of_part[surfaces.part_of_face[hits[found]]], minlength=things)
+    return np.minimum(pixels / ENOUGH, 1) * (np.median(depth) > CLOSE)
+
+
+def camera_rays(
+    camera: Camera, x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]
+) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "m 3"]]:
+    """Centre of a camera, and directions through points of its image (pixels) whose depth is 1."""
+    pose, K = camera.world_to_camera.double().numpy(), camera.K.double().numpy()
+    local = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
+    return (-pose[:3, :3].T @ pose[:3, 3]).astype(np.float32), (local @ pose[:3, :3]).astype(np.float32)
 
 
 def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float32[torch.Tensor, "4 4"]:
@@ -72,7 +108,7 @@ def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) ->
     return torch.from_numpy(pose.astype(np.float32))
 
 
-def _free_positions(room: Room, caster: RayCaster, count: int, random: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+def free_positions(room: Room, caster: RayCaster, count: int, random: np.random.Generator) -> Float[np.ndarray, "n 3"]:
     """Random positions with free space around them, from which the floor can be seen straight below or beside."""
     low = np.array([WALL, WALL, HEIGHTS[0]])
     high = np.array([room.size[0] - WALL, room.size[1] - WALL, min(HEIGHTS[1], room.size[2] - WALL)])
@@ -113,19 +149,18 @@ def _targets(room: Room, surfaces: Surfaces) -> Float[np.ndarray, "t 3"]:
 
 
 def _target(
-    position: np.ndarray, targets: np.ndarray, size: np.ndarray, index: int, random: np.random.Generator
+    position: np.ndarray, targets: np.ndarray, size: np.ndarray, across: bool, random: np.random.Generator
 ) -> Float[np.ndarray, "3"]:
-    """Something to look at: mostly a thing that is not too near, every fourth time across the room."""
+    """Something to look at: a thing that is not too near, or across the middle of the room."""
     away = np.linalg.norm((targets - position)[:, :2], axis=1)
     far = targets[away > NEAREST_TARGET]
-    if index % 4 == 3 or not len(far):
-        # Across the middle, so that a camera in a corner shows most of the room.
-        target = size * [0.5, 0.5, 0.3] + random.uniform(-0.3, 0.3, 3)
-        if np.linalg.norm((target - position)[:2]) > 0.5:
-            return target
-        far = targets[away > 0.3] if (away > 0.3).any() else size[None] * [0.9, 0.9, 0.3]
-    target = far[int(random.integers(len(far)))] + random.uniform(-0.15, 0.15, 3)
+    if across or not len(far):
+        # Not the middle itself: a camera may stand there.
+        far = (size * [0.5, 0.5, 0.3] + (size * [0.5, 0.5, 0] - position * [1, 1, 0]) * 0.8)[None]
+        if np.linalg.norm((far[0] - position)[:2]) < NEAREST_TARGET / 2:
+            far = size[None] * [0.95, 0.9, 0.3]
+    target = far[int(random.integers(len(far)))] + random.uniform(-0.2, 0.2, 3)
     # Neither the ceiling nor the floor alone.
-    slope = np.tan(np.radians(30)) * np.linalg.norm((target - position)[:2])
-    target[2] = np.clip(target[2], position[2] - 1.2 * slope, position[2] + 0.2 * slope)
+    level = np.linalg.norm((target - position)[:2])
+    target[2] = np.clip(target[2], position[2] - STEEPEST * level, position[2] + FLATTEST * level)
     return target

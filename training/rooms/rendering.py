@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.rooms._kernels import MISSED, encode, interpolate, spread, world_normals
+from training.rooms.cameras import camera_rays
 from training.rooms.lighting import bake_light
 from training.rooms.materials import MaterialTable
 from training.rooms.rays import RayCaster
@@ -68,7 +69,7 @@ class RoomRenderer:
         """Draw the room with all maps; colours take more rays where they change, maps belong to pixel centres."""
         h, w = camera.height, camera.width
         x, y = np.meshgrid(np.arange(w, dtype=np.float32) + 0.5, np.arange(h, dtype=np.float32) + 0.5)
-        origin, directions = _rays(camera, x.ravel(), y.ravel())
+        origin, directions = camera_rays(camera, x.ravel(), y.ravel())
         depth, hits, uvs = self.caster.first_hits(origin, directions)
         colours = self.radiance(hits, uvs)
         missed = hits == MISSED
@@ -106,7 +107,7 @@ class RoomRenderer:
         if not len(chosen):
             return
         around = np.stack([x[chosen], y[chosen]], -1)[:, None] + SUBPIXELS
-        origin, directions = _rays(camera, around[..., 0].ravel(), around[..., 1].ravel())
+        origin, directions = camera_rays(camera, around[..., 0].ravel(), around[..., 1].ravel())
         _, hits, uvs = self.caster.first_hits(origin, directions)
         spread(edges.astype(np.int32) * len(SUBPIXELS), self.radiance(hits, uvs), colours)
 
@@ -160,13 +161,6 @@ def _tones() -> UInt8[np.ndarray, " t"]:
 
 
 _TONES = _tones()
-
-
-def _rays(camera: Camera, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, Float32[np.ndarray, "m 3"]]:
-    """Centre of the camera, and directions through points of the image whose depth is 1."""
-    pose, K = camera.world_to_camera.double().numpy(), camera.K.double().numpy()
-    local = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
-    return (-pose[:3, :3].T @ pose[:3, 3]).astype(np.float32), (local @ pose[:3, :3]).astype(np.float32)
 
 
 def _edges(colours: UInt8[np.ndarray, "h w 3"], parts: np.ndarray) -> Bool[np.ndarray, "h w"]:
