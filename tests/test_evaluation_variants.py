@@ -16,7 +16,7 @@ from tests.miniatures import HEIGHT, OBJECT, OTHER, WIDTH, tiny_objects
 from uplift.encoders.base import Encoder, Image
 from uplift.evaluation import paper, pixel_features
 from uplift.evaluation.paper import AVERAGE
-from uplift.evaluation.pixel_features import encoded_features, fit_pixel_model, rendered_features
+from uplift.evaluation.pixel_features import EncodedFeatures, RenderedFeatures, fit_pixel_model
 from uplift.evaluation.segmentation import evaluate_task, share_left
 from uplift.evaluation.store import FigureStore, plain_name
 from uplift.evaluation.tasks import Task, object_task
@@ -173,13 +173,26 @@ def test_variants_that_cannot_run_say_why() -> None:
 def test_channels_may_come_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = tiny_objects().scene
     prompt = mask_task().prompt(scene.views[0])
-    sources = [rendered_features(scene.gaussians, label_field()), encoded_features(LabelEncoder())]
-    whole = [fit_pixel_model(s, prompt, normalize=True).scores(s, scene.views[1]) for s in sources]
+
+    def scores() -> list[np.ndarray]:
+        sources = [RenderedFeatures(scene.gaussians, label_field()), EncodedFeatures(LabelEncoder())]
+        return [fit_pixel_model(s, prompt, normalize=True).scores(s, scene.views[1]) for s in sources]
+
+    whole = scores()
     monkeypatch.setattr(pixel_features, "CHUNK_BYTES", 5 * 4 * WIDTH * HEIGHT)
-    assert len(list(sources[0](scene.views[0], False))) == 4
-    parts = [fit_pixel_model(s, prompt, normalize=True).scores(s, scene.views[1]) for s in sources]
-    for a, b in zip(whole, parts, strict=True):
+    assert len(list(RenderedFeatures(scene.gaussians, label_field()).chunks(scene.views[0], False))) == 4
+    for a, b in zip(whole, scores(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_scores_are_those_of_the_features_of_all_pixels() -> None:
+    scene = tiny_objects().scene
+    vector = torch.linspace(-1, 1, label_field().dimension)
+    for source in (RenderedFeatures(scene.gaussians, label_field()), EncodedFeatures(LabelEncoder())):
+        every = torch.cat(list(source.chunks(scene.views[1], False)), dim=2)
+        products, lengths = source.reduced(scene.views[1], vector, covering=False)
+        torch.testing.assert_close(products, every @ vector, atol=1e-4, rtol=0)
+        torch.testing.assert_close(lengths, every.norm(dim=2).clamp_min(1e-12), atol=1e-4, rtol=0)
 
 
 def test_masks_of_another_size_are_compared_at_their_own() -> None:

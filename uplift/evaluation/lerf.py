@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
     from uplift.sam_masks import MaskPredictor
     from uplift.search import Method, Searcher
+
+
+class Answer(Protocol):
+    """Where a frame shows what a text names."""
+
+    def mask(self, width: int, height: int) -> Bool[np.ndarray, "h w"]:
+        """All instances together, at the frame's size."""
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether a point, in pixels of the frame, is a right answer."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,27 @@ class LabelledObject:
         return any(min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1) for x0, y0, x1, y1 in self.boxes)
 
 
+@dataclass(frozen=True, eq=False)
+class MaskedObject:
+    """What one text names in a frame whose pixels are all known.
+
+    Attributes:
+        pixels: All instances together, at the frame's size.
+    """
+
+    pixels: Bool[np.ndarray, "h w"]
+
+    def mask(self, width: int, height: int) -> Bool[np.ndarray, "h w"]:
+        """All instances together."""
+        return resized_mask(self.pixels, width, height)
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether a point lies on one of the instances, not only in its box."""
+        height, width = self.pixels.shape
+        column, row = int(np.floor(x)), int(np.floor(y))
+        return 0 <= column < width and 0 <= row < height and bool(self.pixels[row, column])
+
+
 @dataclass(frozen=True)
 class LabelledFrame:
     """A labelled picture.
@@ -66,7 +97,7 @@ class LabelledFrame:
     name: str
     width: int
     height: int
-    objects: dict[str, LabelledObject]
+    objects: Mapping[str, Answer]
 
 
 def read_lerf(folder: str | Path) -> dict[str, list[LabelledFrame]]:
@@ -161,6 +192,7 @@ def evaluate_lerf_scene(
     scene: Scene,
     searcher: Searcher,
     *,
+    rows: Sequence[TextRow] = TEXT_ROWS,
     sam: MaskPredictor | None = None,
     pictures: Path | None = None,
     progress: Progress = silent,
@@ -172,6 +204,7 @@ def evaluate_lerf_scene(
         frames: Its labelled pictures.
         scene: Its splats and photos.
         searcher: With the lifted CLIP features, and those that guide diffusion.
+        rows: Those to measure beside localization.
         sam: A predictor; None = rows with SAM are skipped.
         pictures: Where ``PROTOCOL/FRAME/TEXT.png`` and heat maps are written; None = nowhere.
         progress: Told of every frame of every row.
@@ -184,7 +217,7 @@ def evaluate_lerf_scene(
         InputError: a frame has no photo in the scene.
     """
     views = [find_view(scene, frame.name) for frame in frames]
-    running = [p for p in TEXT_ROWS if sam is not None or not p.sam]
+    running = [p for p in rows if sam is not None or not p.sam]
     total = (len(running) + len(LOCALIZATIONS)) * len(frames)
     done = 0
     figures: dict[str, Any] = {}
@@ -208,7 +241,7 @@ def evaluate_lerf_scene(
         every_hit = [value for texts in hits.values() for value in texts.values()]
         figures[kind] = {"accuracy": float(np.mean(every_hit)), "views": hits}
     progress(total, total, name)
-    skipped = {p.name: "no weights of Segment Anything were given (--sam FILE)" for p in TEXT_ROWS if p not in running}
+    skipped = {p.name: "no weights of Segment Anything were given (--sam FILE)" for p in rows if p not in running}
     return {"task": name, "variants": figures, "skipped": skipped}
 
 
@@ -242,7 +275,7 @@ def _frame_overlaps(
 def _frame_hits(
     frame: LabelledFrame, view: View, searcher: Searcher, refined: Method | None, pictures: Path | None
 ) -> dict[str, bool]:
-    """Whether every text of a frame is found inside one of its boxes."""
+    """Whether every text of a frame is found on one of its answers."""
     texts = list(frame.objects)
     width, height = view.photo_size
     places = searcher.localize(view, texts, diffusion=refined is not None, method=refined)

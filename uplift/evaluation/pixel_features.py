@@ -6,6 +6,7 @@ mask is given, the distance to the mean feature where scribbles are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,40 +25,99 @@ from uplift.prompts import Prompt
 from uplift.unary import MAX_ROWS, LogisticModel
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 CHUNK_BYTES = 256 << 20  # of pixels' features in memory at a time
+KEPT_BYTES = 512 << 20  # of encoded maps that are kept for the next object
 
-Chunks = Callable[[View, bool], Iterator[Tensor]]
-"""``chunks(view, covering)`` gives ``[h, w, some channels]`` until all channels are through; ``covering`` asks for
-the view with its margin (:attr:`View.covering_camera`), where there is one."""
+Key = tuple[str, bool]
 
 
-def rendered_features(gaussians: Gaussians, field: FeatureField) -> Chunks:
+class PixelFeatures(ABC):
+    """Features of a view's pixels, which are linear in features of something smaller.
+
+    What they are multiplied with is therefore multiplied there; their lengths are remembered by view, so that many
+    objects of one scene are cheap.
+    """
+
+    def __init__(self) -> None:
+        self._lengths: dict[Key, Tensor] = {}
+
+    def rows(self, view: View, pixels: Int[np.ndarray, " m"]) -> Float[Tensor, "m c"]:
+        """The features of some pixels, given by their index in the flattened view."""
+        index = torch.from_numpy(pixels)
+        return torch.cat([part.flatten(0, 1)[index.to(part.device)] for part in self.chunks(view, False)], dim=1)
+
+    def reduced(
+        self, view: View, vector: Float[Tensor, " c"], *, covering: bool
+    ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """Products of the features with a vector, and the features' lengths.
+
+        Args:
+            view: The view.
+            vector: What features are multiplied with.
+            covering: Whether with the view's margin (:attr:`View.covering_camera`), where there is one.
+        """
+        key = view.name, covering
+        if key not in self._lengths:
+            squares = torch.zeros(())
+            for part in self.chunks(view, covering):
+                squares = squares.to(part) + part.square().sum(2)
+            self._lengths[key] = squares.sqrt().clamp_min(1e-12)
+        return self._products(view, vector, covering), self._lengths[key]
+
+    @abstractmethod
+    def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:
+        """Features of all pixels, ``[h, w, some channels]`` until all channels are through."""
+
+    @abstractmethod
+    def _products(self, view: View, vector: Tensor, covering: bool) -> Float[Tensor, "h w"]: ...
+
+
+class RenderedFeatures(PixelFeatures):
     """The lifted features, rendered (LUDVIG eq. 5.4)."""
-    values = field.values.to(gaussians.means)
 
-    def chunks(view: View, covering: bool) -> Iterator[Tensor]:
-        camera = view.covering_camera if covering else view.camera
-        for part in _parts(camera, values.shape[1]):
-            yield rasterize(gaussians, camera, values[:, part].contiguous()).values
+    def __init__(self, gaussians: Gaussians, field: FeatureField) -> None:
+        super().__init__()
+        self._gaussians = gaussians
+        self._values = field.values.to(gaussians.means)
 
-    return chunks
+    def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:
+        """Rendered some channels at a time."""
+        camera = _camera(view, covering)
+        for part in _parts(camera, self._values.shape[1]):
+            yield rasterize(self._gaussians, camera, self._values[:, part].contiguous()).values
+
+    def _products(self, view: View, vector: Tensor, covering: bool) -> Float[Tensor, "h w"]:
+        column = (self._values @ vector.to(self._values))[:, None]
+        return rasterize(self._gaussians, _camera(view, covering), column).values[..., 0]
 
 
-def encoded_features(encoder: Encoder) -> Chunks:
+class EncodedFeatures(PixelFeatures):
     """The encoder's map of the view alone, interpolated to its pixels; it has no margin."""
 
-    def chunks(view: View, covering: bool) -> Iterator[Tensor]:  # noqa: ARG001  the signature is Chunks
-        camera = view.camera
-        encoded = encoder.encode(view.image()).permute(2, 0, 1)[None]
-        for part in _parts(camera, encoded.shape[1]):
-            sized = torch.nn.functional.interpolate(
-                encoded[:, part].float(), (camera.height, camera.width), mode="bilinear", align_corners=False
-            )
-            yield sized[0].permute(1, 2, 0)
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self._encoder = encoder
+        self._maps: dict[str, Tensor] = {}
 
-    return chunks
+    def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:  # noqa: ARG002  it has no margin
+        """The map, interpolated some channels at a time."""
+        encoded = self._map(view)
+        for part in _parts(view.camera, encoded.shape[2]):
+            yield _sized(encoded[..., part], view.camera)
+
+    def _products(self, view: View, vector: Tensor, covering: bool) -> Float[Tensor, "h w"]:  # noqa: ARG002
+        encoded = self._map(view)
+        return _sized((encoded @ vector.to(encoded))[..., None], view.camera)[..., 0]
+
+    def _map(self, view: View) -> Float[Tensor, "gh gw c"]:
+        if view.name in self._maps:
+            return self._maps[view.name]
+        encoded = self._encoder.encode(view.image()).float()
+        if sum(kept.nbytes for kept in self._maps.values()) + encoded.nbytes <= KEPT_BYTES:
+            self._maps[view.name] = encoded
+        return encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +132,16 @@ class PixelModel:
     vector: Float[Tensor, " c"]
     score: Callable[[Tensor, Tensor], Tensor]
 
-    def scores(self, chunks: Chunks, view: View, *, covering: bool = False) -> Float[np.ndarray, "h w"]:
+    def scores(self, features: PixelFeatures, view: View, *, covering: bool = False) -> Float[np.ndarray, "h w"]:
         """Scores of a view's pixels."""
-        return self.score(*_reduced(chunks, view, self.vector, covering=covering)).cpu().numpy()
+        return self.score(*features.reduced(view, self.vector, covering=covering)).cpu().numpy()
 
 
-def fit_pixel_model(chunks: Chunks, prompt: Prompt, *, normalize: bool, seed: int = 0) -> PixelModel:
+def fit_pixel_model(features: PixelFeatures, prompt: Prompt, *, normalize: bool, seed: int = 0) -> PixelModel:
     """Learn the object's features from the reference view.
 
     Args:
-        chunks: The features.
+        features: Of the pixels.
         prompt: A complete prompt gives a logistic regression of the object against all else, an incomplete one
             the similarity to the mean feature of what is marked, as in section C.1.2.
         normalize: Whether features are l2-normalised first (cosine similarity).
@@ -91,10 +151,10 @@ def fit_pixel_model(chunks: Chunks, prompt: Prompt, *, normalize: bool, seed: in
         The model; its scores lie in [0, 1].
     """
     if not prompt.complete:
-        return _mean_model(chunks, prompt, normalize=normalize, seed=seed)
+        return _mean_model(features, prompt, normalize=normalize, seed=seed)
     random = np.random.default_rng(seed)
     inside, outside = (_some(random, mask) for mask in (prompt.positive, prompt.negative))
-    rows = _rows(chunks, prompt.view, np.concatenate([inside, outside]))
+    rows = features.rows(prompt.view, np.concatenate([inside, outside]))
     positives = torch.arange(len(rows), device=rows.device) < len(inside)
     model = LogisticModel.fit(rows, positives, normalize=normalize, seed=seed)
     intercept = model.intercept
@@ -105,9 +165,9 @@ def fit_pixel_model(chunks: Chunks, prompt: Prompt, *, normalize: bool, seed: in
     return PixelModel(model.coefficients, score)
 
 
-def _mean_model(chunks: Chunks, prompt: Prompt, *, normalize: bool, seed: int) -> PixelModel:
+def _mean_model(features: PixelFeatures, prompt: Prompt, *, normalize: bool, seed: int) -> PixelModel:
     """``exp(-|f - mean|^2 / s^2)`` with the median squared distance ``s^2`` of the reference view's pixels."""
-    rows = _rows(chunks, prompt.view, _some(np.random.default_rng(seed), prompt.positive))
+    rows = features.rows(prompt.view, _some(np.random.default_rng(seed), prompt.positive))
     mean = (torch.nn.functional.normalize(rows, dim=1) if normalize else rows).mean(0)
     length = mean.square().sum()
 
@@ -115,31 +175,25 @@ def _mean_model(chunks: Chunks, prompt: Prompt, *, normalize: bool, seed: int) -
         own = torch.ones_like(lengths) if normalize else lengths.square()
         return (own - 2 * (products / lengths if normalize else products) + length).clamp_min(0)
 
-    scale = squared(*_reduced(chunks, prompt.view, mean, covering=False)).median().clamp_min(1e-12)
+    scale = squared(*features.reduced(prompt.view, mean, covering=False)).median().clamp_min(1e-12)
     return PixelModel(mean, lambda products, lengths: torch.exp(-squared(products, lengths) / scale))
-
-
-def _reduced(chunks: Chunks, view: View, vector: Tensor, *, covering: bool) -> tuple[Tensor, Tensor]:
-    """Products of the features with a vector, and the features' lengths; ``[h, w]`` each."""
-    start = 0
-    products, squares = torch.zeros(()), torch.zeros(())
-    for part in chunks(view, covering):
-        own = vector[start : start + part.shape[2]].to(part)
-        products = products.to(part) + part @ own
-        squares = squares.to(part) + part.square().sum(2)
-        start += part.shape[2]
-    return products, squares.sqrt().clamp_min(1e-12)
-
-
-def _rows(chunks: Chunks, view: View, pixels: np.ndarray) -> Float[Tensor, "m c"]:
-    """The features of some pixels, given by their index in the flattened view."""
-    index = torch.from_numpy(pixels)
-    return torch.cat([part.flatten(0, 1)[index.to(part.device)] for part in chunks(view, False)], dim=1)
 
 
 def _some(random: np.random.Generator, mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
     every = np.flatnonzero(mask)
     return np.sort(random.choice(every, min(len(every), MAX_ROWS), replace=False))
+
+
+def _camera(view: View, covering: bool) -> Camera:
+    return view.covering_camera if covering else view.camera
+
+
+def _sized(encoded: Float[Tensor, "gh gw c"], camera: Camera) -> Float[Tensor, "h w c"]:
+    """A map at the size of the picture."""
+    sized = torch.nn.functional.interpolate(
+        encoded.permute(2, 0, 1)[None], (camera.height, camera.width), mode="bilinear", align_corners=False
+    )
+    return sized[0].permute(1, 2, 0)
 
 
 def _parts(camera: Camera, channels: int) -> Iterator[slice]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from render.rasterizer import rasterize, rasterize_transposed
 from render.scene import Scene
 from render.views import View
 from uplift.encoders.base import Encoder
-from uplift.evaluation.pixel_features import Chunks, encoded_features, fit_pixel_model, rendered_features
+from uplift.evaluation.pixel_features import EncodedFeatures, PixelFeatures, RenderedFeatures, fit_pixel_model
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS
 from uplift.prompts import Prompt
 from uplift.sam_masks import TAU_MASK, TAU_SCRIBBLES, SamSegmenter
-from uplift.scene_graph import metric_of
+from uplift.scene_graph import SceneGraph, metric_of
 from uplift.segmentation import Method, Segmenter, Unary
 from uplift.selection import BOUNDARY, Selection
 from uplift.thresholds import best_iou_threshold, li_threshold
@@ -63,6 +64,22 @@ class Setting:
     seed: int = 0
     tau: float | None = None
 
+    @cached_property
+    def rendered(self) -> RenderedFeatures:
+        """The lifted features in the views."""
+        return RenderedFeatures(self.gaussians, self.features)
+
+    @cached_property
+    def encoded(self) -> EncodedFeatures:
+        """The encoder's own maps of the views.
+
+        Raises:
+            InputError: there is no encoder.
+        """
+        if isinstance(self.encoder, str):
+            raise InputError(self.encoder)
+        return EncodedFeatures(self.encoder)
+
 
 def make_setting(
     scene: Scene,
@@ -71,6 +88,7 @@ def make_setting(
     encoder: Encoder | str,
     *,
     neighbours: int = NEIGHBOURS,
+    graph: SceneGraph | None = None,
     sam: SamSegmenter | None = None,
     seed: int = 0,
     tau: float | None = None,
@@ -84,13 +102,14 @@ def make_setting(
         features: The lifted field.
         encoder: The encoder that made it, or why there is none.
         neighbours: k of the graph.
+        graph: A graph with the distances of these features, instead of a new one.
         sam: The SAM route of the scene.
         seed: Of all random choices.
         tau: Of the SAM route.
         progress: Told while the graph is built.
     """
     features = features.to(gaussians.device)
-    segmenter = Segmenter(scene, features, neighbours=neighbours, gaussians=gaussians).prepare(progress)
+    segmenter = Segmenter(scene, features, neighbours=neighbours, graph=graph, gaussians=gaussians).prepare(progress)
     return Setting(scene, gaussians, features, encoder, segmenter, sam, seed, tau)
 
 
@@ -148,25 +167,22 @@ def geometry_only(setting: Setting, prompt: Prompt) -> Scored:
 
 def single_view(setting: Setting, prompt: Prompt) -> Scored:
     """The encoder's maps of single views, without anything in 3D."""
-    encoder = setting.encoder
-    if isinstance(encoder, str):
-        raise InputError(encoder)
-    return _by_pixels(setting, prompt, encoded_features(encoder), covering=False)
+    return _by_pixels(setting, prompt, setting.encoded, covering=False)
 
 
 def uplifting(setting: Setting, prompt: Prompt) -> Scored:
     """The lifted features, rendered and classified in 2D (section C.1.2)."""
-    return _by_pixels(setting, prompt, rendered_features(setting.gaussians, setting.features), covering=True)
+    return _by_pixels(setting, prompt, setting.rendered, covering=True)
 
 
 @torch.no_grad()
-def _by_pixels(setting: Setting, prompt: Prompt, chunks: Chunks, *, covering: bool) -> Scored:
-    model = fit_pixel_model(chunks, prompt, normalize=metric_of(setting.features) == "cosine", seed=setting.seed)
-    threshold, about = _threshold(model.scores(chunks, prompt.view), prompt)
+def _by_pixels(setting: Setting, prompt: Prompt, features: PixelFeatures, *, covering: bool) -> Scored:
+    model = fit_pixel_model(features, prompt, normalize=metric_of(setting.features) == "cosine", seed=setting.seed)
+    threshold, about = _threshold(model.scores(features, prompt.view), prompt)
     model_name = "logistic regression" if prompt.complete else "mean feature"
 
     def scores(view: View) -> np.ndarray:
-        return view.to_photo(model.scores(chunks, view, covering=covering))
+        return view.to_photo(model.scores(features, view, covering=covering))
 
     return Scored(scores, threshold, {"model": model_name, **about})
 
