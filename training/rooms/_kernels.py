@@ -37,6 +37,55 @@ def gather(hits: Words, faces: Ints, leaving: Floats, share: float, out: Floats)
 
 
 @kernel
+def look(direction: Floats, turns: Floats, normals: Floats, origins: Floats, rays: Floats) -> None:
+    """One ray for every vertex: a direction around +z, carried to around the vertex's normal (Duff et al. 2017).
+
+    Args:
+        direction: ``[3]``.
+        turns: Angle by which each vertex turns it about its normal first; ``[v]``.
+        normals: ``[v, 3]``.
+        origins: ``[v, 3]``.
+        rays: Written: origin and direction; ``[v, 6]``.
+    """
+    for vertex in range(len(normals)):
+        nx, ny, nz = normals[vertex, 0], normals[vertex, 1], normals[vertex, 2]
+        cosine, sine = np.cos(turns[vertex]), np.sin(turns[vertex])
+        x = cosine * direction[0] - sine * direction[1]
+        y = sine * direction[0] + cosine * direction[1]
+        z = direction[2]
+        sign = _ONE if nz >= _ZERO else -_ONE
+        a = -_ONE / (sign + nz)
+        b = nx * ny * a
+        for c in range(3):
+            rays[vertex, c] = origins[vertex, c]
+        rays[vertex, 3] = x * (_ONE + sign * nx * nx * a) + y * b + z * nx
+        rays[vertex, 4] = x * sign * b + y * (sign + ny * ny * a) + z * ny
+        rays[vertex, 5] = -x * sign * nx - y * ny + z * nz
+
+
+@kernel
+def drop_backs(rays: Floats, backs: Floats, hits: Words, buried: Ints) -> None:
+    """Rays that leave a solid hit nothing; count them.
+
+    Args:
+        rays: Origin and direction; ``[v, 6]``.
+        backs: Normals of solid triangles, zeros for others; ``[f, 3]``.
+        hits: Triangle of each ray, changed in place; ``[v]``.
+        buried: How many rays of each vertex were such; added to; ``[v]``.
+    """
+    for vertex in range(len(hits)):
+        hit = hits[vertex]
+        if hit == MISSED:
+            continue
+        away = _ZERO
+        for c in range(3):
+            away += rays[vertex, 3 + c] * backs[hit, c]
+        if away > _ZERO:
+            hits[vertex] = MISSED
+            buried[vertex] += 1
+
+
+@kernel
 def interpolate(
     hits: Words,
     uvs: Floats,
@@ -170,25 +219,28 @@ def encode(linear: Floats, table: Bytes, brightest: float, out: Bytes) -> None:
 
 
 @kernel
-def smooth(faces: Ints, values: Floats, sums: Floats, counts: Floats) -> None:
-    """Sums of the values of the corners that share a triangle with each vertex, and their number.
+def smooth(faces: Ints, values: Floats, weights: Floats, sums: Floats, counts: Floats) -> None:
+    """Weighted sums of the values at the corners of all triangles around each vertex, and of the weights.
 
     Args:
         faces: ``[f, 3]``.
         values: ``[v, 3]``.
+        weights: Of the values; ``[v]``.
         sums: Added to; ``[v, 3]``.
         counts: Added to; ``[v]``.
     """
     for face in range(len(faces)):
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        counts[i] += _ONE
-        counts[j] += _ONE
-        counts[k] += _ONE
-        for c in range(3):
-            mean = (values[i, c] + values[j, c] + values[k, c]) * _THIRD
-            sums[i, c] += mean
-            sums[j, c] += mean
-            sums[k, c] += mean
+        a, b, c = weights[i], weights[j], weights[k]
+        total = a + b + c
+        counts[i] += total
+        counts[j] += total
+        counts[k] += total
+        for channel in range(3):
+            value = a * values[i, channel] + b * values[j, channel] + c * values[k, channel]
+            sums[i, channel] += value
+            sums[j, channel] += value
+            sums[k, channel] += value
 
 
 @kernel

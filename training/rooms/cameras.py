@@ -9,6 +9,7 @@ import torch
 
 from render.camera import Camera
 from render.errors import InputError
+from training.rooms._kernels import MISSED
 from training.rooms.rays import RayCaster
 from training.rooms.surfaces import STRUCTURE, room_surfaces
 
@@ -22,6 +23,7 @@ HEIGHTS = (1.0, 1.9)  # metres
 FIELDS = (60.0, 75.0)  # degrees, horizontal
 CLEARANCE = 0.28  # metres around a camera that are free
 WALL = 0.3  # metres from the walls
+INSIDE = 0.2  # share of rays that see a solid from behind, from where a point is inside it
 PROBES = 64  # directions that look for what is near
 CANDIDATES = 24  # positions drawn for every camera
 NEAREST_TARGET = 1.0  # metres
@@ -53,7 +55,7 @@ def room_cameras(
     surfaces = room_surfaces(room) if surfaces is None else surfaces
     caster = RayCaster(surfaces.vertices, surfaces.faces, 1) if caster is None else caster
     random = np.random.default_rng(np.random.SeedSequence([seed, room.index, count]))
-    positions = _spread(free_positions(room, caster, max(count, 8) * CANDIDATES, random), count, random)
+    positions = _spread(free_positions(room, surfaces, caster, max(count, 8) * CANDIDATES, random), count, random)
     targets = _targets(room, surfaces)
     cameras: list[Camera] = []
     times_seen = np.zeros(len(room.things))
@@ -108,8 +110,14 @@ def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) ->
     return torch.from_numpy(pose.astype(np.float32))
 
 
-def free_positions(room: Room, caster: RayCaster, count: int, random: np.random.Generator) -> Float[np.ndarray, "n 3"]:
-    """Random positions with free space around them, from which the floor can be seen straight below or beside."""
+def free_positions(
+    room: Room, surfaces: Surfaces, caster: RayCaster, count: int, random: np.random.Generator
+) -> Float[np.ndarray, "n 3"]:
+    """Random positions with free space around them.
+
+    Raises:
+        InputError: there are none.
+    """
     low = np.array([WALL, WALL, HEIGHTS[0]])
     high = np.array([room.size[0] - WALL, room.size[1] - WALL, min(HEIGHTS[1], room.size[2] - WALL)])
     positions = random.uniform(low, high, (count, 3))
@@ -119,9 +127,13 @@ def free_positions(room: Room, caster: RayCaster, count: int, random: np.random.
     origins = np.repeat(positions, PROBES, axis=0).astype(np.float32)
     rays = np.tile(directions, (count, 1)).astype(np.float32)
     near = caster.blocked(origins, rays, CLEARANCE).reshape(count, PROBES).any(1)
-    # A point inside a large cabinet is free too, but sees it from behind: every ray ends close.
-    distances = caster.first_hits(origins, rays)[0].reshape(count, PROBES)
-    free = positions[~near & (np.median(distances, axis=1) > 2 * CLEARANCE) & np.isfinite(distances).all(1)]
+    # A point inside a large cabinet is free too, but sees it from behind.
+    _, hits, _ = caster.first_hits(origins, rays)
+    behind = np.zeros(len(rays), bool)
+    found = hits != MISSED
+    behind[found] = (rays[found] * surfaces.backs[hits[found]]).sum(1) > 0
+    inside = behind.reshape(count, PROBES).mean(1) > INSIDE
+    free = positions[~near & ~inside]
     if not len(free):
         raise InputError(
             f"Room {room.split}-{room.index} has no place for a camera: expected {CLEARANCE} m of free space around "

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.rooms._kernels import gather, smooth
+from training.rooms._kernels import drop_backs, gather, look, smooth
 from training.rooms.rays import RayCaster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float32
+    from jaxtyping import Bool, Float32, UInt32
 
     from training.rooms.layout import Light
     from training.rooms.surfaces import Surfaces
@@ -23,6 +23,8 @@ BOUNCES = 4
 LIFT, SHIFT = 0.004, 0.012  # metres off the surface, and towards the middle of the faces around
 SMOOTHINGS = 3
 NEAREST = 0.6  # metres: within about this distance a lamp lights no more strongly, as if it were that large
+BURIED = 0.3  # share of rays that see the inside of a solid, from where a vertex counts as inside it
+RINGS = 2  # of vertices around what can be seen
 GOLDEN = np.pi * (3 - np.sqrt(5))
 
 
@@ -49,22 +51,22 @@ def bake_light(
     direct = np.zeros_like(origins)
     for light in lights:
         direct += _direct(origins, surfaces.normals, shadows, light)
-    hits = _look_around(origins, surfaces.normals, caster)
+    hits, buried = _look_around(surfaces, origins, caster)
     indirect = np.zeros_like(direct)
     for _ in range(BOUNCES):
         leaving = (direct + indirect) * albedo
         indirect = np.zeros_like(direct)
         gather(hits, surfaces.faces, leaving, 1 / RAYS, indirect)
+    outside = (~buried).astype(np.float32)
     for _ in range(SMOOTHINGS):
-        indirect = _smoothed(surfaces, indirect)
-    return direct + indirect
+        indirect, _ = _smoothed(surfaces, indirect, outside)
+    return _filled(surfaces, direct + indirect, buried)
 
 
 def _origins(surfaces: Surfaces) -> Float32[np.ndarray, "v 3"]:
     """Where light is measured: a little above the surface and within it, so that no vertex sits in a neighbour."""
-    sums, counts = np.zeros_like(surfaces.vertices), np.zeros(len(surfaces.vertices), np.float32)
-    smooth(surfaces.faces, surfaces.vertices, sums, counts)
-    inwards = sums / np.maximum(counts, 1)[:, None] - surfaces.vertices
+    around, _ = _smoothed(surfaces, surfaces.vertices, np.ones(len(surfaces.vertices), np.float32))
+    inwards = around - surfaces.vertices
     length = np.linalg.norm(inwards, axis=1, keepdims=True)
     inwards *= np.minimum(0.5, SHIFT / np.maximum(length, 1e-6))
     return (surfaces.vertices + inwards + LIFT * surfaces.normals).astype(np.float32)
@@ -96,28 +98,43 @@ def _direct(
 
 
 def _look_around(
-    origins: Float32[np.ndarray, "v 3"], normals: Float32[np.ndarray, "v 3"], caster: RayCaster
-) -> np.ndarray:
-    """The triangles that cosine-weighted rays from every vertex hit; ``[rays, v]`` uint32."""
+    surfaces: Surfaces, origins: Float32[np.ndarray, "v 3"], caster: RayCaster
+) -> tuple[UInt32[np.ndarray, "rays v"], Bool[np.ndarray, " v"]]:
+    """The triangles that cosine-weighted rays from every vertex hit; also which vertices lie inside something."""
     index = np.arange(RAYS) + 0.5
     radius, angle = np.sqrt(index / RAYS), index * GOLDEN
     local = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], -1).astype(np.float32)
-    frames = normal_frames(normals)
     # Each vertex turns the pattern by its own angle: what remains is fine noise, which is smoothed, and no bands.
-    turn = np.random.default_rng(0).uniform(0, 2 * np.pi, len(normals)).astype(np.float32)
-    cosine, sine = np.cos(turn)[:, None], np.sin(turn)[:, None]
-    x, y = frames[..., 0].copy(), frames[..., 1].copy()
-    frames[..., 0], frames[..., 1] = cosine * x + sine * y, cosine * y - sine * x
+    turns = np.random.default_rng(0).uniform(0, 2 * np.pi, len(origins)).astype(np.float32)
     hits = np.empty((RAYS, len(origins)), np.uint32)
+    rays, behind = np.empty((len(origins), 6), np.float32), np.zeros(len(origins), np.int32)
     for ray, direction in enumerate(local):
-        hits[ray] = caster.first_hits(origins, frames @ direction)[1]
-    return hits
+        look(direction, turns, surfaces.normals, origins, rays)
+        hits[ray] = caster.cast(rays)[1]
+        drop_backs(rays, surfaces.backs, hits[ray], behind)
+    return hits, behind > BURIED * RAYS
 
 
-def _smoothed(surfaces: Surfaces, values: Float32[np.ndarray, "v 3"]) -> Float32[np.ndarray, "v 3"]:
+def _smoothed(
+    surfaces: Surfaces, values: Float32[np.ndarray, "v 3"], weights: Float32[np.ndarray, " v"]
+) -> tuple[Float32[np.ndarray, "v 3"], Float32[np.ndarray, " v"]]:
+    """Weighted means over the triangles around each vertex, and the sums of the weights."""
     sums, counts = np.zeros_like(values), np.zeros(len(values), np.float32)
-    smooth(surfaces.faces, values, sums, counts)
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], values).astype(np.float32)
+    smooth(surfaces.faces, values, weights, sums, counts)
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1e-9)[:, None], values).astype(np.float32), counts
+
+
+def _filled(
+    surfaces: Surfaces, values: Float32[np.ndarray, "v 3"], buried: Bool[np.ndarray, " v"]
+) -> Float32[np.ndarray, "v 3"]:
+    """Light of vertices inside something, taken from those around: else their darkness would show outside."""
+    known = ~buried
+    for _ in range(RINGS):
+        means, counts = _smoothed(surfaces, values, known.astype(np.float32))
+        reached = ~known & (counts > 0)
+        values = np.where(reached[:, None], means, values)
+        known |= reached
+    return values
 
 
 def normal_frames(normals: Float32[np.ndarray, "m 3"]) -> Float32[np.ndarray, "m 3 3"]:

@@ -27,7 +27,10 @@ class RayCaster:
 
         self._threads = threads or 0
         self._scene = RaycastingScene(nthreads=self._threads)
-        self._scene.add_triangles(core.Tensor(vertices), core.Tensor(np.ascontiguousarray(faces).view(np.uint32)))
+        self._scene.add_triangles(
+            core.Tensor.from_numpy(np.ascontiguousarray(vertices, np.float32)),
+            core.Tensor.from_numpy(np.ascontiguousarray(faces).astype(np.uint32)),
+        )
 
     def first_hits(
         self, origins: Float32[np.ndarray, "m 3"], directions: Float32[np.ndarray, "m 3"]
@@ -42,9 +45,15 @@ class RayCaster:
             Distances in lengths of the direction (infinite where a ray hits nothing), triangles
             (``0xFFFFFFFF`` for nothing), and the weights of their second and third corners.
         """
+        return self.cast(_rays(origins, directions))
+
+    def cast(
+        self, rays: Float32[np.ndarray, "m 6"]
+    ) -> tuple[Float32[np.ndarray, " m"], UInt32[np.ndarray, " m"], Float32[np.ndarray, "m 2"]]:
+        """As :meth:`first_hits`, for rays that hold origin and direction side by side."""
         from open3d import core
 
-        found = self._scene.cast_rays(core.Tensor(_rays(origins, directions)), nthreads=self._threads)
+        found = self._scene.cast_rays(core.Tensor.from_numpy(rays), nthreads=self._threads)
         return found["t_hit"].numpy(), found["primitive_ids"].numpy(), found["primitive_uvs"].numpy()
 
     def blocked(
@@ -53,7 +62,7 @@ class RayCaster:
         """Whether anything lies on rays within ``reach`` lengths of the direction."""
         from open3d import core
 
-        rays = core.Tensor(_rays(origins, directions))
+        rays = core.Tensor.from_numpy(_rays(origins, directions))
         return self._scene.test_occlusions(rays, tfar=reach, nthreads=self._threads).numpy()
 
 

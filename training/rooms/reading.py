@@ -162,7 +162,6 @@ def _described(path: Path, scene: Scene, content: dict[str, Any]) -> RoomScene:
     things = content["things"]
     if [thing["id"] for thing in things] != list(range(len(things))):
         raise ValueError("things are not numbered from 0")
-    kept = ("category", "shape", "colour", "material", "pattern", "size")
     queries = tuple(Query(q["text"], q["kind"], tuple(int(i) for i in q["instances"])) for q in content["queries"])
     if any(not 0 <= i < len(things) for query in queries for i in query.instances):
         raise ValueError("a query names a thing that does not exist")
@@ -174,7 +173,7 @@ def _described(path: Path, scene: Scene, content: dict[str, Any]) -> RoomScene:
         int(content["index"]),
         (x, y, z),
         tuple(content["classes"]),
-        [ThingWords(**{key: str(thing[key]) for key in kept}) for thing in things],
+        [ThingWords.from_json(thing) for thing in things],
         [str(thing["caption"]) for thing in things],
         queries,
         {int(index): int(count) for index, count in content["visible"].items()},

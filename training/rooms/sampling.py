@@ -115,7 +115,7 @@ def _seen(renderer: RoomRenderer) -> Bool[np.ndarray, " v"]:
     """Vertices that can be seen from somewhere in the free space."""
     s = renderer.surfaces
     random = np.random.default_rng(1)
-    eyes = free_positions(renderer.room, renderer.caster, 8 * EYES, random)[:EYES]
+    eyes = free_positions(renderer.room, s, renderer.caster, 8 * EYES, random)[:EYES]
     seen = np.zeros(len(s.vertices), bool)
     for eye in eyes.astype(np.float32):
         # Of thin things both sides count.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from training.rooms.layout import Room
 
-COARSEST, FINEST = 0.08, 0.012  # metres: longest edges of large and of small parts
+COARSEST, FINEST = 0.1, 0.012  # metres: longest edges of large and of small parts
 EDGES_PER_PART = 8  # an edge is at most this share of its part's extent
 CREASE = np.cos(np.radians(38))  # faces that meet at a sharper angle do not share a normal
 MERGED = 1e-5  # metres: vertices closer than this are one
@@ -36,6 +37,7 @@ class Surfaces:
         instance_of_part: Index of the room's things; ``[p]`` int16.
         class_of_part: Index of ``CLASSES``; ``[p]`` uint8.
         to_part: World to the part's own frame; ``[p, 3, 4]`` float32.
+        solid: Whether a part's mesh is closed, so that whoever sees it from behind is inside; ``[p]`` bool.
     """
 
     vertices: Float32[np.ndarray, "v 3"]
@@ -46,6 +48,16 @@ class Surfaces:
     instance_of_part: Int16[np.ndarray, " p"]
     class_of_part: UInt8[np.ndarray, " p"]
     to_part: Float32[np.ndarray, "p 3 4"]
+    solid: Bool[np.ndarray, " p"]
+
+    @cached_property
+    def backs(self) -> Float32[np.ndarray, "f 3"]:
+        """What rays have to be multiplied with to tell, by a positive sign, that they leave a solid part.
+
+        Normals of triangles, zeros for those of open meshes; ``[f, 3]`` float32.
+        """
+        normals = _crossed(self.vertices, self.faces)
+        return np.where(self.solid[self.part_of_face][:, None], normals, 0).astype(np.float32)
 
     @property
     def instance_of_face(self) -> Int16[np.ndarray, " f"]:
@@ -73,7 +85,9 @@ def room_surfaces(room: Room) -> Surfaces:
     instances = np.array([index for index, _, _ in owners], np.int16)
     vertices, corners, kept = _merged(np.concatenate(points), np.concatenate(faces), part_of_vertex)
     part_of_face = part_of_face[kept]
-    corners = _facing_inwards(vertices, corners, instances[part_of_face] < STRUCTURE, np.asarray(room.size))
+    corners, solid = _outwards(vertices, corners, part_of_face, len(owners))
+    structure = instances < STRUCTURE
+    corners = _facing_inwards(vertices, corners, structure[part_of_face], np.asarray(room.size))
     visible = ~_outside(vertices, corners, np.asarray(room.size))
     corners, part_of_face = corners[visible], part_of_face[visible]
     vertices, normals, corners = _creased(vertices, corners)
@@ -89,6 +103,7 @@ def room_surfaces(room: Room) -> Surfaces:
         instances,
         np.array([CLASSES.index(thing.words.category) for _, thing, _ in owners], np.uint8),
         np.linalg.inv(poses)[:, :3].astype(np.float32),
+        solid & ~structure,
     )
 
 
@@ -96,7 +111,7 @@ def _merged(
     vertices: Float[np.ndarray, "v 3"], faces: np.ndarray, part_of_vertex: np.ndarray
 ) -> tuple[Float[np.ndarray, "u 3"], np.ndarray, Bool[np.ndarray, " f"]]:
     """Join equal vertices of a part; also which faces still have an area."""
-    keys = np.concatenate([part_of_vertex[:, None], np.round(vertices / MERGED).astype(np.int64)], axis=1)
+    keys = np.concatenate([part_of_vertex[:, None], _rounded(vertices / MERGED)], axis=1)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     vertices, faces = vertices[first], inverse.reshape(-1)[faces]
     crossed = _crossed(vertices, faces)
@@ -104,10 +119,28 @@ def _merged(
     return vertices, faces[kept], kept
 
 
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.round(values).astype(np.int64)
+
+
 def _crossed(vertices: np.ndarray, faces: np.ndarray) -> Float[np.ndarray, "f 3"]:
     """Normals of triangles, as long as twice their area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     return np.cross(b - a, c - a)
+
+
+def _outwards(
+    vertices: np.ndarray, faces: np.ndarray, part_of_face: np.ndarray, parts: int
+) -> tuple[np.ndarray, Bool[np.ndarray, " p"]]:
+    """Turn closed parts that are inside out; also which parts are closed."""
+    ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    _, first, times = np.unique(ends[:, 0] * len(vertices) + ends[:, 1], return_index=True, return_counts=True)
+    solid = np.ones(parts, bool)
+    solid[part_of_face[first[times % 2 != 0] // 3]] = False
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    volumes = np.bincount(part_of_face, (np.cross(a, b) * c).sum(1), parts)
+    turned = (solid & (volumes < 0))[part_of_face]
+    return np.where(turned[:, None], faces[:, ::-1], faces), solid
 
 
 def _facing_inwards(
@@ -133,11 +166,11 @@ def _creased(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     count = len(corners)
     incidence = sparse.csr_matrix((np.ones(count, np.float32), (np.arange(count), corners)), (count, len(vertices)))
     pairs = (incidence @ incidence.T).tocoo()
-    smooth = (unit[pairs.row // 3] * unit[pairs.col // 3]).sum(1) > CREASE
+    smooth = np.einsum("pc,pc->p", unit[pairs.row // 3], unit[pairs.col // 3]) > CREASE
     row, column = pairs.row[smooth], pairs.col[smooth]
-    normals = np.stack([np.bincount(row, crossed[column // 3, k], count) for k in range(3)], axis=1)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    keys = np.concatenate([corners[:, None], np.round(normals * 1000).astype(np.int64)], axis=1)
+    sums = np.stack([np.bincount(row, crossed[column // 3, k], count) for k in range(3)], axis=1)
+    normals = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    keys = np.concatenate([corners[:, None], _rounded(normals * 1000)], axis=1)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return vertices[corners[first]], normals[first], inverse.reshape(-1, 3)
 
