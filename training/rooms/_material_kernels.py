@@ -206,8 +206,7 @@ def _regular(kind: Any, count: Any, x: Any, y: Any, z: Any, u: Any, v: Any, scal
 
 
 @inlined
-def _pictured(kind: Any, count: Any, x: Any, y: Any, z: Any, u: Any, v: Any, ratio: Any, seed: Any, h: Any,
-              k: Any) -> Any:  # fmt: skip
+def _pictured(kind: Any, count: Any, x: Any, y: Any, z: Any, u: Any, v: Any, seed: Any, h: Any, k: Any) -> Any:
     """Pictures in the plane of x and z, and what leaves and wickerwork look like."""
     p, q = x / h, z / k  # -1 to 1
     if kind == 14:  # landscape: sun, hills
@@ -298,14 +297,12 @@ def fill_albedo(
         if kind == 0:
             first, second, mixed = 0, 0, _F(0)
             bright = _F(1) + rough * (_cloud(u, v, seed) - _F(0.5))
-        elif kind == 1 or kind == 2 or (kind >= 6 and kind <= 9):  # noqa: PLR1714  numba takes no `in`
+        elif kind == 1 or kind == 2 or (kind >= 6 and kind <= 9):  # numba takes no `in`
             first, second, mixed, bright = _ground(kind, x, y, z, u, v, scale, ratio, rough, axis, seed)
         elif (kind >= 14 and kind <= 19) or kind == 21:
-            first, second, mixed, bright = _pictured(kind, count, x, y, z, u, v, ratio, seed, h, k)
+            first, second, mixed, bright = _pictured(kind, count, x, y, z, u, v, seed, h, k)
         else:
-            first, second, mixed, bright = _regular(
-                kind, count, x, y, z, u, v, scale, ratio, axis, around, seed, h, k
-            )
+            first, second, mixed, bright = _regular(kind, count, x, y, z, u, v, scale, ratio, axis, around, seed, h, k)
             bright *= _F(1) + rough * (_noise(x * _F(40), y * _F(40) + z * _F(37), seed) - _F(0.5))
         for c in range(3):
             value = (colours[i, first, c] * (_F(1) - mixed) + colours[i, second, c] * mixed) * bright

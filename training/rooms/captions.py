@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 NUMBERS = ("two", "three", "four", "five")
-PLURALS = {"shelf": "shelves", "box": "boxes", "couch": "couches", "chest of drawers": "chests of drawers"}
+PLURALS = {
+    "shelf": "shelves", "box": "boxes", "couch": "couches", "bench": "benches", "dish": "dishes", "cactus": "cacti",
+    "chest of drawers": "chests of drawers", "row of books": "rows of books", "stack of books": "stacks of books",
+}  # fmt: skip
 STRUCTURE = ("wall", "floor", "ceiling")
-BIG = ("bed", "sofa", "table", "cabinet", "shelf", *STRUCTURE)  # on or beside which other things are
+CARRIED = {
+    **dict.fromkeys(("cup", "bowl", "bottle", "vase", "monitor", "book"), ("table", "cabinet", "shelf")),
+    "cushion": ("bed", "sofa"),
+}  # what is never on the floor, and what it is on
 SHARE = 0.12  # of a crop that a second thing must fill to be spoken of
 SYNONYM, COLOUR, OTHER = 0.3, 0.75, 0.4  # how often these words are said
 ENOUGH = 150  # pixels over all views from which a thing is asked for
@@ -72,14 +78,16 @@ def describe_crop(shares: Sequence[tuple[ThingWords, float]], random: Generator)
     main, others = shares[0][0], [words for words, share in shares[1:] if share > SHARE]
     same = [words for words in others if words.category == main.category]
     if same and random.random() < 0.5:
-        number = NUMBERS[min(len(same), len(NUMBERS)) - 1]
-        return f"{number} {plural(_name(main.category, random))}"
+        several = plural(_name(main.category, random))
+        # A row or a stack is already several.
+        uncounted = any(words.shape.endswith(" of books") for words in (main, *same))
+        return several if uncounted else f"{NUMBERS[min(len(same), len(NUMBERS)) - 1]} {several}"
     text = describe(main, random)
     others = [words for words in others if words.category not in (*STRUCTURE, main.category)]
     if not others or random.random() < 0.7:
         return text
     other = others[int(random.integers(len(others)))]
-    relation = "on" if other.category in BIG and main.category not in BIG else "next to"
+    relation = "on" if other.category in CARRIED.get(main.category, ()) else "next to"
     return f"{text} {relation} {describe(other, random)}"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 WOODS = ("brown", "beige", "white", "black", "orange")  # colours in which wood is found
+GOLDEN_ANGLE = 2.4  # radians between leaves
 PATTERNS: dict[str, Kind] = {"striped": "stripes", "checked": "checks", "dotted": "dots", "zigzag": "zigzag"}
 
 
@@ -51,6 +52,7 @@ class Piece:
         height: In metres.
         tops: Where small things can stand.
         seats: Where cushions can lie.
+        foot: Height of its underside in its frame.
     """
 
     words: ThingWords
@@ -59,6 +61,7 @@ class Piece:
     height: float
     tops: tuple[Top, ...] = ()
     seats: tuple[Top, ...] = field(default=())
+    foot: float = 0.0
 
 
 class Maker:
@@ -99,9 +102,17 @@ class Maker:
         """A colour with a pattern in a second one ("" = none)."""
         if not pattern:
             return self.plain(word)
-        light = word in ("white", "beige", "yellow", "pink")
-        others = [w for w in ("white", "beige", "black", "grey", "blue", "red", "green") if w != word]
-        second = "white" if not light and self.chance(0.6) else self.choose(*others)
+        # The second colour is never a vivid one: the thing has the colour that its word says.
+        light = word in ("white", "beige", "yellow", "pink", "grey")
+        second = (
+            self.choose("black", "brown", "grey" if word != "grey" else "white")
+            if light
+            else (
+                "white"
+                if self.chance(0.6)
+                else self.choose("beige", "black" if word not in ("black", "brown") else "grey")
+            )
+        )
         along = int(self.random.integers(3)) if axis is None else axis
         size = 2 * scale if pattern in ("striped", "zigzag") else 1.6 * scale if pattern == "dotted" else scale
         colours = (self.colour(word), self.colour(second))
@@ -132,6 +143,12 @@ class Maker:
     def pattern(self, probability: float) -> str:
         """A pattern's word, or none."""
         return self.choose(*PATTERNS) if self.chance(probability) else ""
+
+
+def _turned_about_z(angle: float) -> Float[np.ndarray, "4 4"]:
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return pose
 
 
 def _at(mesh: trimesh.Trimesh, x: float, y: float, z: float) -> trimesh.Trimesh:
@@ -168,6 +185,16 @@ def globe(radius: float, at: tuple[float, float, float]) -> trimesh.Trimesh:
     return _at(trimesh.creation.icosphere(2, radius), *at)
 
 
+def pad(x: float, y: float, z: float, at: tuple[float, float, float], power: float = 0.3) -> trimesh.Trimesh:
+    """A cushion of these sides (a superellipsoid; Barr 1981) whose bottom's middle is ``at``."""
+    import trimesh
+
+    mesh = trimesh.creation.icosphere(2, 1.0)
+    bent = np.sign(mesh.vertices) * np.abs(mesh.vertices) ** power
+    mesh.vertices = bent / np.abs(bent).max(0) * np.array([x, y, z]) / 2
+    return _at(mesh, at[0], at[1], at[2] + z / 2)
+
+
 def legs(x: float, y: float, height: float, thickness: float, *, round_: bool = False) -> trimesh.Trimesh:
     """Four legs at the corners of a rectangle of half sides ``x`` and ``y``."""
     import trimesh
@@ -192,27 +219,54 @@ def surface(m: Maker, word: str, *, axis: int = 0) -> tuple[Material, str]:
     return m.plain(word), m.choose("plastic", "metal")
 
 
-def table(m: Maker) -> Piece:
-    """A rectangular, square or round table."""
-    word = m.choose(*WOODS, "white", "grey", "blue", "green")
+def table(m: Maker, shape: str = "") -> Piece:
+    """A table to sit at, long, square or round; a desk with drawers, or a coffee table.
+
+    Args:
+        m: Chooses.
+        shape: One of these ("desk", "coffee table"), "" = any to sit at.
+    """
+    shape = shape or m.choose("long", "long", "square", "round", "desk")
+    word = m.choose(*WOODS, "white", "grey", "blue", "green", "red", "turquoise")
     material, made = surface(m, word)
     frame, _ = (material, made) if m.chance(0.6) else surface(m, m.choose("black", "grey", "white", "brown"))
-    shape = m.choose("", "square", "round")
-    height, thick = m.size(0.66, 0.78), m.size(0.03, 0.06)
-    if shape == "round":
-        radius = m.size(0.42, 0.6)
-        top = rod(radius, thick, (0, 0, height - thick), 28)
-        under = joined(rod(0.05, height - thick, (0, 0, 0)), rod(radius * 0.55, 0.03, (0, 0, 0), 20))
-        half, room = (radius, radius), radius * 0.6
-        tops = (Top(height, 0, 0, room, room),)
-    else:
-        x = m.size(0.4, 0.5) if shape == "square" else m.size(0.55, 0.8)
-        y = x if shape == "square" else m.size(0.35, 0.45)
-        top = block(2 * x, 2 * y, thick, (0, 0, height - thick))
-        under = legs(x, y, height - thick, m.size(0.05, 0.09), round_=m.chance(0.4))
-        half, tops = (x, y), (Top(height, 0, 0, x - 0.1, y - 0.08),)
+    low = shape == "coffee table"
+    height, thick = m.size(0.36, 0.45) if low else m.size(0.68, 0.77), m.size(0.03, 0.06)
     words = ThingWords("table", shape, word, made)
-    return Piece(words, (Part(top, material), Part(under, frame)), half, height, tops)
+    under = height - thick
+    if shape == "round" or (low and m.chance(0.4)):
+        radius = m.size(0.34, 0.42) if low else m.size(0.42, 0.6)
+        top = rod(radius, thick, (0, 0, under), 28)
+        if m.chance(0.5):
+            support = joined(rod(0.05, under, (0, 0, 0)), rod(radius * 0.55, 0.03, (0, 0, 0), 20))
+        else:
+            support = legs(radius * 0.66, radius * 0.66, under, 0.05, round_=True)
+        room = radius * 0.6
+        return Piece(words, (Part(top, material), Part(support, frame)), (radius,) * 2, height,
+                     (Top(height, 0, 0, room, room),))  # fmt: skip
+    x, y = {
+        "long": (m.size(0.58, 0.78), m.size(0.36, 0.45)),
+        "square": (m.size(0.4, 0.48),) * 2,
+        "desk": (m.size(0.55, 0.7), m.size(0.3, 0.36)),
+        "coffee table": (m.size(0.42, 0.55), m.size(0.26, 0.32)),
+    }[shape]
+    parts = [Part(block(2 * x, 2 * y, thick, (0, 0, under)), material)]
+    if shape == "desk":
+        # Drawers at one end, and a board across the back at the other.
+        end, front = 1 if m.chance(0.5) else -1, m.plain(m.word(word)) if m.chance(0.4) else material
+        at, step = end * (x - 0.19), under / 3
+        chest = block(0.36, 2 * y - 0.04, under, (at, 0.01, 0))
+        fronts = [block(0.32, 0.02, step - 0.03, (at, -y + 0.03, 0.015 + i * step)) for i in range(3)]
+        knobs = [globe(0.02, (at, -y + 0.01, (i + 0.5) * step)) for i in range(3)]
+        plank = block(0.04, 2 * y - 0.04, under, (-end * (x - 0.04), 0, 0))
+        parts += [Part(joined(chest, plank), frame), Part(joined(*fronts), front)]
+        parts += [Part(joined(*knobs), m.plain(m.choose("grey", "black", "yellow")))]
+    elif m.chance(0.25):
+        sides = [block(0.04, 2 * y - 0.06, under, (s * (x - 0.1), 0, 0)) for s in (-1, 1)]
+        parts.append(Part(joined(*sides, block(2 * x - 0.2, 0.03, 0.12, (0, 0, under - 0.14))), frame))
+    else:
+        parts.append(Part(legs(x - 0.02, y - 0.02, under, m.size(0.05, 0.09), round_=m.chance(0.4)), frame))
+    return Piece(words, tuple(parts), (x, y), height, (Top(height, 0, 0, x - 0.08, y - 0.06),))
 
 
 def chair(m: Maker) -> Piece:
@@ -251,45 +305,76 @@ def chair(m: Maker) -> Piece:
     return Piece(ThingWords("chair", shape, word, made, pattern), parts, (width, width), seat + back)
 
 
+def armchair(m: Maker) -> Piece:
+    """An upholstered chair with arms."""
+    word, made, pattern, cloth = _cover(m)
+    x, y, seat, back, arm = m.size(0.38, 0.44), m.size(0.37, 0.42), 0.42, m.size(0.78, 1.0), m.size(0.54, 0.62)
+    body = [
+        pad(2 * x - 0.1, 2 * y - 0.04, 0.22, (0, 0, 0.08), 0.2),
+        pad(2 * x - 0.28, 2 * y - 0.18, 0.16, (0, -0.07, seat - 0.14)),
+        pad(2 * x - 0.04, 0.22, back - 0.1, (0, y - 0.12, 0.1)),
+        *(pad(0.17, 2 * y - 0.02, arm - 0.08, (s * (x - 0.085), 0, 0.08), 0.28) for s in (-1, 1)),
+    ]
+    feet = legs(x - 0.05, y - 0.05, 0.12, 0.05)
+    parts = (Part(joined(*body), cloth), Part(feet, m.plain(m.choose("black", "brown", "grey"))))
+    return Piece(ThingWords("chair", "armchair", word, made, pattern), parts, (x, y), back)
+
+
+def _cover(m: Maker) -> tuple[str, str, str, Material]:
+    """What seats are covered with: words for colour, material and pattern, and how it looks."""
+    word, pattern = m.word(), m.pattern(0.3)
+    made = "leather" if not pattern and word in ("black", "brown", "red", "white") and m.chance(0.6) else "fabric"
+    return word, made, pattern, m.patterned(word, pattern, m.size(0.06, 0.12))
+
+
 def stool(m: Maker) -> Piece:
-    """A round or square stool."""
-    word, height, r = m.word(), m.size(0.42, 0.6), m.size(0.17, 0.22)
+    """A round or square stool, or a bench."""
+    word, height, r = m.word(), m.size(0.42, 0.62), m.size(0.17, 0.22)
     material, made = surface(m, word)
-    shape = m.choose("round", "square")
+    shape = m.choose("round", "round", "square", "bench")
+    x = r
     if shape == "round":
         top = rod(r, 0.06, (0, 0, height - 0.06), 22)
     else:
-        top = block(2 * r, 2 * r, 0.06, (0, 0, height - 0.06))
+        if shape == "bench":
+            x, height = m.size(0.42, 0.56), m.size(0.42, 0.48)
+        top = block(2 * x, 2 * r, 0.06, (0, 0, height - 0.06))
     frame = material if m.chance(0.5) else m.plain(m.choose("black", "grey", "white"))
-    under = legs(r * 0.75, r * 0.75, height - 0.06, 0.04, round_=True)
-    return Piece(ThingWords("stool", shape, word, made), (Part(top, material), Part(under, frame)), (r, r), height)
+    inset = 0.75 if shape == "round" else 0.95
+    under = legs(x * inset, r * inset, height - 0.06, 0.045, round_=m.chance(0.6))
+    size = "tall" if height > 0.56 else ""
+    words = ThingWords("stool", shape, word, made, "", size)
+    return Piece(words, (Part(top, material), Part(under, frame)), (x, r), height)
 
 
 def sofa(m: Maker) -> Piece:
-    """A sofa of two or three seats, or one around a corner."""
-    word, pattern = m.word(), m.pattern(0.3)
-    made = "leather" if not pattern and word in ("black", "brown", "red", "white") and m.chance(0.6) else "fabric"
-    cloth = m.patterned(word, pattern, m.size(0.06, 0.12))
-    x, y, seat, back, arm = m.size(0.7, 1.0), m.size(0.4, 0.46), m.size(0.38, 0.44), m.size(0.72, 0.88), 0.16
+    """A sofa of two or three seats, or one around a corner; boxy or round."""
+    word, made, pattern, cloth = _cover(m)
+    x, y, seat, back, arm = m.size(0.72, 1.0), m.size(0.4, 0.46), m.size(0.38, 0.44), m.size(0.72, 0.88), 0.17
+    soft = m.size(0.12, 0.3)
     body = [
-        block(2 * x, 2 * y, seat - 0.18, (0, 0, 0.06)),
-        block(2 * x, 0.2, back - 0.06, (0, y - 0.1, 0.06)),
-        *(block(arm, 2 * y, 0.5, (s * (x - arm / 2), 0, 0.06)) for s in (-1, 1)),
+        block(2 * x - 0.04, 2 * y - 0.04, seat - 0.18, (0, 0, 0.06)),
+        pad(2 * x - 0.02, 0.22, back - 0.06, (0, y - 0.11, 0.06), soft),
+        *(pad(arm, 2 * y, m.size(0.46, 0.54), (s * (x - arm / 2), 0, 0.06), soft) for s in (-1, 1)),
     ]
-    count = 2 if x < 0.85 else 3
+    count = 2 if x < 0.86 else 3
     width = (2 * x - 2 * arm) / count
-    pads = [
-        block(width - 0.02, 2 * y - 0.24, 0.13, (-x + arm + (i + 0.5) * width, -0.1, seat - 0.12)) for i in range(count)
-    ]
-    shape = ""
-    if m.chance(0.25):
-        shape = "long"
-        body.append(block(0.62, 0.5, seat, (x - 0.31, -y - 0.25, 0.0)))
-    feet = legs(x, y, 0.06, 0.06)
-    parts = (Part(joined(*body, *pads), cloth), Part(feet, m.plain(m.choose("black", "brown", "grey"))))
-    seats = (Top(seat + 0.01, 0, 0.0, x - 0.35, 0.05),)
-    extra = 0.5 if shape else 0.0
-    return Piece(ThingWords("sofa", shape, word, made, pattern), parts, (x, y + extra), back, (), seats)
+    for i in range(count):
+        middle = -x + arm + (i + 0.5) * width
+        body.append(pad(width, 2 * y - 0.2, 0.16, (middle, -0.09, seat - 0.14), 0.2))
+        body.append(pad(width - 0.01, 0.16, back - seat - 0.02, (middle, y - 0.25, seat), 0.3))
+    shape, extra = "", 0.0
+    if m.chance(0.2):
+        shape, extra = "long", 0.5
+        body.append(pad(0.64, 0.62, seat - 0.05, (x - 0.32, -y - 0.2, 0.05), 0.15))
+        # Its middle is that of the whole.
+        for mesh in body:
+            mesh.apply_translation([0, extra / 2, 0])
+    feet = joined(*(block(0.06, 0.06, 0.06, (i * (x - 0.06), j * (y - 0.06) + extra / 2, 0)) for i in (-1, 1) for j in
+                    (-1, 1)))  # fmt: skip
+    parts = (Part(joined(*body), cloth), Part(feet, m.plain(m.choose("black", "brown", "grey"))))
+    seats = (Top(seat + 0.02, 0, extra / 2 - 0.1, x - 0.4, 0.0),)
+    return Piece(ThingWords("sofa", shape, word, made, pattern), parts, (x, y + extra / 2), back, (), seats)
 
 
 def bed(m: Maker) -> Piece:
@@ -299,10 +384,10 @@ def bed(m: Maker) -> Piece:
     x, y, z = m.size(0.48, 0.8), m.size(0.95, 1.02), m.size(0.42, 0.52)
     board = block(2 * x, 0.06, m.size(0.8, 1.05), (0, y - 0.03, 0))
     base = block(2 * x, 2 * y - 0.06, z - 0.2, (0, -0.03, 0.06))
-    mattress = block(2 * x - 0.06, 2 * y - 0.14, 0.2, (0, -0.03, z - 0.16))
-    blanket = block(2 * x + 0.02, 1.35 * y, 0.14, (0, -0.32 * y, z - 0.06))
+    mattress = pad(2 * x - 0.04, 2 * y - 0.12, 0.22, (0, -0.03, z - 0.17), 0.12)
+    blanket = pad(2 * x + 0.03, 1.35 * y, 0.18, (0, -0.32 * y, z - 0.09), 0.14)
     pillows = [
-        block(0.5 if x > 0.6 else 0.6, 0.3, 0.1, (dx, y - 0.28, z + 0.03))
+        pad(0.5 if x > 0.6 else 0.6, 0.36, 0.15, (dx, y - 0.28, z + 0.01), 0.5)
         for dx in ((-0.33, 0.33) if x > 0.62 else (0.0,))
     ]
     parts = (
@@ -312,7 +397,14 @@ def bed(m: Maker) -> Piece:
     )
     size = "large" if x > 0.68 else "small" if x < 0.54 else ""
     seats = (Top(z + 0.09, 0, 0.0, x - 0.3, 0.3),)
-    return Piece(ThingWords("bed", "", word, "", pattern, size), parts, (x, y), 1.0, (), seats)
+    return Piece(
+        ThingWords("bed", "double bed" if x > 0.68 else "", word, "", pattern, "small" if size == "small" else ""),
+        parts,
+        (x, y),
+        1.0,
+        (),
+        seats,
+    )
 
 
 def shelf(m: Maker) -> Piece:
@@ -396,35 +488,88 @@ def hanging_lamp(m: Maker) -> Piece:
 
 
 def plant(m: Maker, *, large: bool) -> Piece:
-    """Leaves in a pot."""
-    import trimesh
-
-    pot_word, leaf_word = m.word("green"), "green"
-    s = m.size(0.85, 1.15) * (1.0 if large else 0.55)
+    """A plant in a pot: leafy, a bush, a cactus or flowers."""
+    kind = m.choose("leafy", "leafy", "bush", "cactus", "flowers")
+    s = m.size(0.9, 1.15) * (1.0 if large else 0.58)
     r, h = 0.15 * s, 0.27 * s
     profile = [(0.0, 0.0), (r * 0.72, 0.0), (r, h), (r * 0.88, h), (r * 0.85, h * 0.85), (0.0, h * 0.85)]
-    pot = lathe(profile, 18)
-    count, leaves = (16 if large else 11), []
-    tall = m.chance(0.5)
-    for i in range(count):
-        length = s * m.size(0.3, 0.5)
-        leaf = trimesh.creation.icosphere(1, 1.0)
-        leaf.apply_scale([0.055 * s * m.size(0.8, 1.5), 0.012, length / 2])
-        leaf.apply_translation([0, 0, length / 2])
+    pot_word, pattern = m.word("green"), m.pattern(0.2)
+    pot = Part(lathe(profile, 18), m.patterned(pot_word, pattern, 0.05 * s + 0.01, axis=2, around=8))
+    green = _foliage_colour(m)
+    parts = {"leafy": _leafy, "bush": _bush, "cactus": _cactus, "flowers": _flowers}[kind](m, s, h * 0.8, green)
+    top = max(float(part.mesh.bounds[1, 2]) for part in parts)
+    words = ThingWords("plant", "cactus" if kind == "cactus" else "", "green", "", "", "large" if large else "small")
+    return Piece(words, (pot, *parts), (0.2 * s, 0.2 * s), top)
+
+
+def _foliage_colour(m: Maker) -> Material:
+    light = m.colour("green")
+    return Material("leaf", (light, (light[0] * 0.55, light[1] * 0.65, light[2] * 0.55)), 0.07, m.seed())
+
+
+def _leaf(length: float, width: float, tilt: float, turn: float, z: float) -> trimesh.Trimesh:
+    """A leaf that rises from the axis at a height, ``tilt`` away from upright."""
+    import trimesh
+
+    leaf = trimesh.creation.icosphere(1, 1.0)
+    leaf.apply_scale([width / 2, 0.006 + 0.04 * width, length / 2])
+    leaf.apply_translation([0, 0, length / 2])
+    leaf.apply_transform(trimesh.transformations.rotation_matrix(tilt, [1, 0, 0]))
+    leaf.apply_transform(trimesh.transformations.rotation_matrix(turn, [0, 0, 1]))
+    return _at(leaf, 0, 0, z)
+
+
+def _leafy(m: Maker, s: float, base: float, green: Material) -> list[Part]:
+    tall, leaves = m.chance(0.5), []
+    wide = m.size(0.8, 1.5)
+    for i in range(15):
         tilt = m.size(0.15, 0.5) if tall else m.size(0.35, 1.15)
-        leaf.apply_transform(trimesh.transformations.rotation_matrix(tilt, [1, 0, 0]))
-        leaf.apply_transform(trimesh.transformations.rotation_matrix(i * 2.4 + m.size(0, 0.5), [0, 0, 1]))
-        leaves.append(_at(leaf, 0, 0, h * 0.85 + s * (m.size(0.0, 0.3) if tall else m.size(0, 0.1))))
-    stem = rod(0.014 * s + 0.004, h * 0.85 + 0.3 * s, (0, 0, 0), 6)
-    foliage = joined(*leaves, stem)
-    top = float(foliage.bounds[1, 2])
-    pattern = m.pattern(0.2)
-    parts = (
-        Part(foliage, m.of("leaf", (leaf_word, leaf_word), 0.08)),
-        Part(pot, m.patterned(pot_word, pattern, 0.05 * s + 0.01, axis=2, around=8)),
-    )
-    words = ThingWords("plant", "", leaf_word, "", "", "large" if large else "small")
-    return Piece(words, parts, (0.2 * s, 0.2 * s), top)
+        z = base + s * (m.size(0.0, 0.3) if tall else m.size(0, 0.1))
+        leaves.append(_leaf(s * m.size(0.3, 0.5), 0.11 * s * wide, tilt, i * GOLDEN_ANGLE + m.size(0, 0.5), z))
+    return [Part(joined(*leaves, rod(0.014 * s + 0.004, base + 0.3 * s, (0, 0, 0), 6)), green)]
+
+
+def _bush(m: Maker, s: float, base: float, green: Material) -> list[Part]:
+    tall, r = m.size(0.25, 0.5) * s, m.size(0.17, 0.22) * s
+    balls = [globe(r, (0, 0, base + tall + r * 0.5))]
+    if m.chance(0.5):
+        balls.append(globe(r * 0.65, (0, 0, base + tall + r * 1.9)))
+    for mesh in balls:
+        middle = mesh.vertices.mean(0)
+        mesh.vertices = middle + (mesh.vertices - middle) * m.random.uniform(0.85, 1.12, (len(mesh.vertices), 1))
+    trunk = rod(0.02 * s, tall + r, (0, 0, base - 0.02), 8)
+    return [Part(joined(*balls), green), Part(trunk, m.plain("brown"))]
+
+
+def _cactus(m: Maker, s: float, base: float, green: Material) -> list[Part]:
+    import trimesh
+
+    skin = Material("stripes", (green.colours[0], green.colours[1]), 0.03, m.seed(), 0, 12, 0.7)
+    tall, r = m.size(0.42, 0.6) * s, 0.075 * s
+    meshes = [trimesh.creation.capsule(tall, r, count=(12, 6))]
+    meshes[0].apply_translation([0, 0, base])
+    for side in (-1, 1) if m.chance(0.6) else (1,):
+        z = base + tall * m.size(0.25, 0.5)
+        elbow = trimesh.creation.capsule(0.1 * s, r * 0.6, count=(10, 4))
+        elbow.apply_transform(trimesh.transformations.rotation_matrix(side * np.pi / 2, [0, 1, 0]))
+        arm = trimesh.creation.capsule(tall * 0.35, r * 0.6, count=(10, 4))
+        meshes += [_at(elbow, side * r * 0.5, 0, z), _at(arm, side * (r * 0.5 + 0.1 * s), 0, z)]
+    return [Part(joined(*meshes), skin)]
+
+
+def _flowers(m: Maker, s: float, base: float, green: Material) -> list[Part]:
+    petals, hearts, stems = [], [], []
+    for i in range(4 + int(m.random.integers(3))):
+        angle, reach, z = i * GOLDEN_ANGLE, 0.12 * s * m.size(0.2, 1), base + s * m.size(0.28, 0.48)
+        x, y = reach * np.cos(angle), reach * np.sin(angle)
+        head = globe(0.07 * s, (0, 0, 0))
+        head.apply_scale([1, 1, 0.5])
+        petals.append(_at(head, x, y, z))
+        hearts.append(globe(0.03 * s, (x, y, z + 0.028 * s)))
+        stems.append(rod(0.008 * s + 0.002, z - base + 0.02, (x, y, base - 0.02), 6))
+    stems += [_leaf(0.2 * s, 0.08 * s, m.size(0.6, 1.1), i * GOLDEN_ANGLE, base) for i in range(7)]
+    bloom = m.plain(m.choose("red", "orange", "yellow", "purple", "pink", "white"))
+    return [Part(joined(*petals), bloom), Part(joined(*hearts), m.plain("yellow")), Part(joined(*stems), green)]
 
 
 def vase(m: Maker) -> Piece:
@@ -451,11 +596,12 @@ def ball(m: Maker) -> Piece:
     shape, paint = "", m.patterned(word, pattern, r * 0.5, axis=2, around=8)
     if not pattern and m.chance(0.4):
         shape = "beach ball"
-        paint = Material("sectors", tuple(m.colour(w) for w in (word, "white", m.word(word, "white"))), 0.1, 0, 2, 6)
+        word = m.word("white", "beige", "grey", "black")
+        paint = Material("sectors", (m.colour(word), m.colour("white")), 0.1, 0, 2, 6)
     mesh = globe(r, (0, 0, 0))
     part = Part(mesh, paint)
     size = "large" if r > 0.155 else "small" if r < 0.125 else ""
-    return Piece(ThingWords("ball", "", word, "", pattern, size), (part,), (r, r), 2 * r)
+    return Piece(ThingWords("ball", shape, word, "", pattern, size), (part,), (r, r), 2 * r, foot=-r)
 
 
 def cup(m: Maker) -> Piece:
@@ -473,33 +619,74 @@ def cup(m: Maker) -> Piece:
 def book(m: Maker, *, upright: bool) -> Piece:
     """A book, standing with its back toward -y, or lying."""
     word = m.word()
-    h, d, t = m.size(0.22, 0.29), m.size(0.15, 0.19), m.size(0.03, 0.06)
-    cover, paper = m.plain(word), m.plain("white")
-    shell = joined(
-        block(t, 0.008, h, (0, -d / 2, 0)), *(block(0.007, d, h, (s * (t / 2 - 0.003), 0, 0)) for s in (-1, 1))
-    )
-    pages = block(t - 0.014, d - 0.015, h - 0.012, (0, 0.0, 0.006))
-    parts = (Part(shell, cover), Part(pages, paper))
-    half, height = (t / 2, d / 2), h
+    h, d, t = m.size(0.22, 0.29), m.size(0.16, 0.2), m.size(0.035, 0.065)
+    # Pages stick out of a block that has the cover's colour by less than its edges are wide.
+    cover, pages = block(t, d, h, (0, 0, 0)), block(t - 0.016, d - 0.004, h + 0.004, (0, 0.004, -0.002))
+    half, height = (t / 2, d / 2 + 0.002), h + 0.002
     if not upright:
-        for part in parts:
-            part.mesh.apply_transform(np.array([[0, 0, 1.0, -h / 2], [0, 1, 0, 0], [-1, 0, 0, t / 2], [0, 0, 0, 1]]))
-        half, height = (h / 2, d / 2), t
+        for mesh in (cover, pages):
+            mesh.apply_transform(np.array([[0, 0, 1.0, -h / 2], [0, 1, 0, 0], [-1, 0, 0, t / 2], [0, 0, 0, 1]]))
+        half, height = (h / 2 + 0.002, d / 2 + 0.002), t
+    parts = (Part(cover, m.plain(word)), Part(pages, m.plain("white")))
     return Piece(ThingWords("book", "", word), parts, half, height)
 
 
+def book_row(m: Maker, width: float, headroom: float) -> Piece:
+    """Books side by side, backs toward -y."""
+    thick = m.size(0.034, 0.045)
+    pairs = max(2, int(m.size(0.4, 1.0) * width / thick / 2))
+    tallest, depth = min(headroom - 0.02, 0.29), m.size(0.16, 0.2)
+    volumes = [
+        block(thick - 0.001, depth, tallest * m.size(0.75, 1.0), (thick * (i + 0.5), m.size(0, 0.015), 0))
+        for i in range(-pairs, pairs)
+    ]
+    backs = m.of("spines", m.words(4), thick, extent=(0.12, 0.0))
+    words = ThingWords("book", "row of books")
+    return Piece(words, (Part(joined(*volumes), backs),), (pairs * thick, depth / 2 + 0.015), tallest)
+
+
+def book_stack(m: Maker) -> Piece:
+    """Books that lie on each other."""
+    parts, z, half = [], 0.0, np.zeros(2)
+    for _ in range(3 + int(m.random.integers(3))):
+        volume = book(m, upright=False)
+        move = _turned_about_z(m.size(-0.25, 0.25))
+        move[2, 3] = z
+        for part in volume.parts:
+            part.mesh.apply_transform(move)
+        parts += volume.parts
+        z += volume.height
+        half = np.maximum(half, outline(volume.half, float(np.arctan2(move[1, 0], move[0, 0]))))
+    return Piece(ThingWords("book", "stack of books"), tuple(parts), (float(half[0]), float(half[1])), z)
+
+
 def monitor(m: Maker) -> Piece:
-    """A screen on a foot, showing something."""
-    word = m.choose("black", "grey", "white")
-    x, h = m.size(0.22, 0.32), m.size(0.3, 0.36)
-    frame = block(2 * x, 0.03, h, (0, 0, 0.12))
-    foot = joined(rod(0.12, 0.015, (0, 0.02, 0), 16), block(0.05, 0.03, 0.16, (0, 0.03, 0)))
-    screen = block(2 * x - 0.04, 0.006, h - 0.04, (0, -0.016, 0.14))
+    """A screen on a foot, or a laptop, showing something."""
+    word, laptop = m.choose("black", "grey", "white"), m.chance(0.3)
+    x, h = (m.size(0.18, 0.22), m.size(0.24, 0.28)) if laptop else (m.size(0.22, 0.32), m.size(0.3, 0.36))
+    low = 0.025 if laptop else 0.12
+    frame = block(2 * x, 0.03, h, (0, 0, low))
+    if laptop:
+        foot = joined(block(2 * x, 0.26, 0.025, (0, -0.115, 0)))
+    else:
+        foot = joined(rod(0.12, 0.015, (0, 0.0, 0), 16), block(0.05, 0.03, 0.16, (0, 0.03, 0)))
+    screen = block(2 * x - 0.04, 0.006, h - 0.04, (0, -0.016, -(h - 0.04) / 2))
     shown = m.of(
         "screen", (m.choose("blue", "turquoise", "purple", "black"), "black", "white", "black"), 0.1, extent=(x, h / 2)
     )
-    parts = (Part(joined(frame, foot), m.plain(word)), Part(screen, shown))
-    return Piece(ThingWords("monitor", "", word, ""), parts, (x, 0.12), h + 0.12)
+    keys = block(2 * x - 0.06, 0.13, 0.004, (0, -0.1, 0.025))
+    parts = [Part(joined(frame, foot), m.plain(word)), Part(screen, shown)]
+    if laptop:
+        parts.append(Part(keys, m.of("checks", ("black", "grey") if word != "black" else ("grey", "white"), 0.03)))
+    # The picture on the screen has its middle at the origin of the thing's frame.
+    middle = low + h / 2
+    for part in parts:
+        if part.mesh is not screen:
+            part.mesh.apply_translation([0, 0, -middle])
+    half_y = 0.25 if laptop else 0.12
+    return Piece(
+        ThingWords("monitor", "laptop" if laptop else "", word), tuple(parts), (x, half_y), h + low, foot=-middle
+    )
 
 
 def box(m: Maker, *, large: bool) -> Piece:
@@ -692,7 +879,7 @@ SMALL: dict[str, Callable[[Maker], Piece]] = {
     "lamp": lambda m: lamp(m, standing=False),
     "plant": lambda m: plant(m, large=False),
     "box": lambda m: box(m, large=False),
-    "book": lambda m: book(m, upright=False),
+    "book": lambda m: book_stack(m) if m.chance(0.4) else book(m, upright=False),
     "ball": ball,
     "monitor": monitor,
     "bowl": bowl,

@@ -23,7 +23,9 @@ GAP = 0.06  # metres between things that stand on the floor
 TRIES = 40
 WALL = 0.12  # thickness
 MOST_SMALL = 3  # things on one top
-MOST_BOOKS = 7  # on one board
+MOST_BOOKS = 4  # on one board, apart from those in a row
+MOST_THINGS = 27  # before what is left stays out
+ABOVE = 0.35  # metres over furniture that what stands on it may need
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,9 @@ class _Layout:
         self.m = maker
         self.size = (maker.size(3.0, 4.4), maker.size(3.0, 4.4), maker.size(2.4, 2.75))
         self.things: list[Thing] = []
-        self.taken: list[tuple[np.ndarray, np.ndarray]] = []  # middles and half extents on the floor
+        self.taken: list[tuple[np.ndarray, np.ndarray, float]] = []  # on the floor: middles, half extents, heights
+        self.windows: list[np.ndarray] = []
+        self.lamps: list[tuple[float, float, float]] = []  # where light comes from
         self.on_walls: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
         self.last = (0.0, 0.0, 0.0, 0.0)
 
@@ -104,8 +108,10 @@ class _Layout:
         self._door()
         for _ in range(1 + m.chance(0.5)):
             window = make.window(m)
-            if self._hang(window, m.size(1.35, 1.5)) and m.chance(0.5):
-                self._curtains(window)
+            if self._hang(window, m.size(1.35, 1.5)):
+                self.windows.append(self.things[-1].pose)
+                if m.chance(0.5):
+                    self._curtains(window)
         large = [make.bed(m)] if m.chance(0.55) else []
         if not large or m.chance(0.45):
             large.append(make.sofa(m))
@@ -115,39 +121,61 @@ class _Layout:
             large.append(make.cabinet(m))
         for piece in large:
             self._at_wall(piece)
+        if m.chance(0.35):
+            self._at_wall(make.armchair(m))
         self._tables()
         if m.chance(0.75):
             self._lay(make.rug(m))
-        if m.chance(0.75):
-            self._free(make.lamp(m, standing=True), near_wall=True)
-        if m.chance(0.75):
+        if m.chance(0.6):
+            lamp = make.lamp(m, standing=True)
+            if self._free(lamp, near_wall=True):
+                x, y, _ = self.things[-1].pose[:3, 3]
+                self.lamps.append((float(x), float(y), lamp.height + 0.03))
+        if m.chance(0.7):
             self._free(make.plant(m, large=True), near_wall=True)
-        for build in (make.stool, make.ball, make.bin_, make.basket, make.teddy, lambda m: make.box(m, large=True)):
-            for _ in range(int(m.chance(0.5)) + int(m.chance(0.15))):
-                self._free(build(m))
-        for _ in range(1 + int(m.random.integers(3))):
+        for _ in range(1 + int(m.random.integers(2))):
             self._hang(make.picture(m), m.size(1.45, 1.7))
         if m.chance(0.5):
             self._hang(make.clock(m), m.size(1.7, 1.95))
-        if m.chance(0.5):
-            x, y = (self.size[i] * m.size(0.35, 0.65) for i in (0, 1))
-            self._add(make.hanging_lamp(m), (x, y, self.size[2]), 0.0)
+        if m.chance(0.55):
+            self._ceiling_lamp()
+        loose = [make.stool, make.ball, make.bin_, make.basket, make.teddy, lambda m: make.box(m, large=True)]
+        for i in m.random.permutation(len(loose)):
+            for _ in range(int(m.chance(0.55)) + int(m.chance(0.15))):
+                if len(self.things) < MOST_THINGS:
+                    self._free(loose[i](m), any_turn=True)
         return Room(split, index, self.size, tuple(self.things), tuple(self._lights()))
 
+    def _ceiling_lamp(self) -> None:
+        """Above the middle of the room, where nothing tall stands."""
+        m, lamp = self.m, make.hanging_lamp(self.m)
+        half = np.array(lamp.half)
+        for _ in range(TRIES):
+            at = np.array([self.size[i] * m.size(0.3, 0.7) for i in (0, 1)])
+            low = self.size[2] - lamp.height
+            if all((np.abs(at - other) > half + extent).any() or low > top for other, extent, top in self.taken):
+                self._add(lamp, (float(at[0]), float(at[1]), self.size[2]), 0.0)
+                self.lamps.append((float(at[0]), float(at[1]), low - 0.03))
+                return
+
     def _lights(self) -> list[Light]:
+        """A main light, that of the lamps, and daylight at the windows."""
         m, (x, y, z) = self.m, self.size
-        warmth = m.size(-0.12, 0.12)
-        strength = m.size(0.8, 1.1)
+        warmth, strength = m.size(-0.12, 0.14), m.size(0.8, 1.1)
         tint = (strength * (1 + warmth), strength, strength * (1 - warmth))
-        lights = [Light((x * m.size(0.3, 0.7), y * m.size(0.3, 0.7), z - 0.25), tint, m.size(0.12, 0.35))]
-        if m.chance(0.7):
-            corner = (
-                x * (0.12 if m.chance(0.5) else 0.88),
-                y * (0.12 if m.chance(0.5) else 0.88),
-                z * m.size(0.6, 0.85),
-            )
-            power = m.size(0.25, 0.6)
-            lights.append(Light(corner, (power * m.size(0.8, 1.1), power, power * m.size(0.8, 1.15)), m.size(0.1, 0.3)))
+        lights = []
+        for at in self.lamps:
+            share = m.size(0.35, 0.8) if at[2] < 1.75 and len(self.lamps) > 1 else 1.0
+            lights.append(Light(at, (tint[0] * share, tint[1] * share, tint[2] * share), m.size(0.08, 0.2)))
+        if not self.lamps or m.chance(0.3):
+            at = (x * m.size(0.3, 0.7), y * m.size(0.3, 0.7), z - 0.2)
+            lights.append(Light(at, tint, m.size(0.12, 0.35)))
+        for window in self.windows:
+            if m.chance(0.6):
+                place = window @ np.array([0, -0.3, 0, 1.0])
+                power = m.size(0.2, 0.6)
+                day = (power * m.size(0.85, 1.0), power, power * m.size(1.0, 1.15))
+                lights.append(Light((float(place[0]), float(place[1]), float(place[2])), day, m.size(0.25, 0.4)))
         return lights
 
     def _shell(self) -> None:
@@ -194,7 +222,7 @@ class _Layout:
 
     def _add(self, piece: Piece, at: tuple[float, float, float], turn: float) -> None:
         """Put a piece where it belongs, and small things on it."""
-        pose = _pose(at, turn)
+        pose = _pose((at[0], at[1], at[2] - piece.foot), turn)
         self.things.append(Thing(piece.words, piece.parts, pose))
         for top in piece.tops:
             self._fill(piece, top, pose)
@@ -209,19 +237,25 @@ class _Layout:
         m = self.m
         board = piece.words.category == "shelf" and top.headroom < 0.6
         x = -top.half_x
-        if board and m.chance(0.6):
+        if board and m.chance(0.4):
+            row = make.book_row(m, 1.9 * top.half_x * m.size(0.4, 1.0), top.headroom)
+            if row.half[0] <= top.half_x and row.half[1] <= top.half_y + 0.02:
+                self._stand(row, top.x + x + row.half[0], top.y, top.height, pose, 0.0)
+                x += 2 * row.half[0] + 0.02
+        elif board and m.chance(0.5) and len(self.things) < MOST_THINGS:
             if m.chance(0.4):
                 x += m.size(0, top.half_x)
-            for _ in range(2 + int(m.random.integers(MOST_BOOKS - 1))):
+            for _ in range(1 + int(m.random.integers(MOST_BOOKS))):
                 item = make.book(m, upright=True)
                 if item.height > top.headroom or x + 2 * item.half[0] > top.half_x:
                     break
                 self._stand(item, top.x + x + item.half[0], top.y, top.height, pose, 0.0)
                 x += 2 * item.half[0] + 0.003
             x += 0.05
-        count = int(m.random.integers(0 if board else 1, (2 if board else MOST_SMALL) + 1))
-        if piece.words.category == "table":
+        count = int(m.random.integers(0 if board else 1, (1 if board else MOST_SMALL) + 1))
+        if piece.words.category == "table" and piece.words.shape != "coffee table":
             count = max(count, 2)
+        count = min(count, max(0, MOST_THINGS - len(self.things)))
         placed: list[tuple[float, float, float]] = []
         for _ in range(count):
             names = [
@@ -234,7 +268,8 @@ class _Layout:
             low = x + item.half[0] if board else -top.half_x + min(radius, top.half_x)
             high = top.half_x - (item.half[0] if board else min(radius, top.half_x))
             deep = max(top.half_y - item.half[1], 0.0)
-            if low > high or item.height > top.headroom or item.half[1] > top.half_y + 0.06:
+            headroom = min(top.headroom, self.size[2] - top.height - 0.1)
+            if low > high or item.height > headroom or item.half[1] > top.half_y + 0.06:
                 continue
             for _ in range(TRIES // 4):
                 u, v = m.size(low, high), m.size(-deep, deep)
@@ -246,21 +281,25 @@ class _Layout:
                     break
 
     def _stand(self, item: Piece, x: float, y: float, z: float, pose: np.ndarray, turn: float) -> None:
-        self.things.append(Thing(item.words, item.parts, pose @ _pose((x, y, z + 0.001), turn)))
+        self.things.append(Thing(item.words, item.parts, pose @ _pose((x, y, z + 0.001 - item.foot), turn)))
 
     def _tables(self) -> None:
-        """One or two tables, with chairs around."""
+        """One or two tables; chairs around those that one sits at."""
         m = self.m
-        for number in range(1 + m.chance(0.4)):
-            table = make.table(m)
-            spot = self._find(table.half, near_wall=number > 0 or m.chance(0.3))
+        for number in range(1 + m.chance(0.45)):
+            table = make.table(m, "coffee table" if number > 0 and m.chance(0.7) else "")
+            spot = self._find(table.half, near_wall=m.chance(0.3))
             if spot is None:
                 continue
             x, y, turn = spot
-            self._take((x, y), outline(table.half, turn))
+            self._take((x, y), outline(table.half, turn), table.height + ABOVE)
             self._add(table, (x, y, 0.0), turn)
+            if table.words.shape == "coffee table":
+                continue
             chair = make.chair(m)
-            for side in m.random.permutation(4)[: 1 + int(m.random.integers(3))]:
+            # A desk has its chair in front, where its drawers open.
+            sides = [0] if table.words.shape == "desk" else list(m.random.permutation(4)[: 1 + m.random.integers(3)])
+            for side in sides:
                 angle = turn + side * np.pi / 2
                 reach = (table.half[1] if side % 2 == 0 else table.half[0]) + chair.half[1] + m.size(-0.12, 0.1)
                 # The chair's front looks at the table: it stands at the table's -y side and is turned round.
@@ -268,8 +307,9 @@ class _Layout:
                 facing = angle + np.pi + m.size(-0.2, 0.2)
                 half = outline(chair.half, facing)
                 if self._is_free(at, half, over=(x, y)):
-                    self._take(at, half)
-                    self._add(chair if m.chance(0.85) else make.chair(m), (at[0], at[1], 0.0), facing)
+                    self._take(at, half, chair.height)
+                    self._add(chair, (at[0], at[1], 0.0), facing)
+                    chair = chair if m.chance(0.85) else make.chair(m)
 
     def _at_wall(self, piece: Piece) -> None:
         """With its back at a wall, not before the door or under a window that it would cover."""
@@ -280,23 +320,25 @@ class _Layout:
             if piece.half[0] * 2 + 0.1 > length:
                 continue
             along = m.size(piece.half[0] + 0.04, length - piece.half[0] - 0.04)
-            if not self._wall_is_free(wall, along, piece.half[0], 0.0, piece.height):
+            if not self._wall_is_free(wall, along, piece.half[0], 0.0, piece.height + (ABOVE if piece.tops else 0.0)):
                 continue
             at, turn = self._before(wall, along, piece.half[1] + 0.02)
             half = outline(piece.half, turn)
             if self._is_free(at, half):
-                self._take(at, half)
+                self._take(at, half, piece.height + ABOVE)
                 self.on_walls[wall].append((along, piece.half[0], 0.0, piece.height))
                 self._add(piece, (at[0], at[1], 0.0), turn)
                 return
 
-    def _free(self, piece: Piece, *, near_wall: bool = False) -> None:
-        spot = self._find(piece.half, near_wall=near_wall)
-        if spot is not None:
-            x, y, turn = spot
-            turn += self.m.size(-0.5, 0.5)
-            self._take((x, y), outline(piece.half, turn))
-            self._add(piece, (x, y, 0.0), turn)
+    def _free(self, piece: Piece, *, near_wall: bool = False, any_turn: bool = False) -> bool:
+        """Somewhere on the floor; whether there was a place."""
+        spot = self._find(piece.half, near_wall=near_wall, any_turn=any_turn)
+        if spot is None:
+            return False
+        x, y, turn = spot
+        self._take((x, y), outline(piece.half, turn), piece.height + (ABOVE if piece.tops else 0.0))
+        self._add(piece, (x, y, 0.0), turn)
+        return True
 
     def _lay(self, rug: Piece) -> None:
         """A rug lies under what stands there."""
@@ -344,7 +386,7 @@ class _Layout:
         at, turn = self._before(wall, along, 0.0)
         self._add(door, (at[0], at[1], 0.0), turn)
         middle, _ = self._before(wall, along, 0.35)
-        self._take(middle, outline((0.4, 0.35), turn))
+        self._take(middle, outline((0.4, 0.35), turn), 0.0)
 
     def _length(self, wall: int) -> float:
         return self.size[0] if wall < 2 else self.size[1]
@@ -364,11 +406,13 @@ class _Layout:
             for other, width, bottom, top in self.on_walls[wall]
         )
 
-    def _find(self, half: tuple[float, float], *, near_wall: bool) -> tuple[float, float, float] | None:
+    def _find(
+        self, half: tuple[float, float], *, near_wall: bool, any_turn: bool = False
+    ) -> tuple[float, float, float] | None:
         """A free place on the floor, and a turn."""
         m = self.m
         for _ in range(TRIES):
-            turn = float(m.random.integers(4)) * np.pi / 2
+            turn = m.size(0, 2 * np.pi) if any_turn else float(m.random.integers(4)) * np.pi / 2
             extent = outline(half, turn) + 0.04
             if (2 * extent > np.array(self.size[:2])).any():
                 continue
@@ -385,14 +429,14 @@ class _Layout:
         place = np.array(at)
         if (place - half < 0.01).any() or (place + half > np.array(self.size[:2]) - 0.01).any():
             return False
-        for middle, other in self.taken:
+        for middle, other, _ in self.taken:
             gap = -0.14 if over is not None and np.allclose(middle, over) else GAP
             if (np.abs(place - middle) < half + other + gap).all():
                 return False
         return True
 
-    def _take(self, at: tuple[float, float], half: np.ndarray | Sequence[float]) -> None:
-        self.taken.append((np.array(at), np.array(half)))
+    def _take(self, at: tuple[float, float], half: np.ndarray | Sequence[float], height: float) -> None:
+        self.taken.append((np.array(at), np.array(half), height))
 
 
 def _pose(at: tuple[float, float, float], turn: float) -> Float[np.ndarray, "4 4"]:
