@@ -26,15 +26,13 @@ PaperTable = Mapping[str, Mapping[str, "float | None"]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
-    """Where figures and pictures go."""
+class Figured:
+    """Where figures go, and what all of them depend on."""
 
     out: Path
     """Folder for the figures (JSON), masks and heat maps (PNG).  What is finished there is not computed again."""
     overwrite: bool = False
     """Compute everything again."""
-    figures_only: bool = False
-    """Write no masks and no heat maps."""
     seed: int = 0
     """Of all random choices."""
     device: str = "auto"
@@ -45,6 +43,14 @@ class Results:
         from uplift.evaluation.store import FigureStore
 
         return FigureStore(self.out, {**settings, "seed": self.seed}, overwrite=self.overwrite, inputs=inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Figured):
+    """Where figures and pictures go."""
+
+    figures_only: bool = False
+    """Write no masks and no heat maps."""
 
     def pictures(self, store: FigureStore, task: str) -> Path | None:
         """Where the pictures of a task go; None = nowhere."""

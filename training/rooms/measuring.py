@@ -1,0 +1,78 @@
+"""The figures of a room: its things from scribbles, its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from render.progress import Progress, silent
+from training.rooms.reading import RoomScene
+from training.rooms.tasks import Enough, ThingTask, query_frames
+from uplift.evaluation.lerf import evaluate_lerf_scene
+from uplift.evaluation.segmentation import evaluate_task
+from uplift.evaluation.variants import Setting, Variant, true_labels
+from uplift.sam_masks import MaskPredictor
+from uplift.search import Searcher
+
+
+def measure_things(
+    things: Sequence[ThingTask],
+    setting: Setting,
+    variants: Sequence[Variant],
+    *,
+    ceiling: bool = True,
+    pictures: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Select every thing from its scribbles, by every variant.
+
+    Args:
+        things: What to select.
+        setting: Of the room and an encoder.
+        variants: Those to run.
+        ceiling: Whether to render the Gaussians that are known to be the thing, too (row "true labels").
+        pictures: Where ``THING/VARIANT/VIEW.png`` is written; None = nowhere.
+        progress: Told of every view of every variant.
+
+    Returns:
+        JSON values: ``things``, each as :func:`evaluate_task` gives it with ``category`` and ``share`` (of the
+        photo, in the marked view), and ``skipped``.
+    """
+    found: list[dict[str, Any]] = []
+    for thing in things:
+        running = [*variants, true_labels(thing.members)] if ceiling and thing.members is not None else [*variants]
+        folder = None if pictures is None else pictures / thing.task.name
+        figures = evaluate_task(thing.task, setting, running, pictures=folder, progress=progress)
+        found.append({**figures, "category": thing.category, "share": thing.share})
+    return {"things": found, "skipped": {name: why for one in found for name, why in one["skipped"].items()}}
+
+
+def measure_texts(
+    room: RoomScene,
+    searcher: Searcher,
+    *,
+    enough: Enough | None = None,
+    sam: MaskPredictor | None = None,
+    pictures: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Find the room's texts: places and masks in all photos that show them.
+
+    Args:
+        room: With texts and what they are true of.
+        searcher: Of its Gaussians.
+        enough: Which photos show a text.
+        sam: A predictor; None = rows with SAM are skipped.
+        pictures: Where ``ROW/VIEW/TEXT.png`` and heat maps are written; None = nowhere.
+        progress: Told of every photo of every row.
+
+    Returns:
+        JSON values as :func:`evaluate_lerf_scene` gives them, and ``queries``: text -> kind.
+    """
+    frames = query_frames(room, enough)
+    figures = evaluate_lerf_scene(
+        room.path.name, frames, room.scene, searcher, sam=sam, pictures=pictures, progress=progress
+    )
+    shown = {text for frame in frames for text in frame.objects}
+    return {**figures, "queries": {query.text: query.kind for query in room.queries if query.text in shown}}

@@ -1,0 +1,173 @@
+"""What a room asks: things to select from scribbles, texts to find, pixels to tell the class and the depth of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from render.errors import InputError
+from render.progress import Progress, silent
+from training.probes import ProbePhotos
+from training.rooms.reading import RoomScene
+from training.rooms.writing import GAUSSIAN_INSTANCES
+from uplift.evaluation.lerf import LabelledFrame, MaskedObject
+from uplift.evaluation.tasks import Task, object_task
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int16
+    from torch import Tensor
+
+STRUCTURE = ("wall", "floor", "ceiling")  # nobody selects these
+T = TypeVar("T")
+Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""From a mask ``[h, w]`` bool to the strokes on the object and on the background."""
+
+
+@dataclass(frozen=True)
+class Enough:
+    """Which things are asked for, and in which views.
+
+    Attributes:
+        best: Share of the photo that a thing fills in the view that it is marked in, at least.
+        most: The same at most: what fills more leaves nothing to mark as background.
+        elsewhere: Share of the photo that it fills in a view that it is scored in, at least.
+        relative: Share of its pixels in the marked view that it has there, at least.
+        views: Views that a thing is scored in, at most, evenly spaced.
+    """
+
+    best: float = 0.005
+    most: float = 0.6
+    elsewhere: float = 0.002
+    relative: float = 0.1
+    views: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ThingTask:
+    """A thing to select.
+
+    Attributes:
+        task: Strokes in one view, true masks of others.
+        category: What it is.
+        thing: Its index in the room.
+        share: Of the photo, what it fills in the view that it is marked in.
+        members: The Gaussians that are on it; None where that is not known.
+    """
+
+    task: Task
+    category: str
+    thing: int
+    share: float
+    members: Bool[Tensor, " n"] | None
+
+
+def instance_maps(room: RoomScene) -> dict[str, Int16[np.ndarray, "h w"]]:
+    """The thing of every pixel, -1 = nothing, by view.
+
+    Raises:
+        InputError: a map is missing or damaged.
+    """
+    return {name: room.instances(name) for name in room.views}
+
+
+def thing_tasks(room: RoomScene, draw: Draw, enough: Enough | None = None) -> list[ThingTask]:
+    """A task for every thing that some view shows large enough and others show too; not walls, floor and ceiling.
+
+    Args:
+        room: The room.
+        draw: Makes scribbles of a true mask.
+        enough: What is large enough.
+
+    Raises:
+        InputError: a map is missing or damaged.
+    """
+    enough = enough or Enough()
+    maps = instance_maps(room)
+    counts = _pixels(maps, len(room.things))
+    size = next(iter(maps.values())).size
+    labels = torch.from_numpy(room.gaussian_instances()) if (room.path / GAUSSIAN_INSTANCES).is_file() else None
+    found = []
+    for thing, words in enumerate(room.things):
+        if words.category in STRUCTURE:
+            continue
+        own = np.where(counts[:, thing] <= enough.most * size, counts[:, thing], 0)
+        best = int(own.argmax())
+        if own[best] < enough.best * size:
+            continue
+        least = max(enough.elsewhere * size, enough.relative * own[best])
+        others = [i for i in np.flatnonzero(counts[:, thing] >= least).tolist() if i != best]
+        if not others:
+            continue
+        names = room.views
+        masks = {names[i]: maps[names[i]] == thing for i in evenly(others, enough.views)}
+        strokes = draw(maps[names[best]] == thing)
+        task = object_task(f"{words.category}-{thing}", names[best], *strokes, masks)
+        members = None if labels is None else labels == thing
+        found.append(ThingTask(task, words.category, thing, float(own[best] / size), members))
+    return found
+
+
+def query_frames(room: RoomScene, enough: Enough | None = None) -> list[LabelledFrame]:
+    """The photos, each with the room's texts whose answers it shows large enough; photos without any are left out.
+
+    Args:
+        room: The room.
+        enough: What is large enough: ``elsewhere`` counts, for all things together that a text is true of.
+
+    Raises:
+        InputError: a map is missing or damaged.
+    """
+    enough = enough or Enough()
+    frames = []
+    for name, instances in instance_maps(room).items():
+        height, width = instances.shape
+        objects = {}
+        for query in room.queries:
+            mask = np.isin(instances, query.instances)
+            if mask.sum() >= enough.elsewhere * mask.size:
+                objects[query.text] = MaskedObject(mask)
+        if objects:
+            frames.append(LabelledFrame(name, width, height, objects))
+    return frames
+
+
+def probe_photos(rooms: Sequence[RoomScene], most: int | None = None, progress: Progress = silent) -> ProbePhotos:
+    """Photos of rooms with their class maps and depths.
+
+    Args:
+        rooms: Whose photos have one size.
+        most: So many photos at most, evenly spaced over all.
+        progress: Told of every photo.
+
+    Raises:
+        InputError: there are no photos, they differ in size, or a map is missing or damaged.
+    """
+    every = [(room, view) for room in rooms for view in room.scene.views]
+    chosen = evenly(every, len(every) if most is None else most)
+    sizes = sorted({view.photo_size for _, view in chosen})
+    if len(sizes) != 1:
+        found = ", ".join(f"{w}x{h}" for w, h in sizes) or "no photos"
+        raise InputError(f"A probe takes photos of one size, found {found}; give rooms that were made alike.")
+    photos, classes, depths = [], [], []
+    for done, (room, view) in enumerate(chosen):
+        progress(done, len(chosen), "reading photos")
+        photos.append(view.image())
+        classes.append(room.classes(view.name))
+        depths.append(room.depth(view.name))
+    progress(len(chosen), len(chosen), "reading photos")
+    return ProbePhotos(np.stack(photos), np.stack(classes), np.stack(depths))
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """So many of the items at most, evenly spaced."""
+    count = min(len(items), max(1, most))
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
+
+
+def _pixels(maps: dict[str, np.ndarray], things: int) -> np.ndarray:
+    """Pixels of every thing in every view; ``[views, things]``."""
+    return np.stack([np.bincount(one[one >= 0], minlength=things) for one in maps.values()])
