@@ -105,12 +105,13 @@ def test_shadows_are_dark_and_soft(renderer: RoomRenderer) -> None:
     assert light.argmax() < 16
 
 
-def test_no_light_leaks_into_closed_boxes() -> None:
-    hollow = box("box", (0.6, 0.6, 0.6), (1.5, 1.6, 0.3))
-    renderer = RoomRenderer(room_of(hollow), threads=1)
-    under = light_around(renderer, 1, np.array([[1.5, 1.6, 0], [1.44, 1.65, 0], [1.56, 1.55, 0]]))
-    beside = light_around(renderer, 1, np.array([[0.6, 1.6, 0], [2.4, 1.6, 0]]))
-    assert under.max() < 0.02 * beside.min()
+def test_no_light_leaks_into_closed_rooms() -> None:
+    sides = [box("box", (1.2, 0.05, 1.0), (1.5, 1.6 + d, 0.5)) for d in (-0.575, 0.575)]
+    sides += [box("box", (0.05, 1.1, 1.0), (1.5 + d, 1.6, 0.5)) for d in (-0.575, 0.575)]
+    renderer = RoomRenderer(room_of(*sides, box("box", (1.2, 1.2, 0.05), (1.5, 1.6, 1.025))), threads=1)
+    under = light_around(renderer, 1, np.array([[1.5, 1.6, 0], [1.2, 1.8, 0], [1.8, 1.3, 0]]))
+    beside = light_around(renderer, 1, np.array([[0.5, 1.6, 0], [2.5, 1.6, 0]]))
+    assert under.max() < 0.01 * beside.min()
     # Nor do walls darken or brighten where they meet the ceiling's outside.
     s = renderer.surfaces
     walls = renderer.light[s.instance_of_part[s.part_of_vertex] == 0].mean(1)

@@ -64,14 +64,13 @@ def look(direction: Floats, turns: Floats, normals: Floats, origins: Floats, ray
 
 
 @kernel
-def drop_backs(rays: Floats, backs: Floats, hits: Words, buried: Ints) -> None:
-    """Rays that leave a solid hit nothing; count them.
+def drop_backs(rays: Floats, backs: Floats, hits: Words) -> None:
+    """Rays that leave a solid hit nothing.
 
     Args:
         rays: Origin and direction; ``[v, 6]``.
         backs: Normals of solid triangles, zeros for others; ``[f, 3]``.
         hits: Triangle of each ray, changed in place; ``[v]``.
-        buried: How many rays of each vertex were such; added to; ``[v]``.
     """
     for vertex in range(len(hits)):
         hit = hits[vertex]
@@ -82,7 +81,6 @@ def drop_backs(rays: Floats, backs: Floats, hits: Words, buried: Ints) -> None:
             away += rays[vertex, 3 + c] * backs[hit, c]
         if away > _ZERO:
             hits[vertex] = MISSED
-            buried[vertex] += 1
 
 
 @kernel

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.rooms._kernels import drop_backs, gather, look, smooth
+from training.rooms._kernels import MISSED, drop_backs, gather, look, smooth
 from training.rooms.rays import RayCaster
 
 if TYPE_CHECKING:
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from training.rooms.layout import Light
     from training.rooms.surfaces import Surfaces
 
-SPOTS = 24  # points on every lamp
-RAYS = 128  # directions that look for reflected light
+SPOTS = 16  # points on every lamp
+RAYS = 64  # directions that look for reflected light
 BOUNCES = 4
 LIFT, SHIFT = 0.004, 0.012  # metres off the surface, and towards the middle of the faces around
 SMOOTHINGS = 3
 NEAREST = 0.6  # metres: within about this distance a lamp lights no more strongly, as if it were that large
-BURIED = 0.3  # share of rays that see the inside of a solid, from where a vertex counts as inside it
-RINGS = 2  # of vertices around what can be seen
+DIVISIONS = 2  # times that edges of shadows are halved
+CHANGE = 0.15  # of direct light along an edge, relative to all light there, that is the edge of a shadow
+SHORTEST = 0.04  # metres: shorter edges stay
+GAP = 0.04  # metres: closer than this to something else a surface counts as covered
+RINGS = 8  # of vertices around what can be seen
 GOLDEN = np.pi * (3 - np.sqrt(5))
 
 
@@ -34,11 +37,12 @@ def bake_light(
     shadows: RayCaster,
     lights: Sequence[Light],
     albedo: Float32[np.ndarray, "v 3"],
-) -> Float32[np.ndarray, "v 3"]:
+) -> tuple[Surfaces, Float32[np.ndarray, "u 3"]]:
     """Irradiance at every vertex in units of the lamps' colours at one metre.
 
     Direct light comes from points on each lamp; reflected light is gathered along cosine-weighted rays, a few
-    times over (radiosity with the vertices as its elements; Cohen and Wallace 1993, chapter 4).
+    times over (radiosity with the vertices as its elements; Cohen and Wallace 1993, chapter 4).  Where direct light
+    changes within a triangle, the edge of a shadow, surfaces are divided further.
 
     Args:
         surfaces: The room.
@@ -46,12 +50,14 @@ def bake_light(
         shadows: The triangles that throw shadows: without the shades that lamps stand in.
         lights: The lamps.
         albedo: Reflectance of the vertices, linear.
+
+    Returns:
+        The divided surfaces, and the light at their vertices.
     """
     origins = _origins(surfaces)
-    direct = np.zeros_like(origins)
-    for light in lights:
-        direct += _direct(origins, surfaces.normals, shadows, light)
-    hits, buried = _look_around(surfaces, origins, caster)
+    direct = _direct(origins, surfaces.normals, shadows, lights)
+    hits = _look_around(surfaces, origins, caster)
+    buried = surfaces.hidden() | _buried(surfaces, caster, origins, surfaces.normals)
     indirect = np.zeros_like(direct)
     for _ in range(BOUNCES):
         leaving = (direct + indirect) * albedo
@@ -60,7 +66,30 @@ def bake_light(
     outside = (~buried).astype(np.float32)
     for _ in range(SMOOTHINGS):
         indirect, _ = _smoothed(surfaces, indirect, outside)
-    return _filled(surfaces, direct + indirect, buried)
+    coarse = surfaces
+    for _ in range(DIVISIONS):
+        surfaces, pairs = surfaces.halved(_shadow_edges(surfaces, direct, direct + indirect, buried))
+        origins, normals = _origins(surfaces)[len(direct) :], surfaces.normals[len(direct) :]
+        indirect = np.concatenate([indirect, indirect[pairs].mean(1)])
+        covered = surfaces.hidden()[len(direct) :] | _buried(coarse, caster, origins, normals)
+        buried = np.concatenate([buried, covered])
+        direct = np.concatenate([direct, _direct(origins, normals, shadows, lights)])
+    return surfaces, _filled(surfaces, direct + indirect, buried)
+
+
+def _shadow_edges(
+    surfaces: Surfaces,
+    direct: Float32[np.ndarray, "v 3"],
+    light: Float32[np.ndarray, "v 3"],
+    buried: Bool[np.ndarray, " v"],
+) -> Bool[np.ndarray, "f 3"]:
+    """Edges along which direct light changes much, for its brightness and for an even gradient."""
+    ends = np.stack([surfaces.faces, np.roll(surfaces.faces, -1, axis=1)])
+    first, second = direct.mean(1)[ends]
+    change = np.abs(first - second)
+    known = ~buried[ends].any(0)
+    strong = change > CHANGE * light.mean(1)[ends].mean(0)
+    return strong & known & (surfaces.edge_lengths() > SHORTEST)
 
 
 def _origins(surfaces: Surfaces) -> Float32[np.ndarray, "v 3"]:
@@ -73,6 +102,16 @@ def _origins(surfaces: Surfaces) -> Float32[np.ndarray, "v 3"]:
 
 
 def _direct(
+    origins: Float32[np.ndarray, "v 3"],
+    normals: Float32[np.ndarray, "v 3"],
+    shadows: RayCaster,
+    lights: Sequence[Light],
+) -> Float32[np.ndarray, "v 3"]:
+    """Light straight from lamps."""
+    return sum((_from_lamp(origins, normals, shadows, light) for light in lights), np.zeros_like(origins))
+
+
+def _from_lamp(
     origins: Float32[np.ndarray, "v 3"], normals: Float32[np.ndarray, "v 3"], shadows: RayCaster, light: Light
 ) -> Float32[np.ndarray, "v 3"]:
     """Light straight from a lamp: a disc that faces every vertex."""
@@ -99,20 +138,31 @@ def _direct(
 
 def _look_around(
     surfaces: Surfaces, origins: Float32[np.ndarray, "v 3"], caster: RayCaster
-) -> tuple[UInt32[np.ndarray, "rays v"], Bool[np.ndarray, " v"]]:
-    """The triangles that cosine-weighted rays from every vertex hit; also which vertices lie inside something."""
+) -> UInt32[np.ndarray, "rays v"]:
+    """The triangles that cosine-weighted rays from every vertex hit; none where they leave a solid."""
     index = np.arange(RAYS) + 0.5
     radius, angle = np.sqrt(index / RAYS), index * GOLDEN
     local = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], -1).astype(np.float32)
     # Each vertex turns the pattern by its own angle: what remains is fine noise, which is smoothed, and no bands.
     turns = np.random.default_rng(0).uniform(0, 2 * np.pi, len(origins)).astype(np.float32)
     hits = np.empty((RAYS, len(origins)), np.uint32)
-    rays, behind = np.empty((len(origins), 6), np.float32), np.zeros(len(origins), np.int32)
+    rays = np.empty((len(origins), 6), np.float32)
     for ray, direction in enumerate(local):
         look(direction, turns, surfaces.normals, origins, rays)
         hits[ray] = caster.cast(rays)[1]
-        drop_backs(rays, surfaces.backs, hits[ray], behind)
-    return hits, behind > BURIED * RAYS
+        drop_backs(rays, surfaces.backs, hits[ray])
+    return hits
+
+
+def _buried(
+    surfaces: Surfaces, caster: RayCaster, origins: Float32[np.ndarray, "v 3"], normals: Float32[np.ndarray, "v 3"]
+) -> Bool[np.ndarray, " v"]:
+    """Which points of surfaces lie inside something solid, or in a narrow gap, so that nobody sees them."""
+    depth, hits, _ = caster.first_hits(origins, normals)
+    found = hits != MISSED
+    inside = np.zeros(len(origins), bool)
+    inside[found] = (normals[found] * surfaces.backs[hits[found]]).sum(1) > 0
+    return inside | (depth < GAP)
 
 
 def _smoothed(

@@ -59,10 +59,12 @@ class RoomRenderer:
 
     def __init__(self, room: Room, *, threads: int | None = None) -> None:
         self.room = room
-        self.surfaces: Surfaces = room_surfaces(room)
-        self.caster = RayCaster(self.surfaces.vertices, self.surfaces.faces, threads)
         self._materials = MaterialTable([part.material for thing in room.things for part in thing.parts])
-        light = bake_light(self.surfaces, self.caster, self._shadows(threads), room.lights, self._albedo_of_vertices())
+        self.surfaces: Surfaces = room_surfaces(room)
+        coarse = RayCaster(self.surfaces.vertices, self.surfaces.faces, threads)
+        shadows = self._shadows(coarse, threads)
+        self.surfaces, light = bake_light(self.surfaces, coarse, shadows, room.lights, self._albedo_of_vertices())
+        self.caster = RayCaster(self.surfaces.vertices, self.surfaces.faces, threads)
         self.light = light * self._exposure(light)
 
     def render(self, camera: Camera) -> RoomImage:
@@ -111,7 +113,7 @@ class RoomRenderer:
         _, hits, uvs = self.caster.first_hits(origin, directions)
         spread(edges.astype(np.int32) * len(SUBPIXELS), self.radiance(hits, uvs), colours)
 
-    def _shadows(self, threads: int | None) -> RayCaster:
+    def _shadows(self, every: RayCaster, threads: int | None) -> RayCaster:
         """The triangles that throw shadows: not those of shades around a lamp's own light."""
         s = self.surfaces
         around = np.zeros(len(s.instance_of_part), bool)
@@ -125,7 +127,7 @@ class RoomRenderer:
             low, high = points.min(0) - 0.02, points.max(0) + 0.02
             around[part] = ((positions > low) & (positions < high)).all(1).any()
         if not around.any():
-            return self.caster
+            return every
         return RayCaster(s.vertices, s.faces[~around[s.part_of_face]], threads)
 
     def _albedo_of_vertices(self) -> Float32[np.ndarray, "v 3"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,16 @@ from scipy import sparse
 from training.rooms.words import CLASSES
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Int16, Int32, UInt8
+    from jaxtyping import Bool, Float, Float32, Int16, Int32, Int64, UInt8
 
     from training.rooms.layout import Room
 
-COARSEST, FINEST = 0.1, 0.012  # metres: longest edges of large and of small parts
-EDGES_PER_PART = 8  # an edge is at most this share of its part's extent
+COARSEST, FINEST = 0.16, 0.05  # metres: longest edges of large and of small parts
+EDGES_PER_PART = 3  # an edge is at most this share of its part's extent
 CREASE = np.cos(np.radians(38))  # faces that meet at a sharper angle do not share a normal
 MERGED = 1e-5  # metres: vertices closer than this are one
 STRUCTURE = 3  # walls, floor and ceiling are the first things
+BEHIND = 0.001  # metres beyond the room's box, from where a wall lies behind another
 OUTSIDE = 0.01  # metres beyond the room's box, where nobody sees a wall
 
 
@@ -37,6 +38,7 @@ class Surfaces:
         instance_of_part: Index of the room's things; ``[p]`` int16.
         class_of_part: Index of ``CLASSES``; ``[p]`` uint8.
         to_part: World to the part's own frame; ``[p, 3, 4]`` float32.
+        size: Of the room along x, y and z; metres, ``[3]`` float32.
         solid: Whether a part's mesh is closed, so that whoever sees it from behind is inside; ``[p]`` bool.
     """
 
@@ -48,6 +50,7 @@ class Surfaces:
     instance_of_part: Int16[np.ndarray, " p"]
     class_of_part: UInt8[np.ndarray, " p"]
     to_part: Float32[np.ndarray, "p 3 4"]
+    size: Float32[np.ndarray, "3"]
     solid: Bool[np.ndarray, " p"]
 
     @cached_property
@@ -59,6 +62,38 @@ class Surfaces:
         normals = _crossed(self.vertices, self.faces)
         return np.where(self.solid[self.part_of_face][:, None], normals, 0).astype(np.float32)
 
+    def halved(self, edges: Bool[np.ndarray, "f 3"]) -> tuple[Surfaces, Int64[np.ndarray, "new 2"]]:
+        """Divide further: the same surfaces with more vertices at the end.
+
+        Args:
+            edges: Which edges of each triangle to halve (edge k joins corners k and k + 1), the same in both
+                triangles that share one.
+
+        Returns:
+            The surfaces, and for each new vertex the two that it lies between.
+        """
+        vertices, normals, faces, part_of_face, pairs = _halved(
+            self.vertices, self.normals, self.faces, self.part_of_face, edges
+        )
+        finer = replace(
+            self,
+            vertices=vertices,
+            normals=normals,
+            faces=faces.astype(np.int32),
+            part_of_face=part_of_face,
+            part_of_vertex=np.concatenate([self.part_of_vertex, self.part_of_vertex[pairs[:, 0]]]),
+        )
+        return finer, pairs
+
+    def edge_lengths(self) -> Float32[np.ndarray, "f 3"]:
+        """Metres; edge k of a triangle joins its corners k and k + 1."""
+        return _lengths(self.vertices, self.faces)
+
+    def hidden(self) -> Bool[np.ndarray, " v"]:
+        """Vertices of walls, floor and ceiling that lie behind others of them."""
+        beyond = ((self.vertices < -BEHIND) | (self.vertices > self.size + BEHIND)).any(1)
+        return beyond & (self.instance_of_part[self.part_of_vertex] < STRUCTURE)
+
     @property
     def instance_of_face(self) -> Int16[np.ndarray, " f"]:
         """The thing that each triangle belongs to."""
@@ -68,8 +103,8 @@ class Surfaces:
 def room_surfaces(room: Room) -> Surfaces:
     """Join and divide the parts of a room.
 
-    Edges become at most 9 cm long, on small parts an eighth of their extent, so that light which is known at
-    vertices shows soft shadows; edges that triangles share are divided alike, so no cracks open.
+    Edges become at most 16 cm long, on small parts a third of their extent; edges that triangles share are divided
+    alike, so no cracks open.  Where the light asks for it, :meth:`Surfaces.halved` divides further.
     """
     owners = [(index, thing, part) for index, thing in enumerate(room.things) for part in thing.parts]
     poses = np.stack([np.asarray(thing.pose, np.float64) for _, thing, _ in owners])
@@ -103,6 +138,7 @@ def room_surfaces(room: Room) -> Surfaces:
         instances,
         np.array([CLASSES.index(thing.words.category) for _, thing, _ in owners], np.uint8),
         np.linalg.inv(poses)[:, :3].astype(np.float32),
+        np.asarray(room.size, np.float32),
         solid & ~structure,
     )
 
@@ -180,18 +216,32 @@ def _divided(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Halve edges that are longer than ``longest [p]`` until none is left, in both triangles that share one."""
     while True:
-        ends = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1)  # edge k joins corners k and k + 1
-        lengths = np.linalg.norm(vertices[ends[..., 0]] - vertices[ends[..., 1]], axis=-1)
-        marked = lengths > longest[part_of_face][:, None]
+        marked = _lengths(vertices, faces) > longest[part_of_face][:, None]
         if not marked.any():
             return vertices, normals, faces, part_of_face
-        pairs, inverse = np.unique(np.sort(ends[marked], axis=1), axis=0, return_inverse=True)
-        middles = np.full(faces.shape, -1)
-        middles[marked] = len(vertices) + inverse.reshape(-1)
-        between = normals[pairs].sum(1)
-        vertices = np.concatenate([vertices, vertices[pairs].mean(1)])
-        normals = np.concatenate([normals, between / np.linalg.norm(between, axis=1, keepdims=True)])
-        faces, part_of_face = _split(faces, middles, part_of_face)
+        vertices, normals, faces, part_of_face, _ = _halved(vertices, normals, faces, part_of_face, marked)
+
+
+def _lengths(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Of the edges of triangles; edge k joins corners k and k + 1; ``[f, 3]``."""
+    corners = vertices[faces]
+    return np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1)
+
+
+def _halved(
+    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, part_of_face: np.ndarray, marked: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Halve the edges ``marked [f, 3]``; the last result is the ends of each edge that new vertices halve."""
+    ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1), axis=-1).astype(np.int64)[marked]
+    keys, inverse = np.unique(ends[:, 0] * len(vertices) + ends[:, 1], return_inverse=True)
+    pairs = np.stack(np.divmod(keys, len(vertices)), axis=-1)
+    middles = np.full(faces.shape, -1)
+    middles[marked] = len(vertices) + inverse.reshape(-1)
+    between = normals[pairs].sum(1)
+    vertices = np.concatenate([vertices, vertices[pairs].mean(1)])
+    normals = np.concatenate([normals, between / np.linalg.norm(between, axis=1, keepdims=True)])
+    faces, part_of_face = _split(faces, middles, part_of_face)
+    return vertices, normals, faces, part_of_face, pairs
 
 
 def _split(faces: np.ndarray, middles: np.ndarray, part_of_face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
