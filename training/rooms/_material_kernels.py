@@ -197,12 +197,12 @@ def _regular(kind: Any, count: Any, x: Any, y: Any, z: Any, u: Any, v: Any, scal
         return 0, 1, (_F(1) if radius < petals else _F(0)), _F(1)
     # spines of books: one colour for each, two lines of a label
     cell = np.int64(np.floor(x / scale))
-    index = np.int64(_hashed(cell, 0, seed) * _F(count))
+    volume = np.int64(_hashed(cell, 0, seed) * _F(count))
     label = abs(abs(z - h) - _F(0.04)) < _F(0.006) or abs(z - h) < _F(0.012)
     bright = _F(0.75) + _F(0.35) * _hashed(cell, 1, seed)
     if label and _hashed(cell, 2, seed) < _F(0.6):
         bright = bright * _F(1.7) if bright < _F(0.9) else bright * _F(0.45)
-    return index, index, _F(0), bright
+    return volume, volume, _F(0), bright
 
 
 @inlined
@@ -229,8 +229,7 @@ def _pictured(kind: Any, count: Any, x: Any, y: Any, z: Any, u: Any, v: Any, see
             return 1, 1, _F(0), _F(1)
         if abs(p - a) < _F(0.03) or abs(q - b) < _F(0.03):
             return 3, 3, _F(0), _F(0.5)
-        cell = (2 if p > a else 0) + (1 if q > b else 0)
-        index = (cell + seed) % count
+        index = ((2 if p > a else 0) + (1 if q > b else 0) + seed) % count
         return index, index, _F(0), _F(1)
     if kind == 16:  # screen: a bar, windows with lines of text
         if q > _F(0.86):

@@ -195,21 +195,32 @@ def pad(x: float, y: float, z: float, at: tuple[float, float, float], power: flo
     return _at(mesh, at[0], at[1], at[2] + z / 2)
 
 
-def legs(x: float, y: float, height: float, thickness: float, *, round_: bool = False) -> trimesh.Trimesh:
-    """Four legs at the corners of a rectangle of half sides ``x`` and ``y``."""
+def capsule(length: float, radius: float, sections: int) -> trimesh.Trimesh:
+    """A rod with round ends whose lower end's middle is the origin and whose upper one's is above it."""
     import trimesh
 
+    mesh = trimesh.creation.capsule(length, radius, count=(sections, 6))
+    return _at(mesh, 0, 0, -radius - float(mesh.bounds[0, 2]))
+
+
+def legs(x: float, y: float, height: float, thickness: float, *, round_: bool = False) -> trimesh.Trimesh:
+    """Four legs at the corners of a rectangle of half sides ``x`` and ``y``."""
     corners = [(sx * (x - thickness / 2), sy * (y - thickness / 2), 0.0) for sx in (-1, 1) for sy in (-1, 1)]
     if round_:
-        return trimesh.util.concatenate([rod(thickness / 2, height, at, 8) for at in corners])
-    return trimesh.util.concatenate([block(thickness, thickness, height, at) for at in corners])
+        return joined(*(rod(thickness / 2, height, at, 8) for at in corners))
+    return joined(*(block(thickness, thickness, height, at) for at in corners))
 
 
 def joined(*meshes: trimesh.Trimesh) -> trimesh.Trimesh:
     """Several meshes as one."""
     import trimesh
 
-    return trimesh.util.concatenate(list(meshes))
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    return trimesh.Trimesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
+        process=False,
+    )
 
 
 def surface(m: Maker, word: str, *, axis: int = 0) -> tuple[Material, str]:
@@ -279,13 +290,14 @@ def chair(m: Maker) -> Piece:
         shape, pattern = "office chair", m.pattern(0.3)
         made, material = "fabric", m.patterned(word, pattern, 0.06)
         frame = m.plain(m.choose("black", "grey"))
-        star = [block(0.5, 0.05, 0.04, (0, 0, 0.03)), block(0.05, 0.5, 0.04, (0, 0, 0.03))]
+        star = [block(0.5, 0.05, 0.05, (0, 0, 0)), block(0.05, 0.5, 0.05, (0, 0, 0))]
         under = joined(*star, rod(0.03, seat - 0.1, (0, 0, 0.05)))
         body = joined(
-            block(2 * width, 2 * width, 0.09, (0, 0, seat - 0.06)),
-            block(2 * width - 0.04, 0.07, back, (0, width - 0.03, seat + 0.06)),
+            pad(2 * width, 2 * width, 0.11, (0, 0, seat - 0.07)),
+            pad(2 * width - 0.03, 0.09, back, (0, width - 0.045, seat + 0.04)),
+            block(0.07, 0.03, 0.16, (0, width - 0.03, seat - 0.05)),
         )
-        parts = (Part(body, material), Part(under, frame))
+        parts = [Part(body, material), Part(under, frame)]
     else:
         under = legs(width, width, seat - 0.04, 0.045, round_=m.chance(0.4))
         plate = block(2 * width, 2 * width, 0.04, (0, 0, seat - 0.04))
@@ -298,11 +310,11 @@ def chair(m: Maker) -> Piece:
             posts = [block(0.04, 0.03, back, (dx, width - 0.02, seat)) for dx in (-width + 0.02, width - 0.02)]
             rest = joined(*posts, block(2 * width, 0.03, back * 0.45, (0, width - 0.02, seat + back * 0.55)))
         body = joined(under, plate, rest)
-        parts = (Part(body, material),)
+        parts = [Part(body, material)]
         if m.chance(0.45):
-            pad = block(2 * width - 0.04, 2 * width - 0.06, 0.05, (0, -0.01, seat))
-            parts = (*parts, Part(pad, m.patterned(m.word(word), m.pattern(0.4), 0.05)))
-    return Piece(ThingWords("chair", shape, word, made, pattern), parts, (width, width), seat + back)
+            cover = pad(2 * width - 0.03, 2 * width - 0.06, 0.06, (0, -0.01, seat - 0.004))
+            parts.append(Part(cover, m.patterned(m.word(word), m.pattern(0.4), 0.05)))
+    return Piece(ThingWords("chair", shape, word, made, pattern), tuple(parts), (width, width), seat + back)
 
 
 def armchair(m: Maker) -> Piece:
@@ -497,9 +509,10 @@ def plant(m: Maker, *, large: bool) -> Piece:
     pot = Part(lathe(profile, 18), m.patterned(pot_word, pattern, 0.05 * s + 0.01, axis=2, around=8))
     green = _foliage_colour(m)
     parts = {"leafy": _leafy, "bush": _bush, "cactus": _cactus, "flowers": _flowers}[kind](m, s, h * 0.8, green)
-    top = max(float(part.mesh.bounds[1, 2]) for part in parts)
+    bounds = np.stack([part.mesh.bounds for part in (pot, *parts)])
+    top, reach = float(bounds[:, 1, 2].max()), np.abs(bounds[..., :2]).max((0, 1))
     words = ThingWords("plant", "cactus" if kind == "cactus" else "", "green", "", "", "large" if large else "small")
-    return Piece(words, (pot, *parts), (0.2 * s, 0.2 * s), top)
+    return Piece(words, (pot, *parts), (float(reach[0]), float(reach[1])), top)
 
 
 def _foliage_colour(m: Maker) -> Material:
@@ -523,9 +536,9 @@ def _leafy(m: Maker, s: float, base: float, green: Material) -> list[Part]:
     tall, leaves = m.chance(0.5), []
     wide = m.size(0.8, 1.5)
     for i in range(15):
-        tilt = m.size(0.15, 0.5) if tall else m.size(0.35, 1.15)
+        tilt = m.size(0.15, 0.5) if tall else m.size(0.3, 0.95)
         z = base + s * (m.size(0.0, 0.3) if tall else m.size(0, 0.1))
-        leaves.append(_leaf(s * m.size(0.3, 0.5), 0.11 * s * wide, tilt, i * GOLDEN_ANGLE + m.size(0, 0.5), z))
+        leaves.append(_leaf(s * m.size(0.26, 0.44), 0.11 * s * wide, tilt, i * GOLDEN_ANGLE + m.size(0, 0.5), z))
     return [Part(joined(*leaves, rod(0.014 * s + 0.004, base + 0.3 * s, (0, 0, 0), 6)), green)]
 
 
@@ -546,13 +559,13 @@ def _cactus(m: Maker, s: float, base: float, green: Material) -> list[Part]:
 
     skin = Material("stripes", (green.colours[0], green.colours[1]), 0.03, m.seed(), 0, 12, 0.7)
     tall, r = m.size(0.42, 0.6) * s, 0.075 * s
-    meshes = [trimesh.creation.capsule(tall, r, count=(12, 6))]
+    meshes = [capsule(tall, r, 12)]
     meshes[0].apply_translation([0, 0, base])
     for side in (-1, 1) if m.chance(0.6) else (1,):
         z = base + tall * m.size(0.25, 0.5)
-        elbow = trimesh.creation.capsule(0.1 * s, r * 0.6, count=(10, 4))
+        elbow = capsule(0.1 * s, r * 0.6, 10)
         elbow.apply_transform(trimesh.transformations.rotation_matrix(side * np.pi / 2, [0, 1, 0]))
-        arm = trimesh.creation.capsule(tall * 0.35, r * 0.6, count=(10, 4))
+        arm = capsule(tall * 0.35, r * 0.6, 10)
         meshes += [_at(elbow, side * r * 0.5, 0, z), _at(arm, side * (r * 0.5 + 0.1 * s), 0, z)]
     return [Part(joined(*meshes), skin)]
 
@@ -647,7 +660,8 @@ def book_row(m: Maker, width: float, headroom: float) -> Piece:
 
 def book_stack(m: Maker) -> Piece:
     """Books that lie on each other."""
-    parts, z, half = [], 0.0, np.zeros(2)
+    parts: list[Part] = []
+    z, half = 0.0, np.zeros(2)
     for _ in range(3 + int(m.random.integers(3))):
         volume = book(m, upright=False)
         move = _turned_about_z(m.size(-0.25, 0.25))

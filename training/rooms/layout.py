@@ -23,8 +23,9 @@ GAP = 0.06  # metres between things that stand on the floor
 TRIES = 40
 WALL = 0.12  # thickness
 MOST_SMALL = 3  # things on one top
-MOST_BOOKS = 4  # on one board, apart from those in a row
-MOST_THINGS = 27  # before what is left stays out
+MOST_BOOKS = 3  # on one board, apart from those in a row
+MOST_THINGS = 31  # with walls, floor and ceiling, before what is left stays out
+SILL = 0.07  # metres that a window's sill sticks out on both sides, at most
 ABOVE = 0.35  # metres over furniture that what stands on it may need
 
 
@@ -98,6 +99,7 @@ class _Layout:
         self.things: list[Thing] = []
         self.taken: list[tuple[np.ndarray, np.ndarray, float]] = []  # on the floor: middles, half extents, heights
         self.windows: list[np.ndarray] = []
+        self.tops: list[tuple[Piece, Top, np.ndarray]] = []  # to be filled
         self.lamps: list[tuple[float, float, float]] = []  # where light comes from
         self.on_walls: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
         self.last = (0.0, 0.0, 0.0, 0.0)
@@ -141,9 +143,10 @@ class _Layout:
             self._ceiling_lamp()
         loose = [make.stool, make.ball, make.bin_, make.basket, make.teddy, lambda m: make.box(m, large=True)]
         for i in m.random.permutation(len(loose)):
-            for _ in range(int(m.chance(0.55)) + int(m.chance(0.15))):
-                if len(self.things) < MOST_THINGS:
-                    self._free(loose[i](m), any_turn=True)
+            for _ in range(int(m.chance(0.5)) + int(m.chance(0.1))):
+                self._free(loose[i](m), any_turn=True)
+        for i in m.random.permutation(len(self.tops)):
+            self._fill(*self.tops[i])
         return Room(split, index, self.size, tuple(self.things), tuple(self._lights()))
 
     def _ceiling_lamp(self) -> None:
@@ -224,8 +227,7 @@ class _Layout:
         """Put a piece where it belongs, and small things on it."""
         pose = _pose((at[0], at[1], at[2] - piece.foot), turn)
         self.things.append(Thing(piece.words, piece.parts, pose))
-        for top in piece.tops:
-            self._fill(piece, top, pose)
+        self.tops += [(piece, top, pose) for top in piece.tops]
         for seat in piece.seats:
             for side in (-1, 1):
                 if self.m.chance(0.45):
@@ -242,7 +244,7 @@ class _Layout:
             if row.half[0] <= top.half_x and row.half[1] <= top.half_y + 0.02:
                 self._stand(row, top.x + x + row.half[0], top.y, top.height, pose, 0.0)
                 x += 2 * row.half[0] + 0.02
-        elif board and m.chance(0.5) and len(self.things) < MOST_THINGS:
+        elif board and m.chance(0.4) and len(self.things) < MOST_THINGS:
             if m.chance(0.4):
                 x += m.size(0, top.half_x)
             for _ in range(1 + int(m.random.integers(MOST_BOOKS))):
@@ -257,13 +259,15 @@ class _Layout:
             count = max(count, 2)
         count = min(count, max(0, MOST_THINGS - len(self.things)))
         placed: list[tuple[float, float, float]] = []
+        often = {"desk": 0.85, "long": 0.25, "chest of drawers": 0.2}.get(piece.words.shape, 0.0)
+        chosen = ["monitor"] if m.chance(often) else []
         for _ in range(count):
-            names = [
+            names = chosen or [
                 n
                 for n in SMALL
                 if not (board and n in ("monitor", "lamp")) and not (n == "monitor" and piece.words.category == "shelf")
             ]
-            item = SMALL[m.choose(*names)](m)
+            item, chosen = SMALL[m.choose(*names)](m), []
             radius = max(item.half)
             low = x + item.half[0] if board else -top.half_x + min(radius, top.half_x)
             high = top.half_x - (item.half[0] if board else min(radius, top.half_x))
@@ -367,7 +371,7 @@ class _Layout:
         curtain = make.curtain(m, window.height + 0.3)
         pose = self.things[-1].pose
         for side in (-1, 1):
-            offset = _pose((side * (window.half[0] + curtain.half[0] * 0.6), 0.0, 0.0), 0.0)
+            offset = _pose((side * (window.half[0] + curtain.half[0] + SILL), 0.0, 0.0), 0.0)
             place = pose @ offset
             wall = next(i for i, places in enumerate(self.on_walls) if places and places[-1] is self.last)
             along = float(place[0, 3] if wall < 2 else place[1, 3])
