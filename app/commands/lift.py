@@ -32,8 +32,11 @@ class Lift:
 
     scene: tyro.conf.Positional[Path]
     """Scene folder."""
-    encoder: str
-    """Name of the encoder, such as dense-descriptors, dinov2-reg-small or timm:NAME (an unknown name lists all)."""
+    encoder: str | None = None
+    """Name of the encoder, such as dense-descriptors, dinov2-reg-small or timm:NAME (an unknown name lists all); by
+    default DINOv2 where its weights are at hand or can be had, else the bundled tiny-dino."""
+    text: bool = False
+    """Without --encoder: one that understands text, CLIP where its weights can be had, else the bundled tiny-clip."""
     weights: Path | None = None
     """File with the encoder's weights; without it they are downloaded, for encoders that have any."""
     name: str | None = None
@@ -82,7 +85,7 @@ class Lift:
         device = resolve_device(self.device)
         encoder = self._encoder(device)
         scene = Scene.open(self.scene)
-        path = scene.field_path(self.name or self._default_name())
+        path = scene.field_path(self.name or self._default_name(encoder))
         refuse_existing(path, self.overwrite)
         gaussians = gaussians_of(scene).to(device)
         if self.keep is not None:
@@ -111,13 +114,17 @@ class Lift:
         kept = "" if self.keep is None else f" ({field.metadata['keep']} were kept)"
         say(f"{len(field)} Gaussians x {field.dimension} dimensions; {seen:.1%} of the Gaussians were seen{kept}")
         if error is not None:
-            peak = f", PSNR {error.psnr:.2f} dB" if self.encoder == "rgb" else ""
+            peak = f", PSNR {error.psnr:.2f} dB" if encoder.name == "rgb" else ""
             say(f"{len(held)} held-out photos: {error.explained:.1%} of the variance explained{peak}")
         wrote(path)
 
     def _check(self) -> None:
         from render.errors import InputError
 
+        if self.encoder is None and self.weights is not None:
+            raise InputError(f"--weights {self.weights} needs --encoder NAME, which says whose weights they are.")
+        if self.encoder is not None and self.text:
+            raise InputError("--text chooses an encoder and --encoder names one; leave one of them out.")
         if self.refine < 0:
             raise InputError(f"--refine takes a number of steps, 0 or more, found {self.refine}.")
         if self.refine and self.normalization == "count":
@@ -127,12 +134,12 @@ class Lift:
         if self.no_cache and self.cache is not None:
             raise InputError("--cache names a folder and --no-cache wants none; leave one of them out.")
 
-    def _default_name(self) -> str:
-        plain = re.sub(r"[^\w.-]", "-", self.encoder)
+    def _default_name(self, encoder: Encoder) -> str:
+        plain = re.sub(r"[^\w.-]", "-", _source(encoder).name)
         return plain if self.reduce is None else f"{plain}-{self.reduce}"
 
     def _encoder(self, device: torch.device) -> Encoder:
-        from uplift.encoders import load_encoder
+        from uplift.encoders import default_encoder, load_encoder
         from uplift.reduction import Reduced
 
         named: dict[str, Any] = {
@@ -142,7 +149,11 @@ class Lift:
             "overlap": self.overlap,
         }
         options = {name: value for name, value in named.items() if value is not None}
-        encoder = load_encoder(self.encoder, self.weights, device, options=options)
+        if self.encoder is None:
+            encoder, why = default_encoder("text" if self.text else "structure", device, options=options)
+            say(why)
+        else:
+            encoder = load_encoder(self.encoder, self.weights, device, options=options)
         if self.reduce is None:
             return encoder
         return Reduced(encoder, self.reduce, self.weight_by_eigenvalues, self.seed)

@@ -2,8 +2,9 @@
 
 A student learns to say of a patch what a slowly following teacher says of it: of patches that the student does not
 see (iBOT, Zhou et al. 2022), of the same point of the room in another photo (as DenseCL, Wang et al. 2021, but with
-correspondences known from depth and pose), and of whole crops (DINO, Caron et al. 2021).  Heads and losses are
-lightly's.  No label is used.
+correspondences known from depth and pose), and of whole crops (DINO, Caron et al. 2021).  What the teacher says of
+patches is balanced over the prototypes (DINOv2, Oquab et al. 2024).  Heads, balancing and loss
+are lightly's.  No label is used.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy.random import Generator
 
-PROTOTYPES, HIDDEN, BOTTLENECK = 1024, 512, 128
+PROTOTYPES, HIDDEN, BOTTLENECK = 512, 512, 128
 FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9995
 FIRST_TEMPERATURE, LAST_TEMPERATURE, WARM = 0.04, 0.07, 0.3  # of the teacher
 MASKED, MOST_MASKED = 0.5, 0.5  # part of the crops with hidden patches, and of their patches at most
+STUDENT_TEMPERATURE = 0.1
 WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.5}
 GRID = CROP // PATCH
 ABOUT = About(
@@ -53,7 +55,7 @@ class DinoTask:
     def __init__(
         self, images: RoomImages, validation: RoomImages, *, batch: int = 32, seed: int = 0, device: torch.device
     ) -> None:
-        from lightly.loss import DINOLoss, IBOTPatchLoss
+        from lightly.loss import DINOLoss
 
         torch.manual_seed(seed)
         self._batch, self._device = batch, device
@@ -62,19 +64,13 @@ class DinoTask:
         self.student, self.teacher = _Network(), _Network()
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        self._losses = nn.ModuleDict(
-            {
-                "whole": DINOLoss(output_dim=PROTOTYPES),
-                "masked": IBOTPatchLoss(output_dim=PROTOTYPES),
-                "dense": IBOTPatchLoss(output_dim=PROTOTYPES),
-            }
-        )
-        for module in (self.student, self.teacher, self._losses):
+        self._whole = DINOLoss(output_dim=PROTOTYPES)
+        for module in (self.student, self.teacher, self._whole):
             module.to(device)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Student, teacher, and the centres of the losses."""
-        return {"student": self.student, "teacher": self.teacher, "losses": self._losses}
+        """Student, teacher, and the centre of the loss on whole crops."""
+        return {"student": self.student, "teacher": self.teacher, "whole": self._whole}
 
     def trained(self) -> Iterable[nn.Module]:
         """The student."""
@@ -90,22 +86,20 @@ class DinoTask:
             whole_told, patches_told = self.teacher(told)
         whole, patches = self.student(seen, masks)
         dense, there = self._matches(pairs.partner, masks)
-        wanted = masks | dense
-        # The heads see only the patches that a loss is taken of.
-        student = torch.full((*masks.shape, PROTOTYPES), 0.0, device=self._device)
-        student[wanted] = self.student.head(patches[wanted]).float()
-        flat = patches_told.flatten(1, 2).roll(self._batch, 0)  # what the pair's other crop says
-        carried = flat.gather(1, there.flatten(1)[..., None].expand(-1, -1, flat.shape[2])).reshape(patches_told.shape)
+        flat = patches_told.flatten(1, 2)
+        other = flat.roll(self._batch, 0)  # what the pair's other crop says
+        carried = other.gather(1, there.flatten(1)[..., None].expand(-1, -1, other.shape[2])).reshape(patches.shape)
         with torch.no_grad():
-            same = self.teacher.head(patches_told[masks]).float()
-            other = self.teacher.head(carried[dense]).float()
-            whole_told = self.teacher.head(whole_told).float()
+            answers = self.teacher.head(torch.cat([patches_told[masks], carried[dense]])).float() / temperature
+            whole_answers = self.teacher.whole_head(whole_told).float().chunk(2)
+        guesses = self.student.head(torch.cat([patches[masks], patches[dense]])).float() / STUDENT_TEMPERATURE
+        surprise = -(_balanced(answers) * torch.log_softmax(guesses, -1)).sum(-1)
+        hidden = int(masks.sum())
+        whole_guesses = self.student.whole_head(whole).float().chunk(2)
         losses = {
-            "masked": self._losses["masked"](same, student[masks], masks, teacher_temp=temperature),
-            "dense": self._losses["dense"](other, student[dense], dense, teacher_temp=temperature),
-            "whole": self._losses["whole"](
-                list(whole_told.chunk(2)), list(self.student.head(whole).float().chunk(2)), teacher_temp=temperature
-            ),
+            "masked": surprise[:hidden].mean(),
+            "dense": surprise[hidden:].mean(),
+            "whole": self._whole(list(whole_answers), list(whole_guesses), teacher_temp=temperature),
         }
         total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self._device))
         spread = float(flat.float().flatten(0, 1).std(0).mean())
@@ -151,7 +145,10 @@ class DinoTask:
 
 
 class _Network(nn.Module):
-    """The ViT, the token of hidden patches and the projection head."""
+    """The ViT, the token of hidden patches, and the projection heads of patches and of whole crops.
+
+    The heads' batch norms set patches of a network that is still random apart, which lets the training take off.
+    """
 
     def __init__(self) -> None:
         from lightly.models.modules import DINOProjectionHead
@@ -159,13 +156,21 @@ class _Network(nn.Module):
         super().__init__()
         self.backbone = build_tiny_dino()
         self.hidden = nn.Parameter(torch.zeros(WIDTH))
-        self.head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES)
+        self.head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES, batch_norm=True)
+        self.whole_head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES, batch_norm=True)
 
     def forward(
         self, pixels: Float[Tensor, "b 3 h w"], mask: Bool[Tensor, "b gh gw"] | None = None
     ) -> tuple[Tensor, Tensor]:
         """[CLS] and patch tokens."""
         return tokens(self.backbone, pixels, mask, self.hidden)
+
+
+def _balanced(logits: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
+    """Soft assignments of patches to prototypes, all prototypes being used alike (Sinkhorn-Knopp, as DINOv2)."""
+    from lightly.loss.capi_loss import sinkhorn_knopp
+
+    return sinkhorn_knopp(logits[:, None])[:, 0]
 
 
 def _masks(random: Generator, count: int) -> Bool[np.ndarray, "count g g"]:

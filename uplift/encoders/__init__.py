@@ -1,6 +1,7 @@
 """2D encoders and their registry; each encoder imports its libraries when it is made."""
 
 from uplift.encoders.base import Encoder, Image, as_image, fit_encoder
+from uplift.encoders.defaults import default_encoder
 from uplift.encoders.registry import (
     EncoderEntry,
     EncoderFamily,
@@ -17,6 +18,7 @@ __all__ = [
     "EncoderFamily",
     "Image",
     "as_image",
+    "default_encoder",
     "encoder_entries",
     "encoder_families",
     "fit_encoder",

@@ -41,7 +41,19 @@ def _answers(address: str) -> bool:
     return True
 
 
-def out_of_reach(name: str, file: str, origin: str, error: BaseException) -> InputError:
+class OutOfReachError(InputError):
+    """Weights that could not be downloaded.
+
+    Attributes:
+        cause: Why, in a few words.
+    """
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def out_of_reach(name: str, file: str, origin: str, error: BaseException) -> OutOfReachError:
     """The sentence for weights that could not be downloaded.
 
     Args:
@@ -50,9 +62,11 @@ def out_of_reach(name: str, file: str, origin: str, error: BaseException) -> Inp
         origin: Where it comes from, in words.
         error: Why the download failed.
     """
-    return InputError(
-        f"The weights of {name} are out of reach ({first_sentence(error)[:120]}): get the file {file} from {origin}, "
-        f"and pass it with --weights FILE."
+    cause = first_sentence(error)[:120]
+    return OutOfReachError(
+        f"The weights of {name} are out of reach ({cause}): get the file {file} from {origin}, and pass it with "
+        f"--weights FILE.",
+        cause,
     )
 
 

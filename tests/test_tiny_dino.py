@@ -1,0 +1,109 @@
+"""tiny-dino: the network, its training task, and the encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from render.errors import InputError
+from tests.test_tiny_pairs import wall_images
+from training.tiny.dino import DinoTask
+from training.tiny.loop import save_weights
+from training.tiny.patches import measure_patches
+from uplift.encoders import load_encoder
+from uplift.encoders.tiny_dino import PATCH, WIDTH, build_tiny_dino, tokens
+
+CPU = torch.device("cpu")
+
+
+def small_task() -> DinoTask:
+    images = wall_images([0.0, 0.3, 0.6])
+    return DinoTask(images, images, batch=4, device=CPU)
+
+
+def test_what_hidden_patches_show_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = build_tiny_dino().eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+    mask[:, :, 6:] = True
+    other = pixels.clone()
+    other[..., 6 * PATCH + 8 :] += 1.0  # the stem of convolutions sees a few pixels beyond a patch
+    hidden = torch.randn(WIDTH)
+    with torch.no_grad():
+        torch.testing.assert_close(tokens(model, pixels, mask, hidden), tokens(model, other, mask, hidden))
+        assert not torch.allclose(tokens(model, pixels)[1], tokens(model, other)[1], atol=1e-2)
+
+
+def test_tokens_are_those_of_the_library_s_own_forward_pass() -> None:
+    model = build_tiny_dino().eval()
+    pixels = torch.randn(2, 3, 48, 64)
+    with torch.no_grad():
+        whole, patches = tokens(model, pixels)
+        expected = model.forward_features(pixels)
+    torch.testing.assert_close(torch.cat([whole[:, None], patches.flatten(1, 2)], 1), expected)
+    assert patches.shape == (2, 6, 8, WIDTH)
+
+
+def test_the_student_learns_from_every_loss_and_the_teacher_follows() -> None:
+    task = small_task()
+    loss, figures = task.step(np.random.default_rng(0), 0.0)
+    assert set(figures) >= {"masked", "dense", "whole"}
+    assert all(np.isfinite(value) and value > 0 for value in figures.values())
+    loss.backward()
+    parameters = dict(task.student.named_parameters())
+    assert parameters["hidden"].grad is not None
+    assert float(parameters["hidden"].grad.abs().sum()) > 0
+    assert all(p.grad is None for p in task.teacher.parameters())
+    before = task.teacher.hidden.clone()
+    with torch.no_grad():
+        task.student.hidden += 1
+    task.after_step(0.0)
+    assert torch.all((task.teacher.hidden > before) & (task.teacher.hidden < task.student.hidden))
+
+
+def test_features_that_are_the_truth_measure_as_perfect() -> None:
+    images = wall_images([0.0, 0.3, 0.6, 0.9])
+    things = (np.indices(images.classes.shape).sum(0) // 32 % 3).astype(np.uint8)
+    images = type(images)(
+        images.photos, things, things.astype(np.int16), images.depths, images.K, images.world_to_camera,
+        np.array([0, 0, 1, 1]), [[], []],
+    )  # fmt: skip
+    truth = torch.nn.functional.one_hot(torch.from_numpy(things[:, 4::8, 4::8]).long(), 3).float()
+    rows = iter([truth])
+
+    figures = measure_patches(lambda photos: next(rows), images)
+    assert figures["miou"] == pytest.approx(100)
+    assert figures["grouping"] == pytest.approx(100)
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(*truth.shape[:3], 4)).astype(np.float32))
+    rows = iter([noise])
+    assert measure_patches(lambda photos: next(rows), images)["grouping"] == pytest.approx(50, abs=3)
+
+
+def test_weights_of_an_own_training_can_be_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    file = tmp_path / "w.safetensors"
+    save_weights(build_tiny_dino(), file)
+    encoder = load_encoder("tiny-dino", weights=file, device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (100, 140, 3), dtype=np.uint8)
+    features = encoder.encode(image)
+    assert features.shape[2] == WIDTH
+    assert features.shape[:2] == (13, 18)
+    assert bool(torch.isfinite(features).all())
+    bundled = load_encoder("tiny-dino", device="cpu")
+    assert not torch.allclose(bundled.encode(image), features, atol=0.1)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_weights(torch.nn.Linear(3, 3), file)
+    with pytest.raises(InputError, match="does not hold the weights of tiny-dino"):
+        load_encoder("tiny-dino", weights=file, device="cpu")
+
+
+def test_the_untrained_network_is_the_same_every_time() -> None:
+    first, second = (load_encoder("tiny-dino-untrained", device="cpu") for _ in range(2))
+    assert first.weights_hash() == second.weights_hash()
