@@ -65,6 +65,19 @@ def test_the_student_learns_from_every_loss_and_the_teacher_follows() -> None:
     assert torch.all((task.teacher.hidden > before) & (task.teacher.hidden < task.student.hidden))
 
 
+def test_exported_tokens_are_standardized_and_otherwise_the_teacher_s() -> None:
+    task = small_task()
+    model, _ = task.exported()
+    pixels = task._pixels(task._images.photos.astype(np.float32) / 255)
+    with torch.no_grad():
+        before, after = (tokens(net, pixels)[1].flatten(0, 2) for net in (task.teacher.backbone, model))
+    assert float(after.mean(0).abs().max()) < 0.1
+    torch.testing.assert_close(after.std(0), torch.ones(WIDTH), atol=0.1, rtol=0)
+    assert float(before.std(0).mean()) < 0.9
+    correlation = ((before - before.mean(0)) / before.std(0) * after).mean(0)
+    assert float(correlation.min()) > 0.98
+
+
 def test_features_that_are_the_truth_measure_as_perfect() -> None:
     images = wall_images([0.0, 0.3, 0.6, 0.9])
     things = (np.indices(images.classes.shape).sum(0) // 32 % 3).astype(np.uint8)

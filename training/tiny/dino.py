@@ -9,6 +9,7 @@ are lightly's.  No label is used.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered
 from training.tiny.pairs import PairSampler
-from training.tiny.patches import measure_patches
+from training.tiny.patches import BATCH, measure_patches
 from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_dino, tokens
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ FIRST_TEMPERATURE, LAST_TEMPERATURE, WARM = 0.04, 0.07, 0.3  # of the teacher
 MASKED, MOST_MASKED = 0.5, 0.5  # part of the crops with hidden patches, and of their patches at most
 STUDENT_TEMPERATURE = 0.1
 WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.5}
+STATISTICS = 96  # photos over which tokens are standardized
 GRID = CROP // PATCH
 ABOUT = About(
     title="A ViT of 6 blocks and width 256 with patches of 8 pixels, for dense features where DINOv2 cannot be had.",
@@ -59,7 +61,7 @@ class DinoTask:
 
         torch.manual_seed(seed)
         self._batch, self._device = batch, device
-        self._validation = validation
+        self._images, self._validation = images, validation
         self._sampler = PairSampler(images, side=CROP, patch=PATCH)
         self.student, self.teacher = _Network(), _Network()
         self.teacher.load_state_dict(self.student.state_dict())
@@ -116,9 +118,23 @@ class DinoTask:
         """How well classes are told apart linearly, and things from what is beside them, in unseen rooms."""
         return measure_patches(self._encode, self._validation)
 
+    @torch.no_grad()
     def exported(self) -> tuple[nn.Module, dict[str, str]]:
-        """The teacher's network, which is better than the student's."""
-        return self.teacher.backbone, {}
+        """The teacher's network, which is better than the student's; patch tokens have mean 0 and deviation 1.
+
+        The training leaves most of a token alike in all patches, since its heads do not see that; cosines between
+        such tokens would all be near 1.  Statistics over training photos are folded into the last norm.
+        """
+        model = copy.deepcopy(self.teacher.backbone).eval()
+        few = self._images.photos[
+            np.linspace(0, len(self._images) - 1, min(STATISTICS, len(self._images))).round().astype(int)
+        ]
+        batches = [few[i : i + BATCH] for i in range(0, len(few), BATCH)]
+        seen = torch.cat([tokens(model, self._pixels(b.astype(np.float32) / 255))[1].flatten(0, 2) for b in batches])
+        mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-4)
+        model.norm.bias.copy_((model.norm.bias - mean) / deviation)
+        model.norm.weight.div_(deviation)
+        return model, {}
 
     @torch.no_grad()
     def _encode(self, photos: np.ndarray) -> Float[Tensor, "b gh gw c"]:
