@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -61,7 +61,21 @@ class ClipEncoder(Encoder):
         licence: str | None = None,
         scales: Sequence[float] | None = None,
         overlap: float = OVERLAP,
+        tokenize: Callable[[list[str]], Tensor] | None = None,
     ) -> None:
+        """Make an encoder of a model.
+
+        Args:
+            name: As the registry calls it.
+            model: Of open_clip.
+            licence: Of its weights.
+            scales: Sides of the crops as parts of the photo's height; None = LERF's seven.
+            overlap: Part of a crop that the next one shows again, at least.
+            tokenize: Makes tokens ``[q, length]`` of texts; None = open_clip's tokenizer of the model that is named.
+
+        Raises:
+            InputError: scales or overlap are out of range.
+        """
         self.scales = tuple(float(s) for s in (np.linspace(SMALLEST, LARGEST, SCALES) if scales is None else scales))
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales) or not 0 <= overlap < 1:
             raise InputError(
@@ -71,6 +85,7 @@ class ClipEncoder(Encoder):
         self.name = name
         self.licence = licence
         self.overlap = float(overlap)
+        self._tokenize = tokenize
         self._model = model.eval().requires_grad_(False)
         self._hash = hash_of(model)
         self._device = next(model.parameters()).device
@@ -114,7 +129,7 @@ class ClipEncoder(Encoder):
         """
         if isinstance(texts, str) or not texts:
             raise InputError(f"CLIP embeds a list of texts, found {texts!r}.")
-        tokenize = _tokenizer(_model_and_tag(self.name)[0])
+        tokenize = self._tokenize or _tokenizer(_model_and_tag(self.name)[0])
         parts = [
             self._model.encode_text(tokenize(list(texts[start : start + TEXTS_PER_BATCH])).to(self._device))
             for start in range(0, len(texts), TEXTS_PER_BATCH)

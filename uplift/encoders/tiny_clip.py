@@ -1,0 +1,163 @@
+"""``tiny-clip``: a small CLIP trained on crops and captions of rooms, for where no other weights can be had."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from render.errors import InputError
+from uplift.encoders.clip import ClipEncoder
+from uplift.encoders.tiny import LICENCE, tiny_file
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+    from open_clip import CLIP
+
+NAME = "tiny-clip"
+MODEL = "fit3d-tiny-clip"  # among the models of open_clip
+# Smaller crops show nothing that a network could recognise.
+SCALES = (0.1, 0.15, 0.22, 0.33, 0.5)
+OVERLAP = 0.5
+PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+MERGES, WORDS = "merges", "words"  # names of what travels with the weights in the file's metadata
+WORD = re.compile(r"[^\W\d_]+")
+
+log = logging.getLogger(__name__)
+
+
+class TinyTokenizer:
+    """open_clip's tokenizer with merges of its own, and the words that its model has seen.
+
+    CLIP's own merges make 49408 tokens, whose embeddings alone would be larger than this model.  Merges and words
+    belong to the weights, hence they are kept in the same file.
+
+    Attributes:
+        merges: Pairs of tokens in the order in which they are joined, ``"a b"``.
+        words: All words of the captions that the model was trained with, lower case.
+        context: Tokens of a text, with those of its start and end.
+    """
+
+    def __init__(self, merges: Sequence[str], words: Collection[str]) -> None:
+        from open_clip import SimpleTokenizer
+
+        self.merges, self.words = tuple(merges), frozenset(words)
+        self.context = int(_config()["text_cfg"]["context_length"])
+        # The first line is a title; a line break at the end would add a merge of nothing.
+        file = io.BytesIO(gzip.compress("\n".join(["merges", *self.merges]).encode()))
+        self._tokenizer = SimpleTokenizer(bpe_path=file, context_length=self.context)
+        most = int(_config()["text_cfg"]["vocab_size"])
+        if self._tokenizer.vocab_size > most:
+            raise InputError(
+                f"{NAME} has room for {most} tokens, found {self._tokenizer.vocab_size}; learn fewer merges."
+            )
+
+    def __call__(self, texts: Sequence[str]) -> Int64[Tensor, "q length"]:
+        """Tokens of texts; warns of words that the model never saw and of texts that are too long for it."""
+        unknown = dict.fromkeys(w for t in texts for w in WORD.findall(t.lower()) if w not in self.words)
+        if unknown:
+            named = ", ".join(repr(word) for word in unknown)
+            log.warning(
+                "%s has never seen the %s %s: what it finds for that means little; it knows %d words about rooms.",
+                NAME,
+                "word" if len(unknown) == 1 else "words",
+                named,
+                len(self.words),
+            )
+        for text in texts:
+            if len(self._tokenizer.encode(text)) > self.context - 2:
+                log.warning("%s reads %d tokens at most and leaves out the end of %r.", NAME, self.context - 2, text)
+        return self._tokenizer(list(texts))
+
+    def metadata(self) -> dict[str, str]:
+        """What a file of weights must carry beside them."""
+        return {MERGES: "\n".join(self.merges), WORDS: " ".join(sorted(self.words))}
+
+    @staticmethod
+    def of_metadata(metadata: Mapping[str, str]) -> TinyTokenizer:
+        """The tokenizer whose :meth:`metadata` this is.
+
+        Raises:
+            KeyError: merges or words are not there.
+        """
+        return TinyTokenizer(metadata[MERGES].split("\n"), metadata[WORDS].split())
+
+
+def build_tiny_clip() -> CLIP:
+    """The model with random weights: a ModifiedResNet for images of 64 pixels, and a small transformer for texts.
+
+    Convolutions learn faster from few images than a ViT does, and cost a quarter of its time here.
+    """
+    import open_clip
+
+    _register()
+    return open_clip.create_model(MODEL, force_preprocess_cfg=dict(PREPROCESSING))
+
+
+def make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -> ClipEncoder:
+    """The encoder ``tiny-clip``.
+
+    Args:
+        weights: A file that ``fit3d tiny clip`` wrote; None = the bundled one.
+        device: Where it computes.
+        options: ``scales`` and ``overlap`` of the crops.
+
+    Raises:
+        InputError: the file is not one of this model.
+    """
+    import open_clip
+    from safetensors import SafetensorError, safe_open
+
+    _register()
+    path = weights or tiny_file(NAME)
+    try:
+        with safe_open(path, "pt") as file:
+            tokenizer = TinyTokenizer.of_metadata(file.metadata() or {})
+        model = open_clip.create_model(
+            MODEL, pretrained=str(path), force_preprocess_cfg=dict(PREPROCESSING), pretrained_text=False
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnpicklingError, SafetensorError) as error:
+        raise InputError(
+            f"{path} does not hold the weights of {NAME} ({' '.join(str(error).split())[:160]}); train them with: "
+            "fit3d tiny clip"
+        ) from error
+    return encoder_of(model.to(device), tokenizer, **options)
+
+
+def encoder_of(model: CLIP, tokenizer: TinyTokenizer, **options: Any) -> ClipEncoder:
+    """The encoder of a trained model; ``options`` are ``scales`` and ``overlap`` of the crops."""
+    named: dict[str, Any] = {"scales": SCALES, "overlap": OVERLAP} | options
+    return ClipEncoder(NAME, model, licence=LICENCE, tokenize=tokenizer, **named)
+
+
+def most_merges() -> int:
+    """How many merges the model has tokens for, beside single bytes and the marks of start and end."""
+    return int(_config()["text_cfg"]["vocab_size"]) - 2 * 256 - 2
+
+
+@cache
+def _register() -> None:
+    """Let open_clip know the model, once a process."""
+    import open_clip
+
+    open_clip.add_model_config(_config_file())
+
+
+@cache
+def _config() -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(_config_file().read_text(encoding="utf-8"))
+    return config
+
+
+def _config_file() -> Path:
+    return Path(__file__).with_name(f"{MODEL}.json")
