@@ -10,7 +10,8 @@ import numpy as np
 
 from render.errors import InputError
 from training.rooms import furniture as make
-from training.rooms.furniture import SMALL, Maker, Part, Piece, Top, block, outline
+from training.rooms.furniture import SMALL, Maker, Part, Piece, Top
+from training.rooms.shapes import block, outline
 from training.rooms.words import ThingWords
 
 if TYPE_CHECKING:
