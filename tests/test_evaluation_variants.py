@@ -17,7 +17,7 @@ from uplift.encoders.base import Encoder, Image
 from uplift.evaluation import paper, pixel_features
 from uplift.evaluation.paper import AVERAGE
 from uplift.evaluation.pixel_features import EncodedFeatures, RenderedFeatures, fit_pixel_model
-from uplift.evaluation.segmentation import evaluate_task, share_left
+from uplift.evaluation.segmentation import evaluate_task, evaluate_tasks, share_left
 from uplift.evaluation.store import FigureStore, plain_name
 from uplift.evaluation.tasks import Task, object_task
 from uplift.evaluation.variants import (
@@ -193,6 +193,20 @@ def test_scores_are_those_of_the_features_of_all_pixels() -> None:
         products, lengths = source.reduced(scene.views[1], vector, covering=False)
         torch.testing.assert_close(products, every @ vector, atol=1e-4, rtol=0)
         torch.testing.assert_close(lengths, every.norm(dim=2).clamp_min(1e-12), atol=1e-4, rtol=0)
+        some = np.array([WIDTH * HEIGHT - 1, 0, 7 * WIDTH + 5, 0])
+        rows = source.rows(scene.views[1], some)
+        torch.testing.assert_close(rows, every.flatten(0, 1)[torch.from_numpy(some)], atol=1e-4, rtol=0)
+
+
+def test_tasks_measured_together_are_measured_as_alone() -> None:
+    tasks, rows = [mask_task(), scribble_task()], [[UPLIFTING, GEOMETRY], [SINGLE_VIEW, UPLIFTING]]
+    together = evaluate_tasks(tasks, setting(), rows)
+    for task, own, found in zip(tasks, rows, together, strict=True):
+        alone = evaluate_task(task, setting(), own)
+        for name, figures in alone["variants"].items():
+            for view, values in figures["views"].items():
+                assert found["variants"][name]["views"][view] == pytest.approx(values)
+            assert found["variants"][name]["threshold"] == figures["threshold"]
 
 
 def test_masks_of_another_size_are_compared_at_their_own() -> None:

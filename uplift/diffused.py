@@ -38,8 +38,6 @@ class _Candidate:
     bandwidth: float
     unary_bandwidth: float
     scores: Float[Tensor, " n"]
-    threshold: float
-    agreement: float
 
 
 def diffused_scores(
@@ -81,10 +79,9 @@ def diffused_scores(
     for unary_width, unary in terms:
         for width in BANDWIDTHS if bandwidth is None else (bandwidth,):
             inside = reachable(graph, edge_weights(graph, width, unary) > EDGE_THRESHOLD, anchors, STEPS)
-            scores = torch.where(inside, unary, torch.zeros_like(unary))
-            chosen, agreement = _judge(gaussians, scores, prompts, complete, threshold)
-            candidates.append(_Candidate(width, unary_width, scores, chosen, agreement))
-    best = max(candidates, key=lambda candidate: candidate.agreement)
+            candidates.append(_Candidate(width, unary_width, torch.where(inside, unary, torch.zeros_like(unary))))
+    judged = _judge(gaussians, [candidate.scores for candidate in candidates], prompts, complete, threshold)
+    best, (chosen, agreement) = max(zip(candidates, judged, strict=True), key=lambda pair: pair[1][1])
     by = "the overlap with the reference mask" if complete else "the strokes"
     about = {
         "bandwidth": best.bandwidth,
@@ -92,9 +89,9 @@ def diffused_scores(
         "unary": "logistic regression" if complete else "mean feature of the anchors",
         "unary_bandwidth": best.unary_bandwidth,
         "unary_bandwidth_from": by if unary_bandwidth is None else "given",
-        "threshold": best.threshold,
+        "threshold": chosen,
         "threshold_from": "given" if threshold is not None else by if complete else "Li's method on the reference view",
-        "agreement": best.agreement,
+        "agreement": agreement,
         "anchors": {"object": int(anchors.sum()), "background": int(background.sum())},
         "reached": int((best.scores > 0).sum()),
     }
@@ -129,25 +126,35 @@ def _unary_terms(
         for width in LOGISTIC_BANDWIDTHS if given is None else (given,):
             yield width, likelihood.pow(1 / width)
     else:
+        likeness = mean_feature_unary(values, anchors, 1.0, normalize=normalize)
         for width in MEAN_BANDWIDTHS if given is None else (given,):
-            yield width, mean_feature_unary(values, anchors, width, normalize=normalize)
+            yield width, likeness.pow(1 / width)
 
 
 def _judge(
-    gaussians: Gaussians, scores: Float[Tensor, " n"], prompts: Sequence[Prompt], complete: bool, given: float | None
-) -> tuple[float, float]:
-    """The threshold for some scores, and how well it agrees with what was marked."""
-    pictures = [rasterize(gaussians, p.view.camera, scores[:, None]).values[..., 0].cpu().numpy() for p in prompts]
-    object_scores = np.concatenate([picture[p.positive] for picture, p in zip(pictures, prompts, strict=True)])
-    other_scores = np.concatenate([picture[p.negative] for picture, p in zip(pictures, prompts, strict=True)])
-    marked = np.concatenate([object_scores, other_scores])
-    truth = np.arange(len(marked)) < len(object_scores)
-    if given is not None:
-        threshold = given
-    elif complete:
-        threshold, _ = best_iou_threshold(marked, truth)
-    else:
-        threshold = li_threshold(pictures[0])
-    threshold = max(threshold, SMALLEST_THRESHOLD)
-    found = marked >= threshold
-    return threshold, float((found & truth).sum() / max(1, (found | truth).sum()))
+    gaussians: Gaussians,
+    scores: Sequence[Float[Tensor, " n"]],
+    prompts: Sequence[Prompt],
+    complete: bool,
+    given: float | None,
+) -> list[tuple[float, float]]:
+    """The threshold for each of some scores, and how well they agree with what was marked; rendered together."""
+    columns = torch.stack(list(scores), dim=1)
+    pictures = [rasterize(gaussians, prompt.view.camera, columns).values.cpu().numpy() for prompt in prompts]
+    judged = []
+    for index in range(len(scores)):
+        own = [picture[..., index] for picture in pictures]
+        object_scores = np.concatenate([picture[p.positive] for picture, p in zip(own, prompts, strict=True)])
+        other_scores = np.concatenate([picture[p.negative] for picture, p in zip(own, prompts, strict=True)])
+        marked = np.concatenate([object_scores, other_scores])
+        truth = np.arange(len(marked)) < len(object_scores)
+        if given is not None:
+            threshold = given
+        elif complete:
+            threshold, _ = best_iou_threshold(marked, truth)
+        else:
+            threshold = li_threshold(own[0])
+        threshold = max(threshold, SMALLEST_THRESHOLD)
+        found = marked >= threshold
+        judged.append((threshold, float((found & truth).sum() / max(1, (found | truth).sum()))))
+    return judged

@@ -10,7 +10,7 @@ from render.progress import Progress, silent
 from training.rooms.reading import RoomScene
 from training.rooms.tasks import Enough, ThingTask, query_frames
 from uplift.evaluation.lerf import evaluate_lerf_scene
-from uplift.evaluation.segmentation import evaluate_task
+from uplift.evaluation.segmentation import evaluate_tasks
 from uplift.evaluation.variants import Setting, Variant, true_labels
 from uplift.sam_masks import MaskPredictor
 from uplift.search import Searcher
@@ -36,16 +36,20 @@ def measure_things(
         progress: Told of every view of every variant.
 
     Returns:
-        JSON values: ``things``, each as :func:`evaluate_task` gives it with ``category`` and ``share`` (of the
+        JSON values: ``things``, each as :func:`evaluate_tasks` gives it with ``category`` and ``share`` (of the
         photo, in the marked view), and ``skipped``.
     """
-    found: list[dict[str, Any]] = []
-    for thing in things:
-        running = [*variants, true_labels(thing.members)] if ceiling and thing.members is not None else [*variants]
-        folder = None if pictures is None else pictures / thing.task.name
-        figures = evaluate_task(thing.task, setting, running, pictures=folder, progress=progress)
-        found.append({**figures, "category": thing.category, "share": thing.share})
-    return {"things": found, "skipped": {name: why for one in found for name, why in one["skipped"].items()}}
+    rows = [
+        [*variants, true_labels(thing.members)] if ceiling and thing.members is not None else [*variants]
+        for thing in things
+    ]
+    folders = [None if pictures is None else pictures / thing.task.name for thing in things]
+    found = evaluate_tasks([thing.task for thing in things], setting, rows, pictures=folders, progress=progress)
+    described = [
+        {**figures, "category": thing.category, "share": thing.share}
+        for figures, thing in zip(found, things, strict=True)
+    ]
+    return {"things": described, "skipped": {name: why for one in found for name, why in one["skipped"].items()}}
 
 
 def measure_texts(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from render.camera import Camera
 from render.gaussians import Gaussians
-from render.rasterizer import rasterize
+from render.rasterizer import contributions, rasterize
 from render.views import View
 from uplift.encoders.base import Encoder
 from uplift.field import FeatureField
@@ -43,10 +43,9 @@ class PixelFeatures(ABC):
     def __init__(self) -> None:
         self._lengths: dict[Key, Tensor] = {}
 
+    @abstractmethod
     def rows(self, view: View, pixels: Int[np.ndarray, " m"]) -> Float[Tensor, "m c"]:
         """The features of some pixels, given by their index in the flattened view."""
-        index = torch.from_numpy(pixels)
-        return torch.cat([part.flatten(0, 1)[index.to(part.device)] for part in self.chunks(view, False)], dim=1)
 
     def reduced(
         self, view: View, vector: Float[Tensor, " c"], *, covering: bool
@@ -58,13 +57,17 @@ class PixelFeatures(ABC):
             vector: What features are multiplied with.
             covering: Whether with the view's margin (:attr:`View.covering_camera`), where there is one.
         """
+        return self._products(view, vector, covering), self.lengths(view, covering=covering)
+
+    def lengths(self, view: View, *, covering: bool) -> Float[Tensor, "h w"]:
+        """The features' lengths, remembered by view."""
         key = view.name, covering
         if key not in self._lengths:
             squares = torch.zeros(())
             for part in self.chunks(view, covering):
                 squares = squares.to(part) + part.square().sum(2)
             self._lengths[key] = squares.sqrt().clamp_min(1e-12)
-        return self._products(view, vector, covering), self._lengths[key]
+        return self._lengths[key]
 
     @abstractmethod
     def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:
@@ -82,15 +85,36 @@ class RenderedFeatures(PixelFeatures):
         self._gaussians = gaussians
         self._values = field.values.to(gaussians.means)
 
+    def rows(self, view: View, pixels: Int[np.ndarray, " m"]) -> Float[Tensor, "m c"]:
+        """Blended at these pixels alone."""
+        index, order = np.unique(pixels, return_inverse=True)
+        asked = np.zeros(view.camera.height * view.camera.width, bool)
+        asked[index] = True
+        mask = torch.from_numpy(asked).reshape(view.camera.height, view.camera.width)
+        shown = contributions(self._gaussians, view.camera, mask)
+        places = torch.from_numpy(np.append(index, asked.size)).to(shown.offsets.device)
+        blended = torch.nn.functional.embedding_bag(
+            shown.ids.long(),
+            self._values,
+            shown.offsets[places],
+            mode="sum",
+            per_sample_weights=shown.weights,
+            include_last_offset=True,
+        )
+        return blended[torch.from_numpy(order).to(self._values.device)]
+
     def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:
         """Rendered some channels at a time."""
         camera = _camera(view, covering)
         for part in _parts(camera, self._values.shape[1]):
             yield rasterize(self._gaussians, camera, self._values[:, part].contiguous()).values
 
+    def column(self, vector: Float[Tensor, " c"]) -> Float[Tensor, " n"]:
+        """What is rendered to give the products with a vector."""
+        return self._values @ vector.to(self._values)
+
     def _products(self, view: View, vector: Tensor, covering: bool) -> Float[Tensor, "h w"]:
-        column = (self._values @ vector.to(self._values))[:, None]
-        return rasterize(self._gaussians, _camera(view, covering), column).values[..., 0]
+        return rasterize(self._gaussians, _camera(view, covering), self.column(vector)[:, None]).values[..., 0]
 
 
 class EncodedFeatures(PixelFeatures):
@@ -100,6 +124,18 @@ class EncodedFeatures(PixelFeatures):
         super().__init__()
         self._encoder = encoder
         self._maps: dict[str, Tensor] = {}
+
+    def rows(self, view: View, pixels: Int[np.ndarray, " m"]) -> Float[Tensor, "m c"]:
+        """Interpolated at these pixels alone."""
+        encoded = self._map(view)
+        width, height = view.camera.width, view.camera.height
+        x, y = (pixels % width + 0.5) * 2 / width - 1, (pixels // width + 0.5) * 2 / height - 1
+        places = torch.from_numpy(np.stack([x, y], axis=1)).to(encoded)
+        # Between nodes as torch's interpolation has it, beyond the outermost ones their values.
+        sampled = torch.nn.functional.grid_sample(
+            encoded.permute(2, 0, 1)[None], places[None, None], padding_mode="border", align_corners=False
+        )
+        return sampled[0, :, 0].T.contiguous()
 
     def chunks(self, view: View, covering: bool) -> Iterator[Tensor]:  # noqa: ARG002  it has no margin
         """The map, interpolated some channels at a time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,62 +58,137 @@ def evaluate_task(
     Raises:
         InputError: a view or a file of the task is missing or of a wrong size.
     """
-    reference = find_view(setting.scene, task.reference)
-    targets = {name: find_view(setting.scene, name) for name in task.truths}
-    prompt = task.prompt(reference)
-    skipped = {v.name: why for v in variants if (why := v.unavailable(setting)) is not None}
-    running = [v for v in variants if v.name not in skipped]
-    total = len(running) * len(targets)
-    figures: dict[str, Any] = {}
-    for done, variant in enumerate(running):
-
-        def report(view: int, what: str = f"{task.name}: {variant.name}", start: int = done * len(targets)) -> None:
-            progress(start + view, total, what)
-
-        folder = None if pictures is None else pictures / plain_name(variant.name)
-        report(0)
-        start = time.perf_counter()
-        scored = variant.run(setting, prompt)
-        seconds = time.perf_counter() - start
-        found = _overlaps(task, scored, targets, tolerance, folder, report)
-        if members is not None and scored.selection is not None:
-            found |= _left_of(scored.selection, setting, members, task, targets)
-        about = dict(scored.about)
-        figures[variant.name] = {**found, "threshold": scored.threshold, "seconds": seconds, "about": about}
-    progress(total, total, task.name)
-    return {
-        "task": task.name,
-        "reference": reference.name,
-        "prompt": prompt.about,
-        "variants": figures,
-        "skipped": skipped,
-    }
+    (found,) = evaluate_tasks(
+        [task],
+        setting,
+        [variants],
+        tolerance=tolerance,
+        pictures=[pictures],
+        members=[members],
+        progress=progress,
+    )
+    return found
 
 
-def _overlaps(
-    task: Task,
-    scored: Scored,
-    targets: Mapping[str, View],
-    tolerance: float,
-    pictures: Path | None,
-    report: Callable[[int], None],
-) -> dict[str, Any]:
-    """Overlap with the true masks, per view and on average."""
-    views: dict[str, dict[str, float]] = {}
-    for done, (name, view) in enumerate(targets.items()):
-        report(done)
-        truth = task.truths[name]()
-        scores = _at_size(scored.scores(view), truth)
-        mask = scores >= scored.threshold
-        views[view.name] = {"iou": iou(mask, truth), "iou_tolerant": iou(mask, truth, tolerance)}
-        if pictures is not None:
-            save_mask(pictures / f"{view.name}.png", mask)
-            save_heat(pictures / f"{view.name}_heat.png", scores, scored.threshold)
-    return {
-        "iou": float(np.mean([view["iou"] for view in views.values()])),
-        "iou_tolerant": float(np.mean([view["iou_tolerant"] for view in views.values()])),
-        "views": views,
-    }
+def evaluate_tasks(
+    tasks: Sequence[Task],
+    setting: Setting,
+    variants: Sequence[Sequence[Variant]],
+    *,
+    tolerance: float = TOLERANCE,
+    pictures: Sequence[Path | None] | None = None,
+    members: Sequence[Bool[Tensor, " n"] | None] | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """The figures of many tasks in one scene; what all of them show in a view is rendered together.
+
+    Args:
+        tasks: What is given and what is true.
+        setting: The scene and what the variants need.
+        variants: Those to run, for each task.
+        tolerance: As :func:`evaluate_task`, like all that follow, which are given for each task.
+        pictures: Folders.
+        members: Gaussians.
+        progress: Told of every variant of every task, then of every view.
+
+    Returns:
+        As :func:`evaluate_task`, for each task.
+
+    Raises:
+        InputError: a view or a file of a task is missing or of a wrong size.
+    """
+    targets = [{name: find_view(setting.scene, name) for name in task.truths} for task in tasks]
+    references = [find_view(setting.scene, task.reference) for task in tasks]
+    prompts = [task.prompt(reference) for task, reference in zip(tasks, references, strict=True)]
+    reasons = [{v.name: why for v in own if (why := v.unavailable(setting)) is not None} for own in variants]
+    running = [[v for v in own if v.name not in why] for own, why in zip(variants, reasons, strict=True)]
+    total, done = sum(map(len, running)), 0
+    answers: list[_Answer] = []
+    for index, task in enumerate(tasks):
+        for variant in running[index]:
+            progress(done, total, f"selecting in {setting.scene.path.name}")
+            start = time.perf_counter()
+            scored = variant.run(setting, prompts[index])
+            seconds = time.perf_counter() - start
+            folder = pictures[index] if pictures is not None else None
+            folder = None if folder is None else folder / plain_name(variant.name)
+            answers.append(_Answer(index, task, variant.name, scored, targets[index], folder, seconds))
+            done += 1
+    progress(total, total, f"selecting in {setting.scene.path.name}")
+    _compare(answers, setting, tolerance, progress)
+    figures: list[dict[str, Any]] = [{} for _ in tasks]
+    for answer in answers:
+        own = None if members is None else members[answer.index]
+        figures[answer.index][answer.variant] = answer.figures(setting, own)
+    return [
+        {
+            "task": task.name,
+            "reference": reference.name,
+            "prompt": prompt.about,
+            "variants": found,
+            "skipped": skipped,
+        }
+        for task, reference, prompt, found, skipped in zip(tasks, references, prompts, figures, reasons, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What a variant answers to a task, and how it overlaps with the truth, view by view."""
+
+    index: int
+    task: Task
+    variant: str
+    scored: Scored
+    targets: Mapping[str, View]
+    pictures: Path | None
+    seconds: float
+    views: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def compare(self, name: str, scores: Float[np.ndarray, "H W"], tolerance: float) -> None:
+        """Note the overlap in a view, and draw it."""
+        view, truth = self.targets[name], self.task.truths[name]()
+        scores = _at_size(scores, truth)
+        mask = scores >= self.scored.threshold
+        self.views[view.name] = {"iou": iou(mask, truth), "iou_tolerant": iou(mask, truth, tolerance)}
+        if self.pictures is not None:
+            save_mask(self.pictures / f"{view.name}.png", mask)
+            save_heat(self.pictures / f"{view.name}_heat.png", scores, self.scored.threshold)
+
+    def figures(self, setting: Setting, members: Bool[Tensor, " n"] | None) -> dict[str, Any]:
+        """All figures as JSON values."""
+        names = [view.name for view in self.targets.values()]
+        found: dict[str, Any] = {
+            "iou": float(np.mean([self.views[name]["iou"] for name in names])),
+            "iou_tolerant": float(np.mean([self.views[name]["iou_tolerant"] for name in names])),
+            "views": {name: self.views[name] for name in names},
+        }
+        if members is not None and self.scored.selection is not None:
+            found |= _left_of(self.scored.selection, setting, members, self.task, self.targets)
+        about = dict(self.scored.about)
+        return {**found, "threshold": self.scored.threshold, "seconds": self.seconds, "about": about}
+
+
+@torch.no_grad()
+def _compare(answers: Sequence[_Answer], setting: Setting, tolerance: float, progress: Progress) -> None:
+    """Overlap with the true masks, view by view."""
+    views = {view.name: view for answer in answers for view in answer.targets.values()}
+    for done, (view_name, view) in enumerate(views.items()):
+        progress(done, len(views), f"comparing in {setting.scene.path.name}")
+        here = [(a, name) for a in answers for name, target in a.targets.items() if target.name == view_name]
+        columns = [answer.scored.column for answer, _ in here]
+        drawn = iter(_drawn(setting, view, [column for column in columns if column is not None]))
+        for (answer, name), column in zip(here, columns, strict=True):
+            scored = answer.scored
+            answer.compare(name, scored.scores(view) if column is None else scored.finish(view, next(drawn)), tolerance)
+    progress(len(views), len(views), f"comparing in {setting.scene.path.name}")
+
+
+def _drawn(setting: Setting, view: View, columns: Sequence[Float[Tensor, " n"]]) -> list[Float[Tensor, "h w"]]:
+    if not columns:
+        return []
+    values = torch.stack([column.to(setting.gaussians.means) for column in columns], dim=1)
+    return list(rasterize(setting.gaussians, view.covering_camera, values).values.unbind(2))
 
 
 def _at_size(scores: Float[np.ndarray, "H W"], truth: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

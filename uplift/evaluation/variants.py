@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from render.camera import Camera
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
@@ -21,7 +22,13 @@ from render.rasterizer import rasterize, rasterize_transposed
 from render.scene import Scene
 from render.views import View
 from uplift.encoders.base import Encoder
-from uplift.evaluation.pixel_features import EncodedFeatures, PixelFeatures, RenderedFeatures, fit_pixel_model
+from uplift.evaluation.pixel_features import (
+    EncodedFeatures,
+    PixelFeatures,
+    PixelModel,
+    RenderedFeatures,
+    fit_pixel_model,
+)
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS
 from uplift.prompts import Prompt
@@ -113,6 +120,11 @@ def make_setting(
     return Setting(scene, gaussians, features, encoder, segmenter, sam, seed, tau)
 
 
+def to_photo(view: View, image: Float[Tensor, "h w"]) -> Float[np.ndarray, "H W"]:
+    """A rendering with a view's margin, at the photo's size."""
+    return view.to_photo(image.cpu().numpy())
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """What a variant answers.
@@ -122,12 +134,17 @@ class Scored:
         threshold: Chosen on the reference view.
         about: JSON values: how it was chosen.
         selection: The Gaussians, where the variant selects some.
+        column: What is rendered to make the scores, so that many are rendered together; ``[n]``, None where they
+            are made otherwise.
+        finish: From its rendering with the margin of a view, ``[h, w]``, to the scores.
     """
 
     scores: Callable[[View], Float[np.ndarray, "H W"]]
     threshold: float
     about: Mapping[str, Any] = field(default_factory=dict)
     selection: Selection | None = None
+    column: Float[Tensor, " n"] | None = None
+    finish: Callable[[View, Float[Tensor, "h w"]], Float[np.ndarray, "H W"]] = to_photo
 
 
 @dataclass(frozen=True)
@@ -155,36 +172,36 @@ def geometry_only(setting: Setting, prompt: Prompt) -> Scored:
     gaussians, camera = setting.gaussians, prompt.view.camera
     marked = torch.from_numpy(prompt.positive).to(gaussians.means)[..., None]
     sums, weights = rasterize_transposed(gaussians, camera, marked)
-    lifted = torch.where(weights[:, None] > 0, sums / weights[:, None].clamp_min(1e-12), torch.zeros_like(sums))
-
-    def render(view: View, covering: bool) -> np.ndarray:
-        shown = rasterize(gaussians, view.covering_camera if covering else view.camera, values=lifted)
-        return shown.values[..., 0].cpu().numpy()
-
-    threshold, about = _threshold(render(prompt.view, False), prompt)
-    return Scored(lambda view: view.to_photo(render(view, True)), threshold, about)
-
-
-def single_view(setting: Setting, prompt: Prompt) -> Scored:
-    """The encoder's maps of single views, without anything in 3D."""
-    return _by_pixels(setting, prompt, setting.encoded, covering=False)
-
-
-def uplifting(setting: Setting, prompt: Prompt) -> Scored:
-    """The lifted features, rendered and classified in 2D (section C.1.2)."""
-    return _by_pixels(setting, prompt, setting.rendered, covering=True)
+    lifted = torch.where(weights[:, None] > 0, sums / weights[:, None].clamp_min(1e-12), torch.zeros_like(sums))[:, 0]
+    threshold, about = _threshold(_drawn(setting, camera, lifted).cpu().numpy(), prompt)
+    return rendered_scores(setting, lifted, threshold, about)
 
 
 @torch.no_grad()
-def _by_pixels(setting: Setting, prompt: Prompt, features: PixelFeatures, *, covering: bool) -> Scored:
+def single_view(setting: Setting, prompt: Prompt) -> Scored:
+    """The encoder's maps of single views, without anything in 3D."""
+    features = setting.encoded
+    model, threshold, about = _fitted(setting, prompt, features)
+    return Scored(lambda view: view.to_photo(model.scores(features, view)), threshold, about)
+
+
+@torch.no_grad()
+def uplifting(setting: Setting, prompt: Prompt) -> Scored:
+    """The lifted features, rendered and classified in 2D (section C.1.2)."""
+    features = setting.rendered
+    model, threshold, about = _fitted(setting, prompt, features)
+
+    def finish(view: View, image: Tensor) -> np.ndarray:
+        return to_photo(view, model.score(image, features.lengths(view, covering=True)))
+
+    return rendered_scores(setting, features.column(model.vector), threshold, about, finish=finish)
+
+
+def _fitted(setting: Setting, prompt: Prompt, features: PixelFeatures) -> tuple[PixelModel, float, dict[str, Any]]:
+    """The object's features, and the threshold of their scores."""
     model = fit_pixel_model(features, prompt, normalize=metric_of(setting.features) == "cosine", seed=setting.seed)
     threshold, about = _threshold(model.scores(features, prompt.view), prompt)
-    model_name = "logistic regression" if prompt.complete else "mean feature"
-
-    def scores(view: View) -> np.ndarray:
-        return view.to_photo(model.scores(features, view, covering=covering))
-
-    return Scored(scores, threshold, {"model": model_name, **about})
+    return model, threshold, {"model": "logistic regression" if prompt.complete else "mean feature", **about}
 
 
 def _by_segmenter(method: Method, unary: Unary = "auto") -> Callable[[Setting, Prompt], Scored]:
@@ -230,11 +247,30 @@ def _sam_of(setting: Setting) -> SamSegmenter:
 
 def of_selection(setting: Setting, selection: Selection) -> Scored:
     """A selection's rendered scores."""
+    selection.check(len(setting.gaussians))
+    return rendered_scores(setting, selection.scores, BOUNDARY, selection.about, selection)
+
+
+def rendered_scores(
+    setting: Setting,
+    column: Float[Tensor, " n"],
+    threshold: float,
+    about: Mapping[str, Any],
+    selection: Selection | None = None,
+    *,
+    finish: Callable[[View, Float[Tensor, "h w"]], Float[np.ndarray, "H W"]] = to_photo,
+) -> Scored:
+    """Scores that are a rendering of values of the Gaussians."""
 
     def scores(view: View) -> np.ndarray:
-        return view.to_photo(selection.render(setting.gaussians, view.covering_camera))
+        return finish(view, _drawn(setting, view.covering_camera, column))
 
-    return Scored(scores, BOUNDARY, selection.about, selection)
+    return Scored(scores, threshold, about, selection, column, finish)
+
+
+def _drawn(setting: Setting, camera: Camera, column: Float[Tensor, " n"]) -> Float[Tensor, "h w"]:
+    with torch.no_grad():
+        return rasterize(setting.gaussians, camera, column.to(setting.gaussians.means)[:, None]).values[..., 0]
 
 
 def true_labels(members: Bool[Tensor, " n"]) -> Variant:
