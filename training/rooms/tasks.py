@@ -96,9 +96,9 @@ def thing_tasks(room: RoomScene, draw: Draw, enough: Enough | None = None) -> li
             continue
         own = np.where(counts[:, thing] <= enough.most * size, counts[:, thing], 0)
         best = int(own.argmax())
-        if own[best] < enough.best * size:
+        if own[best] < max(1, enough.best * size):
             continue
-        least = max(enough.elsewhere * size, enough.relative * own[best])
+        least = max(1, enough.elsewhere * size, enough.relative * own[best])
         others = [i for i in np.flatnonzero(counts[:, thing] >= least).tolist() if i != best]
         if not others:
             continue
@@ -128,7 +128,7 @@ def query_frames(room: RoomScene, enough: Enough | None = None) -> list[Labelled
         objects = {}
         for query in room.queries:
             mask = np.isin(instances, query.instances)
-            if mask.sum() >= enough.elsewhere * mask.size:
+            if mask.sum() >= max(1, enough.elsewhere * mask.size):
                 objects[query.text] = MaskedObject(mask)
         if objects:
             frames.append(LabelledFrame(name, width, height, objects))
