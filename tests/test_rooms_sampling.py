@@ -15,7 +15,7 @@ from training.rooms.cameras import room_cameras
 from training.rooms.materials import Material
 from training.rooms.reading import RoomScene
 from training.rooms.rendering import RoomRenderer
-from training.rooms.sampling import refined, sample_gaussians
+from training.rooms.sampling import fitted, sample_gaussians
 from training.rooms.writing import RoomFormat, write_room
 
 COUNT = 12_000
@@ -93,12 +93,12 @@ def test_they_look_like_the_photos_from_elsewhere_too(
     renderer: RoomRenderer, sampled: tuple[Gaussians, np.ndarray]
 ) -> None:
     gaussians, _ = sampled
-    cameras = room_cameras(renderer.room, 10, 96, 72, 1)
-    fitted = refined(gaussians, cameras, [renderer.render(camera).rgb for camera in cameras])
-    before, after = psnr(gaussians, renderer, 2), psnr(fitted, renderer, 2)
-    assert before > 25
-    assert after > before + 0.5
-    assert (fitted.means == gaussians.means).all()
+    cameras = room_cameras(renderer.room, 40, 96, 72, 1)
+    better = fitted(gaussians, cameras, [renderer.render(camera).rgb for camera in cameras], steps=150)
+    before, after = psnr(gaussians, renderer, 2), psnr(better, renderer, 2)
+    assert before > 20
+    assert after > before + 3
+    assert (better.means - gaussians.means).norm(dim=1).quantile(0.9) < 0.03
 
 
 def test_gaussians_are_written_with_their_instances(tmp_path: Path) -> None:

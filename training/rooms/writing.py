@@ -32,7 +32,8 @@ VERSION = 1
 ROOM = "room.json"
 GAUSSIAN_INSTANCES = "gaussian_instances.npz"
 MAPS = ("depth", "normals", "classes", "instances")
-PHOTO_CAMERAS = 1  # seed of the cameras of photos
+PHOTO_CAMERAS, FURTHER_CAMERAS = 1, 3  # seeds of the cameras of photos, and of
+FURTHER = 48  # more views that sampled Gaussians are fitted to: they know the room, and not its photos alone
 MILLIMETRES = 1000
 POINTS = 4000  # sparse points, as many as structure from motion finds in such a room
 PNG_LEVEL = 4
@@ -114,10 +115,15 @@ def write_room(
     names = [f"view_{i:03d}" for i in range(len(cameras))]
     gaussians, instances = None, None
     if form.gaussians == "sampled":
-        from training.rooms.sampling import refined, sample_gaussians
+        from training.rooms.sampling import fitted, sample_gaussians
 
         gaussians, instances = sample_gaussians(renderer, form.count)
-        gaussians = refined(gaussians, cameras, [image.rgb for image in images])
+        others = room_cameras(
+            room, FURTHER, form.width, form.height, FURTHER_CAMERAS, surfaces=renderer.surfaces, caster=renderer.caster
+        )
+        further = [renderer.render(camera).rgb for camera in others]
+        photos = [*(image.rgb for image in images), *further]
+        gaussians = fitted(gaussians, [*cameras, *others], photos, progress=progress)
 
     def finish(made: Path) -> None:
         for name, image in zip(names, images, strict=True):
