@@ -1,10 +1,10 @@
 """``tiny-dino``: self-distillation of a small ViT on photos of rooms.
 
-A student learns to say of a patch what a slowly following teacher says of it: of patches that the student does not
-see (iBOT, Zhou et al. 2022), of the same point of the room in another photo (as DenseCL, Wang et al. 2021, but with
-correspondences known from depth and pose), and of whole crops (DINO, Caron et al. 2021).  What the teacher says of
-patches is balanced over the prototypes (DINOv2, Oquab et al. 2024).  Heads, balancing and loss
-are lightly's.  No label is used.
+A student learns to say of a patch what a slowly following teacher says of it (a moving average of the student, as in
+DINO, Caron et al. 2021, and MoCo v3, Chen et al. 2021): of patches that the student does not see (as ConMIM, Yi et al.
+2023), of the same point of the room in another photo (as DenseCL, Wang et al. 2021, but with correspondences known
+from depth and pose), and of whole crops.  What is said must be told apart from what is said of other patches, which is
+learned in far fewer steps than clusters are.  Heads and losses are lightly's.  No label is used.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy.random import Generator
 
-PROTOTYPES, HIDDEN, BOTTLENECK = 512, 512, 128
+HIDDEN, OUTPUT = 512, 128  # of the heads
 FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9995
-FIRST_TEMPERATURE, LAST_TEMPERATURE, WARM = 0.04, 0.07, 0.3  # of the teacher
+TEMPERATURE, WHOLE_TEMPERATURE = 0.15, 0.2
+SAMPLED = 768  # patches of a batch that each of the two losses on patches looks at
+MEMORY = 2048  # whole crops that others are told from
 MASKED, MOST_MASKED = 0.5, 0.5  # part of the crops with hidden patches, and of their patches at most
-STUDENT_TEMPERATURE = 0.1
-WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.5}
+WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.3}
 STATISTICS = 96  # photos over which tokens are standardized
 GRID = CROP // PATCH
 ABOUT = About(
     title="A ViT of 6 blocks and width 256 with patches of 8 pixels, for dense features where DINOv2 cannot be had.",
-    training="Self-distillation without labels: DINO on whole crops, iBOT on hidden patches, and patches that show "
-    "the same point of a room in two photos (depth and pose say which); heads and losses of lightly.",
+    training="Self-distillation without labels: a student tells what its moving average says of hidden patches, of "
+    "patches that show the same point of a room in another photo (depth and pose say which), and of whole crops, from "
+    "what it says of others; heads and losses of lightly.",
     limits=(
         "anything that does not look like a synthetic room: it has never seen a photograph",
         "classes by name: it knows no words, take tiny-clip",
@@ -57,7 +59,7 @@ class DinoTask:
     def __init__(
         self, images: RoomImages, validation: RoomImages, *, batch: int = 32, seed: int = 0, device: torch.device
     ) -> None:
-        from lightly.loss import DINOLoss
+        from lightly.loss import NTXentLoss
 
         torch.manual_seed(seed)
         self._batch, self._device = batch, device
@@ -66,24 +68,24 @@ class DinoTask:
         self.student, self.teacher = _Network(), _Network()
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        self._whole = DINOLoss(output_dim=PROTOTYPES)
+        self._patches = NTXentLoss(temperature=TEMPERATURE)
+        self._whole = NTXentLoss(temperature=WHOLE_TEMPERATURE, memory_bank_size=(MEMORY, OUTPUT))
         for module in (self.student, self.teacher, self._whole):
             module.to(device)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Student, teacher, and the centre of the loss on whole crops."""
+        """Student, teacher, and the crops that the loss on whole crops remembers."""
         return {"student": self.student, "teacher": self.teacher, "whole": self._whole}
 
     def trained(self) -> Iterable[nn.Module]:
         """The student."""
         return [self.student]
 
-    def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
         """The three losses of a batch of pairs."""
         pairs = self._sampler.draw(random, self._batch)
         seen, told = (self._pixels(jittered(random, pairs.crops, strength)) for strength in (1.0, 0.5))
         masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self._device)
-        temperature = FIRST_TEMPERATURE + (LAST_TEMPERATURE - FIRST_TEMPERATURE) * min(1.0, progress / WARM)
         with torch.no_grad():
             whole_told, patches_told = self.teacher(told)
         whole, patches = self.student(seen, masks)
@@ -91,17 +93,17 @@ class DinoTask:
         flat = patches_told.flatten(1, 2)
         other = flat.roll(self._batch, 0)  # what the pair's other crop says
         carried = other.gather(1, there.flatten(1)[..., None].expand(-1, -1, other.shape[2])).reshape(patches.shape)
+        hidden, shown = (_some(chosen, SAMPLED) for chosen in (masks, dense))
+        count = int(hidden.sum())
         with torch.no_grad():
-            answers = self.teacher.head(torch.cat([patches_told[masks], carried[dense]])).float() / temperature
-            whole_answers = self.teacher.whole_head(whole_told).float().chunk(2)
-        guesses = self.student.head(torch.cat([patches[masks], patches[dense]])).float() / STUDENT_TEMPERATURE
-        surprise = -(_balanced(answers) * torch.log_softmax(guesses, -1)).sum(-1)
-        hidden = int(masks.sum())
-        whole_guesses = self.student.whole_head(whole).float().chunk(2)
+            answers = self.teacher.head(torch.cat([patches_told[hidden], carried[shown]])).float()
+            whole_answers = self.teacher.whole_head(whole_told).float().roll(self._batch, 0)
+        guesses = self.student.guess(torch.cat([patches[hidden], patches[shown]])).float()
+        whole_guesses = self.student.guess_whole(whole).float()
         losses = {
-            "masked": surprise[:hidden].mean(),
-            "dense": surprise[hidden:].mean(),
-            "whole": self._whole(list(whole_answers), list(whole_guesses), teacher_temp=temperature),
+            "masked": self._patches(guesses[:count], answers[:count]),
+            "dense": self._patches(guesses[count:], answers[count:]),
+            "whole": self._whole(whole_guesses, whole_answers),
         }
         total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self._device))
         spread = float(flat.float().flatten(0, 1).std(0).mean())
@@ -161,19 +163,31 @@ class DinoTask:
 
 
 class _Network(nn.Module):
-    """The ViT, the token of hidden patches, and the projection heads of patches and of whole crops.
+    """The ViT, the token of hidden patches, and the heads of patches and of whole crops.
 
     The heads' batch norms set patches of a network that is still random apart, which lets the training take off.
     """
 
     def __init__(self) -> None:
-        from lightly.models.modules import DINOProjectionHead
+        from lightly.models.modules.heads import BYOLPredictionHead, MoCoProjectionHead
 
         super().__init__()
         self.backbone = build_tiny_dino()
         self.hidden = nn.Parameter(torch.zeros(WIDTH))
-        self.head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES, batch_norm=True)
-        self.whole_head = DINOProjectionHead(WIDTH, HIDDEN, BOTTLENECK, PROTOTYPES, batch_norm=True)
+        self.head, self.whole_head = (
+            MoCoProjectionHead(WIDTH, HIDDEN, OUTPUT, num_layers=2, batch_norm=True) for _ in range(2)
+        )
+        self.predictor, self.whole_predictor = (BYOLPredictionHead(OUTPUT, HIDDEN, OUTPUT) for _ in range(2))
+
+    def guess(self, patches: Float[Tensor, "m c"]) -> Float[Tensor, "m k"]:
+        """What the teacher's head will say of patches."""
+        found: Tensor = self.predictor(self.head(patches))
+        return found
+
+    def guess_whole(self, crops: Float[Tensor, "b c"]) -> Float[Tensor, "b k"]:
+        """What the teacher's head will say of whole crops."""
+        found: Tensor = self.whole_predictor(self.whole_head(crops))
+        return found
 
     def forward(
         self, pixels: Float[Tensor, "b 3 h w"], mask: Bool[Tensor, "b gh gw"] | None = None
@@ -182,11 +196,12 @@ class _Network(nn.Module):
         return tokens(self.backbone, pixels, mask, self.hidden)
 
 
-def _balanced(logits: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
-    """Soft assignments of patches to prototypes, all prototypes being used alike (Sinkhorn-Knopp, as DINOv2)."""
-    from lightly.loss.capi_loss import sinkhorn_knopp
-
-    return sinkhorn_knopp(logits[:, None])[:, 0]
+def _some(chosen: Bool[Tensor, "n g g"], most: int) -> Bool[Tensor, "n g g"]:
+    """So many of the chosen patches at most, at random."""
+    places = chosen.flatten().nonzero()[:, 0]
+    kept = torch.zeros(chosen.numel(), dtype=torch.bool, device=chosen.device)
+    kept[places[torch.randperm(len(places), device=chosen.device)[:most]]] = True
+    return kept.reshape(chosen.shape)
 
 
 def _masks(random: Generator, count: int) -> Bool[np.ndarray, "count g g"]:

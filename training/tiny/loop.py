@@ -132,7 +132,7 @@ def train(task: Task, schedule: Schedule, out: str | Path, *, progress: Progress
             loss, values = task.step(random, part)
         if not torch.isfinite(loss):
             raise RuntimeError(
-                f"The loss of {task.name} is {float(loss)} at step {step}; the checkpoint before is kept."
+                f"The loss of {task.name} is {float(loss.detach())} at step {step}; the checkpoint before is kept."
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
