@@ -32,7 +32,8 @@ class Enough:
     """Which things are asked for, and in which views.
 
     Attributes:
-        best: Share of the photo that a thing fills in the view that it is marked in, at least.
+        best: Share of the photo that a thing fills in the view that it is marked in, at least.  That is the view
+            that shows most of it and cuts little off at the photo's border, as a person would choose.
         most: The same at most: what fills more leaves nothing to mark as background.
         elsewhere: Share of the photo that it fills in a view that it is scored in, at least.
         relative: Share of its pixels in the marked view that it has there, at least.
@@ -94,9 +95,10 @@ def thing_tasks(room: RoomScene, draw: Draw, enough: Enough | None = None) -> li
     for thing, words in enumerate(room.things):
         if words.category in STRUCTURE:
             continue
-        own = np.where(counts[:, thing] <= enough.most * size, counts[:, thing], 0)
-        best = int(own.argmax())
-        if own[best] < max(1, enough.best * size):
+        own = counts[:, thing]
+        whole = np.array([1 - _cut_off(one == thing) for one in maps.values()])
+        best = int((own * (own <= enough.most * size) * whole**2).argmax())
+        if not max(1, enough.best * size) <= own[best] <= enough.most * size:
             continue
         least = max(1, enough.elsewhere * size, enough.relative * own[best])
         others = [i for i in np.flatnonzero(counts[:, thing] >= least).tolist() if i != best]
@@ -166,6 +168,13 @@ def evenly(items: Sequence[T], most: int) -> list[T]:
     """So many of the items at most, evenly spaced."""
     count = min(len(items), max(1, most))
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
+
+
+def _cut_off(mask: Bool[np.ndarray, "h w"]) -> float:
+    """The share of a mask's outline that runs along the picture's border; 0 where the mask is empty."""
+    rows, columns = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    border = sum(int(side.sum()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    return border / max(1, border + int(rows.sum()) + int(columns.sum()))
 
 
 def _pixels(maps: dict[str, np.ndarray], things: int) -> np.ndarray:
