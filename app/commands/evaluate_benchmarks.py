@@ -72,8 +72,8 @@ class _Segmentation(Results):
     """File with the encoder's weights."""
     reduce: int | None = None
     """Reduce the features to so many dimensions by a PCA over each scene, weighted by its eigenvalues (paper: 40)."""
-    sam: Path | None = None
-    """File with weights of Segment Anything; without, the variants with SAM are left out."""
+    sam: str | None = None
+    """File with weights of Segment Anything, or the name tiny-sam; without, the variants with SAM are left out."""
     tau: float | None = None
     """Of the SAM route; by default 0.4 for masks and 1 for scribbles."""
     only: tuple[str, ...] = ()
@@ -195,8 +195,8 @@ class EvaluateLerf(Results):
     """File with its weights."""
     reduce: int | None = None
     """Reduce those to so many dimensions by a PCA over each scene, weighted by its eigenvalues."""
-    sam: Path | None = None
-    """File with weights of Segment Anything; without, the rows with SAM are left out."""
+    sam: str | None = None
+    """File with weights of Segment Anything, or the name tiny-sam; without, the rows with SAM are left out."""
     only: tuple[str, ...] = ()
     """Only these scenes."""
 

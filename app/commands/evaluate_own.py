@@ -42,8 +42,8 @@ class EvaluateCapture(Results):
     """Fields to use; by default all of the scene."""
     weights: Path | None = None
     """File with the weights of a field's encoder, for the variant of single views."""
-    sam: Path | None = None
-    """File with weights of Segment Anything; without, the variants with SAM are left out."""
+    sam: str | None = None
+    """File with weights of Segment Anything, or the name tiny-sam; without, the variants with SAM are left out."""
     neighbours: tuple[int, ...] = ()
     """Measure the variants that use the graph for each of these numbers of neighbours, such as 16 32 50 100 200."""
     variants: tuple[str, ...] = ()

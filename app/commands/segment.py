@@ -59,8 +59,9 @@ class Segment:
     """Whether scores are multiplied by how much a feature alone looks like the object; by default auto."""
     unary_bandwidth: float | None = None
     """Of that likeness; by default chosen."""
-    sam: Path | None = None
-    """File with Segment Anything's weights: select by its masks in every photo instead of by features."""
+    sam: str | None = None
+    """File with Segment Anything's weights, or tiny-sam for the bundled ones: select by its masks in every photo
+    instead of by features."""
     largest: bool = False
     """Keep the largest connected part alone."""
     overwrite: bool = False

@@ -16,6 +16,8 @@ from uplift.encoders._checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders._downloads import out_of_reach
 from uplift.encoders._windows import node_matrix
 from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.tiny_sam import NAME as TINY
+from uplift.encoders.tiny_sam import STEM_KEY, load_tiny_sam
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,8 +41,8 @@ def load_sam(
     The architecture is read off the shapes in the checkpoint, so every size loads by the same road.
 
     Args:
-        weights: A checkpoint in Segment Anything's own format; None = the published one of that ``size``,
-            from torch's cache or downloaded.
+        weights: A checkpoint in Segment Anything's own format, or one of ``tiny-sam``; that name itself = the
+            bundled one; None = the published one of that ``size``, from torch's cache or downloaded.
         device: Where it computes; None = ``auto``.
         size: ``b``, ``l`` or ``h``; used only where there is no file.
 
@@ -49,8 +51,12 @@ def load_sam(
     """
     from segment_anything import SamPredictor
 
+    if str(weights) == TINY:
+        return load_tiny_sam(None, device)
     source = _downloaded(size) if weights is None else Path(weights)
     tensors = read_weights(source)
+    if STEM_KEY in tensors:
+        return load_tiny_sam(source, device)
     if "image_encoder.patch_embed.proj.weight" not in tensors or "mask_decoder.mask_tokens.weight" not in tensors:
         raise InputError(
             f"{source} is not a Segment Anything checkpoint: it lacks image_encoder.* or mask_decoder.*; "
@@ -149,7 +155,7 @@ class SamEncoder(Encoder):
 
     licence = LICENCE
 
-    def __init__(self, name: str, predictor: SamPredictor, size: str | None = None) -> None:
+    def __init__(self, name: str, predictor: SamPredictor, size: str | None = None, *, licence: str = LICENCE) -> None:
         encoder = predictor.model.image_encoder
         width = encoder.pos_embed.shape[-1]
         found = WIDTHS.get(width)
@@ -157,9 +163,9 @@ class SamEncoder(Encoder):
             raise InputError(
                 f"These are the weights of sam-vit-{found}, but {name} was asked for; use --encoder sam-vit-{found}."
             )
-        self.name = name
+        self.name, self.licence = name, licence
         self.dimension = encoder.neck[-1].weight.shape[0]
-        self.patch = int(encoder.patch_embed.proj.kernel_size[0])
+        self.patch = encoder.img_size // encoder.pos_embed.shape[1]
         self.predictor = predictor
         self._hash = hash_of(predictor.model)
 

@@ -75,7 +75,7 @@ def open_setting(
     name: str,
     features: Features,
     *,
-    sam: Path | None = None,
+    sam: Path | str | None = None,
     tau: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -86,7 +86,7 @@ def open_setting(
         scenes: The folder of all splats; see :func:`open_splats`.
         name: The scene.
         features: What to work with.
-        sam: Weights of Segment Anything.
+        sam: Weights of Segment Anything, or ``tiny-sam``.
         tau: Of the SAM route.
         seed: Of all random choices.
         progress: Told of all that takes long.
@@ -103,7 +103,7 @@ def open_setting(
     return make_setting(scene, gaussians, field, encoder, sam=route, tau=tau, seed=seed, progress=progress)
 
 
-def sam_route(weights: Path | None, scene: Scene, gaussians: Gaussians, cache: Path) -> SamSegmenter | None:
+def sam_route(weights: Path | str | None, scene: Scene, gaussians: Gaussians, cache: Path) -> SamSegmenter | None:
     """The SAM route of a scene, with embeddings of photos kept on disk; None without weights.
 
     Raises:
@@ -113,8 +113,8 @@ def sam_route(weights: Path | None, scene: Scene, gaussians: Gaussians, cache: P
     return None if predictor is None else SamSegmenter(gaussians, predictor, views=scene.views, cache=cache)
 
 
-def sam_predictor(weights: Path | None, device: torch.device) -> Any | None:
-    """Segment Anything's predictor; None without weights.
+def sam_predictor(weights: Path | str | None, device: torch.device) -> Any | None:
+    """Segment Anything's predictor from a file, or the bundled one by the name ``tiny-sam``; None without weights.
 
     Raises:
         InputError: the weights cannot be read.

@@ -1,0 +1,284 @@
+"""``tiny-sam``: Segment Anything at small size, trained on points, boxes and the things of rooms.
+
+As Kirillov et al. 2023 do it: of three masks for an ambiguous prompt the best one learns, a fourth answers prompts
+that say more; a head learns how much each overlaps; and prompts go on with a point where the last mask was wrong.
+What differs serves a short training from nothing:
+
+- A loss on pairs of patches teaches the image encoder what is one thing, alone at first, before the decoder learns to
+  ask.
+- In a plain cross entropy a small thing's few cells weigh more.  The focal loss spends hundreds of steps on learning
+  that most of a photo is not the thing.
+- Attention begins by looking at the place that a point names (:func:`look_at_points`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  torch's own name for it
+from torch import Tensor, nn
+
+from training.tiny.card import About, Recipe
+from training.tiny.images import RoomImages, jittered
+from training.tiny.sam_decoder import decode
+from training.tiny.sam_measures import measure_masks
+from training.tiny.sam_prompts import Prompts, draw_prompts
+from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.random import Generator
+    from segment_anything.modeling import MaskDecoder
+
+PROMPTS = 8  # of every photo: its embedding costs as much as that many masks
+MOST_POINTS = 5
+ENTROPY, DICE, OVERLAP, GROUPS = 2.0, 1.0, 1.0, 1.0  # weights of the losses
+ENCODER_ALONE = 0.25  # part of the training, in which the decoder waits: its steps cost half
+GROUPED, SCALE = 64, 10.0  # channels in which patches of a thing agree, and how sharply
+SMALLEST_PART = 1e-3  # of a photo, for the weight of a thing's cells
+PEAK = 2.0  # how sharply attention begins to look at points
+ONE_POINT, BOX = 0.55, 0.15  # part of the steps that begin with one point, or with a box
+SINGLE_FOR_ONE_POINT = 0.25  # weight of the fourth mask where the prompt is ambiguous
+WITH_MASK = 0.5  # part of the second rounds that are told the first one's mask
+VALIDATED = 40  # photos
+ABOUT = About(
+    title="Segment Anything's image encoder, prompt encoder and mask decoder at small size, for masks from clicks and "
+    "boxes where the published weights cannot be had.",
+    training="Points, boxes and corrections of them on things of synthetic rooms (furniture, walls, small objects), "
+    "each a whole thing; cross entropy and Dice loss, the best of three masks learns, a head predicts the overlap.",
+    limits=(
+        "photographs: it has never seen one, and finds parts of what is there at best",
+        "parts of things (a chair's leg, a cup's handle): it was taught whole things",
+        "things thinner than about two pixels of 192, and exact borders: its masks have 96 x 96 logits",
+        "crowds of small things, such as the books of a shelf, seen from afar",
+    ),
+)
+RECIPE = Recipe(ABOUT, steps=2600, batch=4, rate=5e-4)
+
+
+class SamTask:
+    """Trains ``tiny-sam``; see the module."""
+
+    name = "tiny-sam"
+
+    def __init__(
+        self,
+        images: RoomImages,
+        validation: RoomImages,
+        *,
+        batch: int = RECIPE.batch,
+        seed: int = 0,
+        device: torch.device,
+        prompts: int = PROMPTS,
+        shape: Shape = SHAPE,
+    ) -> None:
+        torch.manual_seed(seed)
+        self._images, self._batch, self._prompts, self._device = images, batch, prompts, device
+        self._shape = shape
+        chosen = np.unique(np.linspace(0, len(validation) - 1, VALIDATED).round().astype(int))
+        self._photos, self._instances = validation.photos[chosen], validation.instances[chosen]
+        self.model = build_tiny_sam(shape).to(device)
+        self._grouping = nn.Linear(shape.channels, GROUPED).to(device)
+        look_at_points(self.model.mask_decoder)
+        # Weights travel in half precision: these frequencies are not trained, and would come back as others.
+        frequencies = self.model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        frequencies.copy_(frequencies.half())
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The model, and the projection of the loss of groups."""
+        return {"model": self.model, "grouping": self._grouping}
+
+    def trained(self) -> Iterable[nn.Module]:
+        """The same."""
+        return self.modules().values()
+
+    def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The losses of a batch of crops, of their first prompts and of half of them once corrected."""
+        side = self._shape.side
+        given = draw_prompts(
+            self._images, random, batch=self._batch, prompts=self._prompts, points=MOST_POINTS, side=side
+        )
+        truth = torch.from_numpy(given.shares(self._shape.patch // 4)).to(self._device)
+        embeddings = self.model.image_encoder(self._pixels(random, given))
+        groups = self._group_loss(embeddings, given)
+        if progress < ENCODER_ALONE:
+            return GROUPS * groups, {"groups": float(groups.detach())}
+        kind = random.random()
+        several = 1 if kind < ONE_POINT else int(random.integers(2, MOST_POINTS + 1))
+        points = torch.from_numpy(given.points[:, :, :several]).to(self._device)
+        labels = torch.ones(points.shape[:3], device=self._device)
+        boxes = None
+        if kind > 1 - BOX:
+            boxes, several = torch.from_numpy(given.boxes).to(self._device), 0
+            points, labels = points[:, :, :0], labels[:, :, :0]
+        logits, guesses = self._decode(embeddings, points, labels, boxes, None)
+        loss, figures = self._losses(logits, guesses, truth, ambiguous=several == 1)
+
+        # The second round: a point where the mask was wrong, for half of the prompts.
+        half = self._prompts // 2
+        shown = logits[:, :half, 1:] if several == 1 else logits[:, :half, :1]
+        held = guesses[:, :half, 1:] if several == 1 else guesses[:, :half, :1]
+        best = held.argmax(2)[..., None, None, None].expand(-1, -1, 1, *shown.shape[-2:])
+        last = shown.gather(2, best)[:, :, 0].detach().float()
+        point, label = self._correction(random, last > 0, given, truth[:, :half])
+        again, more = self._decode(
+            embeddings,
+            torch.cat([points[:, :half], point[:, :, None]], 2),
+            torch.cat([labels[:, :half], label[:, :, None]], 2),
+            None if boxes is None else boxes[:, :half],
+            last if random.random() < WITH_MASK else None,
+        )
+        second, corrected = self._losses(again, more, truth[:, :half], ambiguous=False)
+        figures |= {f"corrected_{name}": value for name, value in corrected.items()}
+        figures["groups"] = float(groups.detach())
+        return loss + 0.5 * second + GROUPS * groups, figures
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows."""
+
+    def validate(self) -> dict[str, float]:
+        """Mean IoU of masks of things in unseen rooms, through the predictor."""
+        from segment_anything import SamPredictor
+
+        self.model.eval()
+        figures = measure_masks(SamPredictor(self.model), self._photos, self._instances)
+        self.model.train()
+        return figures
+
+    def exported(self) -> tuple[nn.Module, dict[str, str]]:
+        """The model."""
+        return self.model, {}
+
+    def _pixels(self, random: Generator, given: Prompts) -> Float[Tensor, "b 3 s s"]:
+        """Jittered crops, normalised and padded as the model does it."""
+        values = torch.from_numpy(jittered(random, given.crops, 0.6)).to(self._device).permute(0, 3, 1, 2)
+        there = torch.from_numpy(given.there).to(self._device)[:, None]
+        return ((255 * values - self.model.pixel_mean) / self.model.pixel_std * there).contiguous()
+
+    def _decode(
+        self,
+        embeddings: Float[Tensor, "b c h w"],
+        points: Float[Tensor, "b p m 2"],
+        labels: Float[Tensor, "b p m"],
+        boxes: Float[Tensor, "b p 4"] | None,
+        masks: Float[Tensor, "b p H W"] | None,
+    ) -> tuple[Float[Tensor, "b p 4 H W"], Float[Tensor, "b p 4"]]:
+        """Logits and predicted overlaps of four masks for every prompt."""
+        encoder = self.model.prompt_encoder
+        b, p, m = labels.shape
+        # In half precision the sines of positions would be some pixels off.
+        with torch.autocast(self._device.type, enabled=False):
+            sparse, dense = encoder(
+                (points.flatten(0, 1), labels.flatten(0, 1)) if m else None,
+                None if boxes is None else boxes.flatten(0, 1),
+                None if masks is None else masks.flatten(0, 1)[:, None],
+            )
+            positions = encoder.get_dense_pe()
+        logits, guesses = decode(self.model.mask_decoder, embeddings, positions, sparse, dense)
+        return logits.float().unflatten(0, (b, p)), guesses.float().unflatten(0, (b, p))
+
+    def _losses(
+        self,
+        logits: Float[Tensor, "b p 4 H W"],
+        guesses: Float[Tensor, "b p 4"],
+        truth: Float[Tensor, "b p H W"],
+        *,
+        ambiguous: bool,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and figures for the log."""
+        each, overlaps = mask_losses(logits, truth)
+        single = SINGLE_FOR_ONE_POINT if ambiguous else 1.0
+        masks = each[..., 1:].amin(-1).mean() + single * each[..., 0].mean()
+        guess = F.mse_loss(guesses, overlaps)
+        shown = overlaps[..., 1:].amax(-1) if ambiguous else overlaps[..., 0]
+        return masks + OVERLAP * guess, {"masks": float(masks.detach()), "iou": float(shown.mean())}
+
+    def _group_loss(self, embeddings: Float[Tensor, "b c h w"], given: Prompts) -> Tensor:
+        """Whether any two patches are of one thing, told from their embeddings: what masks need, learned directly.
+
+        The pairs that are and those that are not weigh the same.
+        """
+        _, _, h, w = embeddings.shape
+        cell = self._shape.patch
+        middle = given.instances[:, cell // 2 :: cell, cell // 2 :: cell].reshape(-1, h * w).astype(np.int64)
+        thing = torch.from_numpy(middle).to(self._device)
+        rows = F.normalize(self._grouping(embeddings.flatten(2).transpose(1, 2)).float(), dim=-1)
+        alike = SCALE * (rows @ rows.transpose(1, 2)).float() - SCALE / 2
+        known = (thing[:, :, None] >= 0) & (thing[:, None] >= 0)
+        same = known & (thing[:, :, None] == thing[:, None])
+        other = known & ~same
+        apart = (F.softplus(alike) * other).sum() / other.sum().clamp_min(1)
+        return apart + (F.softplus(-alike) * same).sum() / same.sum().clamp_min(1)
+
+    def _correction(
+        self, random: Generator, masks: Tensor, given: Prompts, truth: Float[Tensor, "b p H W"]
+    ) -> tuple[Float[Tensor, "b p 2"], Float[Tensor, "b p"]]:
+        """A pixel where the mask is wrong, drawn uniformly, and whether it is the thing's; any pixel of its border
+        cells where the mask is right everywhere."""
+        b, p, h, w = masks.shape
+        wrong = (masks != (truth > 0.5)).float() + 1e-6 * (truth > 0)
+        there = torch.from_numpy(given.there).to(self._device)
+        cell = there.shape[1] // h
+        wrong *= there[:, None, ::cell, ::cell]
+        noise = torch.from_numpy(random.random((b, p, h * w), np.float32)).to(self._device)
+        # The largest of u^(1/w) is a draw by weight w.
+        drawn = (noise.clamp_min(1e-12).log() / wrong.flatten(2).clamp_min(1e-12)).argmax(-1)
+        offset = random.integers(0, cell, (2, b, p))
+        x = (drawn % w).cpu().numpy() * cell + offset[0]
+        y = (drawn // w).cpu().numpy() * cell + offset[1]
+        label = given.instances[np.arange(b)[:, None], y, x] == given.wanted[:, :p]
+        point = np.stack([x, y], -1).astype(np.float32)
+        return torch.from_numpy(point).to(self._device), torch.from_numpy(label.astype(np.float32)).to(self._device)
+
+
+@torch.no_grad()
+def look_at_points(decoder: MaskDecoder) -> None:
+    """Let the decoder's attention between prompts and photo begin with what both know of positions.
+
+    Queries and keys get the same projection, so that they agree where their positions do.  From independent ones it
+    takes hundreds of steps until a prompt finds its place.
+
+    Args:
+        decoder: Untrained; changed in place.
+    """
+    transformer = decoder.transformer
+    crossing = [a for x in transformer.layers for a in (x.cross_attn_token_to_image, x.cross_attn_image_to_token)]
+    for attention in [*crossing, transformer.final_attn_token_to_image]:
+        nn.init.orthogonal_(attention.q_proj.weight, gain=PEAK)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        nn.init.zeros_(attention.q_proj.bias)
+        nn.init.zeros_(attention.k_proj.bias)
+
+
+def mask_losses(
+    logits: Float[Tensor, "*n k H W"], truth: Float[Tensor, "*n H W"]
+) -> tuple[Float[Tensor, "*n k"], Float[Tensor, "*n k"]]:
+    """Cross entropy and Dice loss of every mask against the part of each cell that is the thing's, and their overlap.
+
+    A cell of a thing that fills the part ``a`` of the photo weighs ``1 / sqrt(a)``, between equal weights for all
+    cells and equal weights for thing and surroundings.  Parts of cells instead of ones and zeros let logits, once
+    interpolated, find borders finer than the cells.
+
+    Args:
+        logits: Of ``k`` masks.
+        truth: Between 0 and 1.
+
+    Returns:
+        The loss, and the intersection over union of the cells without a gradient.
+    """
+    wanted = truth[..., None, :, :].expand_as(logits)
+    probability = logits.sigmoid()
+    weight = truth.mean((-2, -1)).clamp_min(SMALLEST_PART).rsqrt()[..., None, None, None]
+    # As binary_cross_entropy_with_logits with a pos_weight for each mask.
+    entropy = F.softplus(logits) * (1 + (weight - 1) * wanted) - weight * wanted * logits
+    entropy = entropy.mean((-2, -1))
+    both = (probability * wanted).sum((-2, -1))
+    dice = 1 - (2 * both + 1) / (probability.sum((-2, -1)) + wanted.sum((-2, -1)) + 1)
+    with torch.no_grad():
+        inside = (logits > 0).to(wanted)
+        common = (inside * wanted).sum((-2, -1))
+        overlap = common / (inside.sum((-2, -1)) + wanted.sum((-2, -1)) - common).clamp_min(1e-6)
+    return ENTROPY * entropy + DICE * dice, overlap

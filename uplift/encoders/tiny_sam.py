@@ -1,0 +1,170 @@
+"""``tiny-sam``: Segment Anything's modules at small size, for where the published weights cannot be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from render.devices import resolve_device
+from render.errors import InputError
+from uplift.encoders._checkpoints import load_strictly, read_weights
+from uplift.encoders.tiny import LICENCE, tiny_file
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from segment_anything import SamPredictor
+    from segment_anything.modeling import Sam
+
+    from uplift.encoders.sam import SamEncoder
+
+NAME = "tiny-sam"
+STEM_KEY = "image_encoder.patch_embed.proj.0.weight"  # published models have one convolution there, without a number
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a small Segment Anything.
+
+    Attributes:
+        side: Pixels of the square that photos are fitted into.
+        patch: Pixels of a patch's side; a power of 2, 4 at least.
+        width: Channels of the image encoder.
+        depth: Its blocks.
+        heads: Of its attention.
+        window: Patches of a window's side, in the blocks that look no further.
+        wide: The blocks that look at the whole photo.
+        stem: Channels of the stem, one for each halving.
+        residual: Residual blocks after each halving.
+        channels: Of the embedding.
+        hidden: Of the decoder's perceptrons.
+    """
+
+    side: int = 192
+    patch: int = 8
+    width: int = 160
+    depth: int = 3
+    heads: int = 5
+    window: int = 8
+    wide: tuple[int, ...] = (0, 2)
+    stem: tuple[int, ...] = (32, 64, 128)
+    residual: tuple[int, ...] = (0, 2, 2)
+    channels: int = 64
+    hidden: int = 128
+
+
+SHAPE = Shape()
+
+
+def build_tiny_sam(shape: Shape = SHAPE) -> Sam:
+    """The model with random weights.
+
+    All modules are Segment Anything's, but for the convolution that makes patches: in its place stands a small
+    residual network, which learns from few photos what blocks of attention alone do not (Xiao et al. 2021).
+
+    Args:
+        shape: Sizes; the bundled weights are of the default ones.
+    """
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    grid = shape.side // shape.patch
+    encoder = ImageEncoderViT(
+        img_size=shape.side,
+        patch_size=shape.patch,
+        embed_dim=shape.width,
+        depth=shape.depth,
+        num_heads=shape.heads,
+        out_chans=shape.channels,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=shape.window,
+        global_attn_indexes=shape.wide,
+    )
+    encoder.patch_embed.proj = _stem(shape)
+    return Sam(
+        image_encoder=encoder,
+        prompt_encoder=PromptEncoder(
+            embed_dim=shape.channels,
+            image_embedding_size=(grid, grid),
+            input_image_size=(shape.side, shape.side),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=shape.channels, mlp_dim=shape.hidden, num_heads=shape.channels // 16
+            ),
+            transformer_dim=shape.channels,
+            iou_head_depth=3,
+            iou_head_hidden_dim=shape.hidden // 2,
+        ),
+    )
+
+
+def load_tiny_sam(weights: Path | None = None, device: str | torch.device | None = None) -> SamPredictor:
+    """``tiny-sam``, ready for ``set_image`` and ``predict``.
+
+    Args:
+        weights: A file that ``fit3d tiny sam`` wrote; None = the bundled one.
+        device: Where it computes; None = ``auto``.
+
+    Raises:
+        InputError: there is no such file, or it holds another model's weights.
+    """
+    from segment_anything import SamPredictor
+
+    path = weights or tiny_file(NAME)
+    tensors = {name: value.float() for name, value in read_weights(path).items()}
+    if STEM_KEY not in tensors:
+        raise InputError(f"{path} does not hold the weights of {NAME}; train them with: fit3d tiny sam")
+    model = build_tiny_sam()
+    load_strictly(model, tensors, NAME, path)
+    return SamPredictor(model.to(resolve_device(device or "auto")).eval().requires_grad_(False))
+
+
+def make_tiny_sam_encoder(weights: Path | None, device: torch.device) -> SamEncoder:
+    """The encoder ``tiny-sam``: the model's image encoder alone.
+
+    Args:
+        weights: A file that ``fit3d tiny sam`` wrote; None = the bundled one.
+        device: Where it computes.
+
+    Raises:
+        InputError: there is no such file, or it holds another model's weights.
+    """
+    from uplift.encoders.sam import SamEncoder
+
+    return SamEncoder(NAME, load_tiny_sam(weights, device), licence=LICENCE)
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.GroupNorm(8, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return x + self.inner(x)
+
+
+def _stem(shape: Shape) -> nn.Sequential:
+    if 2 ** len(shape.stem) != shape.patch:
+        raise ValueError(f"{len(shape.stem)} halvings do not make patches of {shape.patch} pixels")
+    layers: list[nn.Module] = []
+    before = 3
+    for channels, blocks in zip(shape.stem, shape.residual, strict=True):
+        layers += [nn.Conv2d(before, channels, 3, stride=2, padding=1), *(_Residual(channels) for _ in range(blocks))]
+        before = channels
+    return nn.Sequential(*layers, nn.GroupNorm(8, before), nn.GELU(), nn.Conv2d(before, shape.width, 1))
