@@ -23,7 +23,7 @@ from tests.tiny_models import tiny_clip
 from training import probes
 from training.rooms.measuring import measure_texts, measure_things
 from training.rooms.reading import RoomScene
-from training.rooms.tasks import STRUCTURE, Enough, probe_photos, query_frames, thing_tasks
+from training.rooms.tasks import STRUCTURE, Enough, covering_frames, probe_photos, query_frames, thing_tasks
 from training.rooms.writing import ROOM, RoomFormat, room_name, write_room
 from uplift.evaluation.segmentation import evaluate_task
 from uplift.evaluation.shared_scene import SharedScene
@@ -99,6 +99,16 @@ def test_photos_ask_for_the_texts_that_they_answer() -> None:
             assert not answer.contains(-0.5, row + 0.5)
             row, column = np.argwhere(~truth)[0]
             assert not answer.contains(column + 0.5, row + 0.5), "its box is not enough"
+
+
+def test_few_photos_still_show_every_text() -> None:
+    frames = query_frames(room(), Enough(elsewhere=0.01))
+    texts = {text for frame in frames for text in frame.objects}
+    for count in (1, 2, len(frames)):
+        some = covering_frames(frames, count)
+        assert {text for frame in some for text in frame.objects} == texts
+        assert [frame.name for frame in frames if frame in some] == [frame.name for frame in some]
+    assert covering_frames(frames, len(frames)) == frames
 
 
 class Oracle:

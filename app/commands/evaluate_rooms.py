@@ -31,8 +31,8 @@ class EvaluateRooms(Figured):
 
     Scribbles: every thing that some photo shows on at least 0.5 % of its pixels is marked there and scored in
     others that show it (0.2 % of the pixels, and a tenth of what the marked one shows).  Texts: every query of a
-    room, by LERF's localization protocol and by the overlap of masks, in all photos that show its answer.  Probes:
-    one linear layer for classes and one for depth, learned from the photos of --train.
+    room, by LERF's localization protocol in all photos that show its answer, and by the overlap of masks in some.
+    Probes: one linear layer for classes and one for depth, learned from the photos of --train.
     """
 
     rooms: tyro.conf.Positional[tuple[Path, ...]]
@@ -61,7 +61,8 @@ class EvaluateRooms(Figured):
     weights: dict[str, Path] = field(default_factory=dict)
     """Files of weights by encoder, such as: tiny-dino runs/tiny-dino.safetensors."""
     views: int = 8
-    """Photos that a thing is scored in, at most; evenly spaced among those that show it."""
+    """Photos that a thing is scored in, at most, evenly spaced among those that show it; and about so many of a
+    room, evenly spaced, in which texts are masked."""
     train_photos: int = 300
     """Photos that probes learn from, at most; evenly spaced over all."""
     draw: bool = False
@@ -159,7 +160,8 @@ class EvaluateRooms(Figured):
                     inputs[_scribbles(room, encoder)] = {"files": files[room], "weights": hashes[encoder], **common}
             if "text" in self.parts:
                 names = [self.text_encoder, self.structure]
-                found = {"encoders": names, "weights": [hashes[name] for name in names], "sam": str(self.sam)}
+                found = {"encoders": names, "weights": [hashes[name] for name in names]}
+                found |= {"sam": str(self.sam), "views": self.views}
                 inputs[_text(room)] = {"files": files[room], **found}
         if train is not None:
             digest = hashlib.sha256()
@@ -223,9 +225,11 @@ class EvaluateRooms(Figured):
         self, room: RoomScene, shared: SharedScene, sam: Any, pictures: Path | None, progress: Progress
     ) -> Figures:
         from training.rooms.measuring import measure_texts
+        from training.rooms.tasks import Enough
 
         searcher = shared.searcher(self.text_encoder, self.structure)
-        return measure_texts(room, searcher, sam=sam, pictures=pictures, progress=progress)
+        enough = Enough(views=self.views)
+        return measure_texts(room, searcher, enough=enough, sam=sam, pictures=pictures, progress=progress)
 
     def _probe(
         self, rooms: Sequence[RoomScene], train: ProbePhotos, store: FigureStore, progress: Progress
@@ -268,7 +272,8 @@ class EvaluateRooms(Figured):
             texts = {name: done[_text(name)] for name in names}
             title = f"Texts with {self.text_encoder}: the most relevant pixel is right, percent"
             tables.append(room_tables.text_table(title, texts, key="accuracy"))
-            title = f"Texts with {self.text_encoder}, diffusion along {self.structure}: IoU of masks in percent"
+            along = f"diffusion along {self.structure}"
+            title = f"Texts with {self.text_encoder}, {along}: IoU of masks in about {self.views} photos, percent"
             tables.append(room_tables.text_table(title, texts, key="iou"))
         if "probes" in self.parts:
             title = "Linear probes"

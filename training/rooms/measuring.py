@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from render.errors import InputError
 from render.progress import Progress, silent
 from training.rooms.reading import RoomScene
-from training.rooms.tasks import Enough, ThingTask, query_frames
+from training.rooms.tasks import Enough, ThingTask, covering_frames, query_frames
 from uplift.evaluation.lerf import evaluate_lerf_scene
 from uplift.evaluation.segmentation import evaluate_tasks
 from uplift.evaluation.variants import Setting, Variant, true_labels
@@ -61,22 +62,30 @@ def measure_texts(
     pictures: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Find the room's texts: places and masks in all photos that show them.
+    """Find the room's texts: places in all photos that show them, masks in some of those.
 
     Args:
         room: With texts and what they are true of.
         searcher: Of its Gaussians.
-        enough: Which photos show a text.
+        enough: Which photos show a text, and in how many masks are made, unless more are needed for all texts.
         sam: A predictor; None = rows with SAM are skipped.
         pictures: Where ``ROW/VIEW/TEXT.png`` and heat maps are written; None = nowhere.
         progress: Told of every photo of every row.
 
     Returns:
         JSON values as :func:`evaluate_lerf_scene` gives them, and ``queries``: text -> kind.
+
+    Raises:
+        InputError: no photo shows what a text asks for, or a map is missing or damaged.
     """
     frames = query_frames(room, enough)
-    figures = evaluate_lerf_scene(
-        room.path.name, frames, room.scene, searcher, sam=sam, pictures=pictures, progress=progress
-    )
+    if not frames:
+        raise InputError(f"No photo of {room.path} shows what its texts ask for; make the room again, with more views.")
+    name = room.path.name
+    common: dict[str, Any] = {"sam": sam, "pictures": pictures, "progress": progress}
+    places = evaluate_lerf_scene(name, frames, room.scene, searcher, rows=(), **common)
+    some = covering_frames(frames, (enough or Enough()).views)
+    masks = evaluate_lerf_scene(name, some, room.scene, searcher, **common)
     shown = {text for frame in frames for text in frame.objects}
-    return {**figures, "queries": {query.text: query.kind for query in room.queries if query.text in shown}}
+    kinds = {query.text: query.kind for query in room.queries if query.text in shown}
+    return {**masks, "variants": masks["variants"] | places["variants"], "queries": kinds}

@@ -137,6 +137,18 @@ def query_frames(room: RoomScene, enough: Enough | None = None) -> list[Labelled
     return frames
 
 
+def covering_frames(frames: Sequence[LabelledFrame], count: int) -> list[LabelledFrame]:
+    """So many photos, evenly spaced, and others that are needed to show every text: those that show most new ones."""
+    chosen = evenly(frames, count)
+    missing = {text for frame in frames for text in frame.objects} - {t for frame in chosen for t in frame.objects}
+    while missing:
+        best = max(frames, key=lambda frame: len(missing & set(frame.objects)))
+        chosen.append(best)
+        missing -= set(best.objects)
+    names = {frame.name for frame in chosen}
+    return [frame for frame in frames if frame.name in names]
+
+
 def probe_photos(rooms: Sequence[RoomScene], most: int | None = None, progress: Progress = silent) -> ProbePhotos:
     """Photos of rooms with their class maps and depths.
 
