@@ -13,7 +13,7 @@ from PIL import Image
 from render.errors import InputError
 from tests import miniatures
 from tests.miniatures import HEIGHT, OBJECT, OTHER, WIDTH, tiny_objects
-from uplift.evaluation.lerf import read_lerf
+from uplift.evaluation.lerf import LabelledObject, read_lerf
 from uplift.evaluation.splats import open_splats
 from uplift.evaluation.tasks import find_view, read_capture_task, read_nvos, read_spin_nerf, resized_mask
 from uplift.thresholds import iou
@@ -96,6 +96,7 @@ def test_labels_of_one_category_are_one_answer(lerf: miniatures.Miniature) -> No
     assert [frame.name for frame in frames] == ["frame_00001", "frame_00003"]
     assert set(frames[0].objects) == {OBJECT, OTHER}
     both = frames[0].objects[OTHER]
+    assert isinstance(both, LabelledObject)
     assert len(both.boxes) == len(both.polygons) == 2
     mask = both.mask(WIDTH, HEIGHT)
     assert (mask & true_mask(0, OTHER)).sum() > 0.9 * true_mask(0, OTHER).sum()

@@ -26,12 +26,13 @@ from training.tiny.images import RoomImages, jittered
 from training.tiny.sam_decoder import decode
 from training.tiny.sam_measures import measure_masks
 from training.tiny.sam_prompts import Prompts, draw_prompts
-from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam
+from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam, predictor_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.random import Generator
-    from segment_anything.modeling import MaskDecoder
+
+    from uplift.encoders.tiny_sam import MaskDecoder
 
 PROMPTS = 8  # of every photo: its embedding costs as much as that many masks
 MOST_POINTS = 5
@@ -141,10 +142,8 @@ class SamTask:
 
     def validate(self) -> dict[str, float]:
         """Mean IoU of masks of things in unseen rooms, through the predictor."""
-        from segment_anything import SamPredictor
-
         self.model.eval()
-        figures = measure_masks(SamPredictor(self.model), self._photos, self._instances)
+        figures = measure_masks(predictor_of(self.model), self._photos, self._instances)
         self.model.train()
         return figures
 

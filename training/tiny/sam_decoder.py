@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from segment_anything.modeling import MaskDecoder
+
+    from uplift.encoders.tiny_sam import MaskDecoder
 
 
 def decode(

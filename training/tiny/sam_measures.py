@@ -11,7 +11,8 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int16, UInt8
-    from segment_anything import SamPredictor
+
+    from uplift.encoders.tiny_sam import SamPredictor
 
 SMALLEST = 100  # pixels of the things that are asked for
 THINGS, POINTS = 6, 3

@@ -18,6 +18,7 @@ from uplift.encoders.tiny import LICENCE, tiny_file
 if TYPE_CHECKING:
     from jaxtyping import Float
     from segment_anything import SamPredictor
+    from segment_anything.modeling import MaskDecoder as MaskDecoder  # trainings say so, this package imports it
     from segment_anything.modeling import Sam
 
     from uplift.encoders.sam import SamEncoder
@@ -115,15 +116,20 @@ def load_tiny_sam(weights: Path | None = None, device: str | torch.device | None
     Raises:
         InputError: there is no such file, or it holds another model's weights.
     """
-    from segment_anything import SamPredictor
-
     path = weights or tiny_file(NAME)
     tensors = {name: value.float() for name, value in read_weights(path).items()}
     if STEM_KEY not in tensors:
         raise InputError(f"{path} does not hold the weights of {NAME}; train them with: fit3d tiny sam")
     model = build_tiny_sam()
     load_strictly(model, tensors, NAME, path)
-    return SamPredictor(model.to(resolve_device(device or "auto")).eval().requires_grad_(False))
+    return predictor_of(model.to(resolve_device(device or "auto")).eval().requires_grad_(False))
+
+
+def predictor_of(model: Sam) -> SamPredictor:
+    """The library's predictor of a model."""
+    from segment_anything import SamPredictor
+
+    return SamPredictor(model)
 
 
 def make_tiny_sam_encoder(weights: Path | None, device: torch.device) -> SamEncoder:
