@@ -21,6 +21,7 @@ from render.rasterizer import contributions, rasterize
 from render.views import View
 from uplift.encoders.base import Encoder
 from uplift.field import FeatureField
+from uplift.maps import FeatureMapCache
 from uplift.prompts import Prompt
 from uplift.unary import MAX_ROWS, LogisticModel
 
@@ -118,11 +119,17 @@ class RenderedFeatures(PixelFeatures):
 
 
 class EncodedFeatures(PixelFeatures):
-    """The encoder's map of the view alone, interpolated to its pixels; it has no margin."""
+    """The encoder's map of the view alone, interpolated to its pixels; it has no margin.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: Ready to encode.
+        cache: Where maps may lie already.
+    """
+
+    def __init__(self, encoder: Encoder, cache: FeatureMapCache | None = None) -> None:
         super().__init__()
         self._encoder = encoder
+        self._cache = cache
         self._maps: dict[str, Tensor] = {}
 
     def rows(self, view: View, pixels: Int[np.ndarray, " m"]) -> Float[Tensor, "m c"]:
@@ -150,7 +157,9 @@ class EncodedFeatures(PixelFeatures):
     def _map(self, view: View) -> Float[Tensor, "gh gw c"]:
         if view.name in self._maps:
             return self._maps[view.name]
-        encoded = self._encoder.encode(view.image()).float()
+        image = view.image()
+        encoded = self._encoder.encode(image) if self._cache is None else self._cache.get(image, self._encoder)
+        encoded = encoded.float()
         if sum(kept.nbytes for kept in self._maps.values()) + encoded.nbytes <= KEPT_BYTES:
             self._maps[view.name] = encoded
         return encoded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from render.devices import resolve_device
@@ -17,6 +18,7 @@ from uplift.evaluation.variants import Setting, make_setting
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph, knn_graph
 from uplift.lifting import lift
+from uplift.maps import FeatureMapCache
 from uplift.sam_masks import MaskPredictor, SamSegmenter
 from uplift.scene_graph import SceneGraph, everywhere, metric_of
 from uplift.search import Searcher
@@ -31,7 +33,7 @@ class SharedScene:
     """Fields, settings and searches of one scene by the names of encoders.
 
     Nothing is written to the scene.  Its own field of an encoder is taken if that encoder made it, else one is
-    lifted and kept in memory.
+    lifted and kept in memory; maps of photos lie in a temporary folder as long as this object lives.
     """
 
     def __init__(
@@ -58,6 +60,9 @@ class SharedScene:
         self._device = device
         self._seed = seed
         self._progress = progress
+        # Photos are encoded for the field and for the variant of single views.
+        self._folder = TemporaryDirectory(prefix="fit3d-maps-")
+        self._maps = FeatureMapCache(self._folder.name)
         self._fields: dict[str, tuple[FeatureField, Encoder]] = {}
 
     @cached_property
@@ -101,6 +106,7 @@ class SharedScene:
             graph=SceneGraph(distances, self.largest, NEIGHBOURS),
             sam=route,
             seed=self._seed,
+            maps=self._maps,
         )
 
     def searcher(self, texts: str, structure: str) -> Searcher:
@@ -145,4 +151,4 @@ class SharedScene:
 
     def _lifted(self, name: str) -> tuple[FeatureField, Encoder]:
         encoder = load_encoder(name, self._weights.get(name), self._device)
-        return lift(self.gaussians, self.scene.views, encoder, progress=self._progress), encoder
+        return lift(self.gaussians, self.scene.views, encoder, cache=self._maps, progress=self._progress), encoder

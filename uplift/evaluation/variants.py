@@ -31,6 +31,7 @@ from uplift.evaluation.pixel_features import (
 )
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS
+from uplift.maps import FeatureMapCache
 from uplift.prompts import Prompt
 from uplift.sam_masks import TAU_MASK, TAU_SCRIBBLES, SamSegmenter
 from uplift.scene_graph import SceneGraph, metric_of
@@ -60,6 +61,7 @@ class Setting:
         seed: Of all random choices.
         tau: Of the SAM route: which pixels of the reprojected prompt may be clicked on; None = as the paper has
             it, 0.4 for masks and 1 for scribbles (section C.1.1).
+        maps: Where the encoder's maps of the photos may lie already.
     """
 
     scene: Scene
@@ -70,6 +72,7 @@ class Setting:
     sam: SamSegmenter | None = None
     seed: int = 0
     tau: float | None = None
+    maps: FeatureMapCache | None = None
 
     @cached_property
     def rendered(self) -> RenderedFeatures:
@@ -85,7 +88,7 @@ class Setting:
         """
         if isinstance(self.encoder, str):
             raise InputError(self.encoder)
-        return EncodedFeatures(self.encoder)
+        return EncodedFeatures(self.encoder, self.maps)
 
 
 def make_setting(
@@ -99,6 +102,7 @@ def make_setting(
     sam: SamSegmenter | None = None,
     seed: int = 0,
     tau: float | None = None,
+    maps: FeatureMapCache | None = None,
     progress: Progress = silent,
 ) -> Setting:
     """A setting with a segmenter that keeps its graph in memory alone: nothing is written to the scene.
@@ -113,11 +117,12 @@ def make_setting(
         sam: The SAM route of the scene.
         seed: Of all random choices.
         tau: Of the SAM route.
+        maps: Where the encoder's maps of the photos may lie already.
         progress: Told while the graph is built.
     """
     features = features.to(gaussians.device)
     segmenter = Segmenter(scene, features, neighbours=neighbours, graph=graph, gaussians=gaussians).prepare(progress)
-    return Setting(scene, gaussians, features, encoder, segmenter, sam, seed, tau)
+    return Setting(scene, gaussians, features, encoder, segmenter, sam, seed, tau, maps)
 
 
 def to_photo(view: View, image: Float[Tensor, "h w"]) -> Float[np.ndarray, "H W"]:
