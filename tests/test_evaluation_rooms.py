@@ -215,6 +215,10 @@ def test_rooms_of_several_sizes_give_no_probe() -> None:
     assert photos.photos.shape == (3, FORM.height, FORM.width, 3)
     np.testing.assert_array_equal(photos.classes[0], room().classes(room().views[0]))
     np.testing.assert_array_equal(photos.depths[2], room().depth(room().views[-1]))
+    small = probe_photos([room()], 3, width=48)
+    assert small.photos.shape == (3, 36, 48, 3)
+    whole = photos.classes[0][: 36 * 2, :96].reshape(36, 2, 48, 2).transpose(0, 2, 1, 3).reshape(36, 48, 4)
+    assert (whole == small.classes[0][..., None]).any(2).all(), "classes are not mixed"
     with pytest.raises(InputError, match="no photos"):
         probe_photos([])
 

@@ -32,7 +32,8 @@ class EvaluateRooms(Figured):
     Scribbles: every thing that some photo shows on at least 0.5 % of its pixels is marked there and scored in
     others that show it (0.2 % of the pixels, and a tenth of what the marked one shows).  Texts: every query of a
     room, by LERF's localization protocol in all photos that show its answer, and by the overlap of masks in some.
-    Probes: one linear layer for classes and one for depth, learned from the photos of --train.
+    Probes: one linear layer for classes and one for depth, learned from the photos of --train; wider photos of the
+    measured rooms are shrunk to their width.
     """
 
     rooms: tyro.conf.Positional[tuple[Path, ...]]
@@ -142,7 +143,7 @@ class EvaluateRooms(Figured):
         if both:
             split, index = min(both)
             raise InputError(f"Room {index} of the split {split} is both learned from and measured; give others.")
-        return probe_photos(train, self.train_photos, progress)
+        return probe_photos(train, self.train_photos, progress=progress)
 
     def _store(
         self, rooms: Sequence[RoomScene], hashes: Mapping[str, str | None], train: ProbePhotos | None
@@ -245,7 +246,8 @@ class EvaluateRooms(Figured):
         for name in self.encoders:
             figures = store.get(_probe(name))
             if figures is None:
-                tests = tests or {room.path.name: probe_photos([room]) for room in rooms}
+                width = train.photos.shape[2]
+                tests = tests or {room.path.name: probe_photos([room], width=width) for room in rooms}
                 encoder = load_encoder(name, self.weights.get(name), self.device)
                 settings, device = ProbeSettings(seed=self.seed), resolve_device(self.device)
                 classes = rooms[0].class_names

@@ -149,12 +149,15 @@ def covering_frames(frames: Sequence[LabelledFrame], count: int) -> list[Labelle
     return [frame for frame in frames if frame.name in names]
 
 
-def probe_photos(rooms: Sequence[RoomScene], most: int | None = None, progress: Progress = silent) -> ProbePhotos:
+def probe_photos(
+    rooms: Sequence[RoomScene], most: int | None = None, *, width: int | None = None, progress: Progress = silent
+) -> ProbePhotos:
     """Photos of rooms with their class maps and depths.
 
     Args:
         rooms: Whose photos have one size.
         most: So many photos at most, evenly spaced over all.
+        width: Shrink wider photos to it, and their maps, so that things are as large as in other photos; in pixels.
         progress: Told of every photo.
 
     Raises:
@@ -169,9 +172,9 @@ def probe_photos(rooms: Sequence[RoomScene], most: int | None = None, progress: 
     photos, classes, depths = [], [], []
     for done, (room, view) in enumerate(chosen):
         progress(done, len(chosen), "reading photos")
-        photos.append(view.image())
-        classes.append(room.classes(view.name))
-        depths.append(room.depth(view.name))
+        photos.append(_shrunk(view.image(), width, smooth=True))
+        classes.append(_shrunk(room.classes(view.name), width))
+        depths.append(_shrunk(room.depth(view.name), width))
     progress(len(chosen), len(chosen), "reading photos")
     return ProbePhotos(np.stack(photos), np.stack(classes), np.stack(depths))
 
@@ -180,6 +183,16 @@ def evenly(items: Sequence[T], most: int) -> list[T]:
     """So many of the items at most, evenly spaced."""
     count = min(len(items), max(1, most))
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
+
+
+def _shrunk(image: np.ndarray, width: int | None, *, smooth: bool = False) -> np.ndarray:
+    """A picture or a map at a width, by the mean of pixels or by one of them."""
+    import cv2
+
+    if width is None or image.shape[1] <= width:
+        return image
+    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST_EXACT)
 
 
 def _cut_off(mask: Bool[np.ndarray, "h w"]) -> float:
