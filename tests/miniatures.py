@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from assets.demo_scene import DemoObjects, demo_objects
-from assets.scribbles import draw_scribbles, scribble_picture
+from uplift.evaluation.scribbles import draw_scribbles, scribble_picture
 from render.scene import write_scene
 from uplift.evaluation.tasks import SPIN_NERF_FOLDERS
 

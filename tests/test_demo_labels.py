@@ -12,7 +12,7 @@ import torch
 from assets.demo_scene import demo_objects, demo_scene
 from assets.furniture import STRUCTURE, furnish
 from assets.room_corner import build_room_corner, label_maps, room_cameras
-from assets.scribbles import draw_scribbles, scribble_picture
+from uplift.evaluation.scribbles import draw_scribbles, scribble_picture
 from render.errors import InputError
 from render.rasterizer import rasterize
 from tests.miniatures import HEIGHT, VIEWS, WIDTH, tiny_objects

@@ -17,7 +17,7 @@ from app.commands.evaluate_rooms import opened_rooms
 from app.main import BAD_INPUT, OK, main
 from app.result_tables import ResultTable, spread
 from app.room_tables import query_means, scribble_table, text_table
-from assets.scribbles import draw_scribbles
+from uplift.evaluation.scribbles import draw_scribbles
 from render.errors import InputError
 from tests.tiny_models import tiny_clip
 from training import probes

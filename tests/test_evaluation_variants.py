@@ -100,7 +100,7 @@ def mask_task(reference: str | None = None) -> Task:
 
 
 def scribble_task() -> Task:
-    from assets.scribbles import draw_scribbles
+    from uplift.evaluation.scribbles import draw_scribbles
 
     first = views()[0]
     masks = {view: truth(view) for view in views()[1:]}

@@ -12,7 +12,7 @@ import torch
 
 import uplift.scene_graph as scene_graph
 from assets.demo_scene import DemoObjects, demo_objects
-from assets.scribbles import draw_scribbles
+from uplift.evaluation.scribbles import draw_scribbles
 from render.errors import InputError
 from render.scene import Scene
 from uplift import lift, load_encoder

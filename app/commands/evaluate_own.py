@@ -190,7 +190,7 @@ class EvaluateDemo(Results):
         import torch
 
         from assets.demo_scene import demo_objects
-        from assets.scribbles import draw_scribbles
+        from uplift.evaluation.scribbles import draw_scribbles
         from uplift.evaluation.tasks import object_task
 
         objects = demo_objects(

@@ -208,7 +208,7 @@ class EvaluateRooms(Figured):
     def _things(
         self, room: RoomScene, encoder: str, shared: SharedScene, sam: Any, pictures: Path | None, progress: Progress
     ) -> Figures:
-        from assets.scribbles import draw_scribbles
+        from uplift.evaluation.scribbles import draw_scribbles
         from training.rooms.measuring import measure_things
         from training.rooms.tasks import Enough, thing_tasks
 

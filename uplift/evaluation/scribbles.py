@@ -1,4 +1,4 @@
-"""Scribbles as a person would draw them, from a mask: the demo scene has no hands.
+"""Scribbles as a person would draw them, from a mask.
 
 Strokes on the object follow its middle lines, branches such as legs included, and go round in what is wide.
 Strokes on the background run beside the object, farther away, and through what is seen inside its outline.
