@@ -1,8 +1,10 @@
-"""``tiny-clip``: a small CLIP trained on crops and captions of rooms.
+"""``tiny-clip``: a small CLIP trained on crops, points and captions of rooms.
 
-As CLIP (Radford et al. 2021): crops and captions of a batch are to find each other.  In a small world many captions
-of a batch are true of a crop, and one caption of many crops, so the targets are all that is true (as in supervised
-contrastive learning, Khosla et al. 2020), not only what was drawn together.
+As CLIP (Radford et al. 2021): images and captions of a batch are to find each other.  Images are crops around things,
+and single points of larger pieces of photos, whose features go through the same projection, so that the model names
+pixels and not only whole images (compare Rao et al. 2022, DenseCLIP).  In a small world many captions of a batch are
+true of an image, and one caption of many images, so the targets are all that is true (as in supervised contrastive
+learning, Khosla et al. 2020), not only what was drawn together.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from training.tiny.card import About, Recipe
 from training.tiny.crops import CropSampler
 from training.tiny.finding import share_found
 from training.tiny.images import RoomImages, jittered
+from training.tiny.pieces import PieceSampler
 from uplift.encoders.tiny_clip import (
     NAME,
     PREPROCESSING,
     WORD,
     TinyTokenizer,
     build_tiny_clip,
+    dense_features,
     encoder_of,
     most_merges,
 )
@@ -45,25 +49,28 @@ ARTICLE = 0.5
 SHARPEST = 30.0  # largest factor of the cosines: features stay apart by angles that relevancies can use
 JITTER = 0.4  # of brightness and contrast; colours are words here
 VALIDATED = 10  # rooms
+PIECE = 224  # pixels, the sides of pieces
+CROPS, POINTS = 4, 48  # crops of a batch for each piece, points of a piece
 NAMES = tuple(
     sorted((name for name in (*SHAPE_NOUNS, *chain(*SYNONYMS.values())) if " " in name), key=len, reverse=True)
 )
 # Words without which a caption says the same.
 FILLERS = frozenset({"a", "an", "and", "the", "of", *CANONICAL})
 ABOUT = About(
-    title="A CLIP of a ModifiedResNet for images of 64 pixels and a transformer of 2 layers for texts, 64 channels, "
-    "for text queries where another CLIP cannot be had.",
-    training="Crops around things (8-55 % of the photo's height, off-centre and with what is beside them) and "
-    "captions of the thing in their middle: its class or another word for it, attributes, sometimes its "
-    'neighbour; some crops are called "object", "things", "stuff" or "texture". All captions that are true of a crop '
-    "are positives.",
+    title="A CLIP of a small convolutional tower with two blocks of attention and a transformer of 2 layers for texts, "
+    "64 channels, for text queries where another CLIP cannot be had; its features of single pixels live in the same "
+    "space.",
+    training="Points of photos, and crops around things (8-55 % of the photo's height, off-centre and with what is "
+    "beside them), with captions of the thing there: its class or another word for it, attributes, sometimes its "
+    'neighbour; some are called "object", "things", "stuff" or "texture". All captions that are true of an image are '
+    "positives.",
     limits=(
         "anything that does not look like a synthetic room: it has never seen a photograph",
         "words that its captions do not have; it warns of them",
         "whole sentences, relations, counting, and things smaller than about a twentieth of the photo's height",
     ),
 )
-RECIPE = Recipe(ABOUT, steps=2200, batch=128, rate=2e-3)
+RECIPE = Recipe(ABOUT, steps=3500, batch=8, rate=2e-3)
 
 
 class ClipTask:
@@ -72,14 +79,15 @@ class ClipTask:
     name = NAME
 
     def __init__(
-        self, images: RoomImages, validation: RoomImages, *, batch: int = 128, seed: int = 0, device: torch.device
+        self, images: RoomImages, validation: RoomImages, *, batch: int = 8, seed: int = 0, device: torch.device
     ) -> None:
         torch.manual_seed(seed)
         self._batch, self._device = batch, device
         self._validation = validation.of_rooms(VALIDATED)
         self.tokenizer = caption_tokenizer()
         self.model = build_tiny_clip().to(device, memory_format=torch.channels_last)
-        self._sampler = CropSampler(images, int(self.model.visual.image_size))
+        self._crops = CropSampler(images, int(self.model.visual.image_size[0]))
+        self._pieces = PieceSampler(images, PIECE)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The model."""
@@ -94,24 +102,35 @@ class ClipTask:
         return self.model, self.tokenizer.metadata()
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
-        """Two captions for every crop, a short one and one that may say more."""
+        """Two captions for every crop and every marked thing, a short one and one that may say more."""
         self.model.train()
-        crops = self._sampler.draw(random, self._batch)
-        captions = [short_caption(words, random) for words in crops.main]
+        crops = self._crops.draw(random, CROPS * self._batch)
+        pieces = self._pieces.draw(random, self._batch, POINTS)
+        things = [*crops.main, *pieces.things]
+        captions = [short_caption(words, random) for words in things]
         captions += [
             str(random.choice(CANONICAL)) if random.random() < CANON else self._long_caption(shares, random)
-            for shares in crops.shares
+            for shares in (*crops.shares, *([(words, 1.0)] for words in pieces.things))
         ]
         kinds = list(dict.fromkeys(captions))
-        columns = torch.tensor([kinds.index(caption) for caption in captions], device=self._device)
-        images = self.model.encode_image(self._pixels(jittered(random, crops.images, JITTER)), normalize=True).float()
+        places = {caption: index for index, caption in enumerate(kinds)}
+        columns = torch.tensor([places[caption] for caption in captions], device=self._device)
+        whole = self.model.encode_image(self._pixels(jittered(random, crops.images, JITTER)), normalize=True)
+        features = dense_features(self.model, self._pixels(jittered(random, pieces.images, JITTER)))
+        grid = 2 * torch.from_numpy(pieces.points).to(self._device)[:, None] - 1
+        points = torch.nn.functional.grid_sample(
+            features.float().permute(0, 3, 1, 2), grid, align_corners=False, padding_mode="border"
+        )
+        points = torch.nn.functional.normalize(points[:, :, 0].transpose(1, 2).flatten(0, 1), dim=1)
+        images = torch.cat([whole.float(), points])
         texts = self.model.encode_text(self.tokenizer(kinds).to(self._device), normalize=True).float()[columns]
         logits = self.model.logit_scale.exp() * images @ texts.T
-        true = truths(captions, crops.main)
-        loss = caption_loss(logits, *(torch.from_numpy(t).to(self._device) for t in true))
-        right = logits.detach().argmax(1).cpu().numpy()
-        hits = float(true[0][np.arange(len(right)), right].mean())
-        return loss, {"right": hits, "scale": float(self.model.logit_scale.detach().exp())}
+        rows = np.concatenate([np.arange(len(crops.main)), len(crops.main) + pieces.shown.reshape(-1)])
+        true = [torch.from_numpy(found[rows]).to(self._device) for found in truths(captions, things)]
+        loss = caption_loss(logits, *true)
+        right = true[0].gather(1, logits.detach().argmax(1)[:, None])[:, 0].float()
+        figures = {"crops": float(right[: len(whole)].mean()), "points": float(right[len(whole) :].mean())}
+        return loss, figures | {"scale": float(self.model.logit_scale.detach().exp())}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:  # noqa: ARG002  Task's

@@ -236,7 +236,7 @@ register_encoder(
     )
 )
 register_encoder(
-    EncoderEntry("tiny-clip", "small CLIP trained on synthetic rooms; bundled", _make_tiny_clip, options=CLIP_OPTIONS)
+    EncoderEntry("tiny-clip", "small CLIP trained on synthetic rooms; bundled", _make_tiny_clip, options=("heights",))
 )
 register_encoder(
     EncoderEntry("tiny-sam", "image encoder of a small SAM trained on synthetic rooms; bundled", _make_tiny_sam)

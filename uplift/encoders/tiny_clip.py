@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
+from uplift.encoders._tiny_tower import COARSE, STRIDE
+from uplift.encoders.base import Image, as_image
 from uplift.encoders.clip import ClipEncoder
 from uplift.encoders.tiny import LICENCE, tiny_file
 
 if TYPE_CHECKING:
-    from jaxtyping import Int64
+    from jaxtyping import Float, Int64
     from open_clip import CLIP
 
 NAME = "tiny-clip"
 MODEL = "fit3d-tiny-clip"  # among the models of open_clip
-# Smaller crops show nothing that a network could recognise.
-SCALES = (0.1, 0.15, 0.22, 0.33, 0.5)
-OVERLAP = 0.5
+HEIGHTS = (240, 352)  # pixels, of the sizes in which a photo is seen; it was trained on things of such sizes
 PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
 MERGES, WORDS = "merges", "words"  # names of what travels with the weights in the file's metadata
 WORD = re.compile(r"[^\W\d_]+")
@@ -93,24 +93,77 @@ class TinyTokenizer:
         return TinyTokenizer(metadata[MERGES].split("\n"), metadata[WORDS].split())
 
 
-def build_tiny_clip() -> CLIP:
-    """The model with random weights: a ModifiedResNet for images of 64 pixels, and a small transformer for texts.
+class TinyClipEncoder(ClipEncoder):
+    """The model's features of pixels: it was trained to name points, which costs far less than a pyramid of crops.
 
-    Convolutions learn faster from few images than a ViT does, and cost a quarter of its time here.
+    A photo is seen in several sizes; features of length 1 are interpolated to the grid of the largest and averaged.
+
+    Attributes:
+        heights: Of those sizes, in pixels.
     """
+
+    def __init__(self, model: CLIP, tokenizer: TinyTokenizer, *, heights: Sequence[int] = HEIGHTS) -> None:
+        """Make an encoder of a model; InputError if heights are less than 16 pixels."""
+        self.heights = tuple(int(height) for height in heights)
+        if not self.heights or min(self.heights) < COARSE:
+            raise InputError(f"{NAME} sees photos at heights of {COARSE} pixels or more, found {list(self.heights)}.")
+        super().__init__(NAME, model, licence=LICENCE, tokenize=tokenizer)
+
+    @torch.no_grad()
+    def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
+        """The averaged features of a photo ``[h, w, 3]`` uint8."""
+        array = as_image(image)
+        height, width = array.shape[:2]
+        photo = torch.from_numpy(array).to(self._device).permute(2, 0, 1)[None].to(torch.float32) / 255
+        gh, gw = (length // STRIDE for length in self._fitted(max(self.heights), height, width))
+        total = torch.zeros(1, self.dimension, gh, gw, device=self._device)
+        for size in self.heights:
+            pixels = torch.nn.functional.interpolate(
+                photo, self._fitted(size, height, width), mode="bilinear", antialias=True, align_corners=False
+            )
+            features = dense_features(self._model, (pixels - self._mean) / self._std).to(torch.float32)
+            features = torch.nn.functional.normalize(features, dim=-1).permute(0, 3, 1, 2)
+            total += torch.nn.functional.interpolate(features, (gh, gw), mode="bilinear", align_corners=False)
+        return total[0].permute(1, 2, 0) / len(self.heights)
+
+    def options(self) -> dict[str, Any]:
+        """The heights."""
+        return {"heights": list(self.heights)}
+
+    @staticmethod
+    def _fitted(size: int, height: int, width: int) -> tuple[int, int]:
+        """Height and width in which a photo is seen, multiples of what the tower halves."""
+        longest = [max(COARSE, round(size * length / height / COARSE) * COARSE) for length in (height, width)]
+        return longest[0], longest[1]
+
+
+def dense_features(model: CLIP, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
+    """Features of every eighth pixel in the space of the texts, not yet of length 1.
+
+    Args:
+        model: Of :func:`build_tiny_clip`.
+        pixels: Normalised, sides multiples of 16.
+    """
+    visual = model.visual
+    found: Tensor = visual.head(visual.trunk.forward_features(pixels).permute(0, 2, 3, 1))
+    return found
+
+
+def build_tiny_clip() -> CLIP:
+    """The model with random weights: :class:`TinyTower` for images, and a small transformer for texts."""
     import open_clip
 
     _register()
     return open_clip.create_model(MODEL, force_preprocess_cfg=dict(PREPROCESSING))
 
 
-def make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -> ClipEncoder:
+def make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -> TinyClipEncoder:
     """The encoder ``tiny-clip``.
 
     Args:
         weights: A file that ``fit3d tiny clip`` wrote; None = the bundled one.
         device: Where it computes.
-        options: ``scales`` and ``overlap`` of the crops.
+        options: ``heights`` in which a photo is seen, in pixels.
 
     Raises:
         InputError: the file is not one of this model.
@@ -134,10 +187,9 @@ def make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -
     return encoder_of(model.to(device), tokenizer, **options)
 
 
-def encoder_of(model: CLIP, tokenizer: TinyTokenizer, **options: Any) -> ClipEncoder:
-    """The encoder of a trained model; ``options`` are ``scales`` and ``overlap`` of the crops."""
-    named: dict[str, Any] = {"scales": SCALES, "overlap": OVERLAP} | options
-    return ClipEncoder(NAME, model, licence=LICENCE, tokenize=tokenizer, **named)
+def encoder_of(model: CLIP, tokenizer: TinyTokenizer, **options: Any) -> TinyClipEncoder:
+    """The encoder of a trained model; ``options`` are the ``heights`` in which a photo is seen, in pixels."""
+    return TinyClipEncoder(model, tokenizer, **options)
 
 
 def most_merges() -> int:
