@@ -4,11 +4,13 @@ As Kirillov et al. 2023 do it: of three masks for an ambiguous prompt the best o
 that say more; a head learns how much each overlaps; and prompts go on with a point where the last mask was wrong.
 What differs serves a short training from nothing:
 
-- A loss on pairs of patches teaches the image encoder what is one thing, alone at first, before the decoder learns to
-  ask.
+- At first the photo is not told of the prompts (:func:`decode_apart`): the prompts of a photo then share its
+  upsampled embedding, so that many of them cost less than the embedding, and all of a step goes into learning what is
+  one thing.  Only then the whole decoder learns, with masks among its prompts.
+- Meanwhile a loss on pairs of patches tells the image encoder what is one thing before masks can.
+- Attention begins by looking at the place that a point names (:func:`begin_at_points`).
 - In a plain cross entropy a small thing's few cells weigh more.  The focal loss spends hundreds of steps on learning
   that most of a photo is not the thing.
-- Attention begins by looking at the place that a point names (:func:`look_at_points`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered
-from training.tiny.sam_decoder import decode
+from training.tiny.sam_decoder import begin_at_points, decode, decode_apart
 from training.tiny.sam_measures import measure_masks
 from training.tiny.sam_prompts import Prompts, draw_prompts
 from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam, predictor_of
@@ -32,16 +34,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.random import Generator
 
-    from uplift.encoders.tiny_sam import MaskDecoder
 
-PROMPTS = 8  # of every photo: its embedding costs as much as that many masks
+PROMPTS, PROMPTS_TOLD = 16, 6  # of every photo, before and after it is told of them
 MOST_POINTS = 5
 ENTROPY, DICE, OVERLAP, GROUPS = 2.0, 1.0, 1.0, 1.0  # weights of the losses
-ENCODER_ALONE = 0.25  # part of the training, in which the decoder waits: its steps cost half
-GROUPED, SCALE = 64, 10.0  # channels in which patches of a thing agree, and how sharply
+GROUPED, SCALE, CELLS = 64, 10.0, 192  # channels in which patches of a thing agree, how sharply, and how many are told
+APART = 0.8  # part of the training, in which the photo is not told of the prompts
 SMALLEST_PART = 1e-3  # of a photo, for the weight of a thing's cells
-PEAK = 2.0  # how sharply attention begins to look at points
-ONE_POINT, BOX = 0.55, 0.15  # part of the steps that begin with one point, or with a box
+ONE_POINT, BOX = 0.5, 0.25  # part of the steps that begin with one point, or with a box
 SINGLE_FOR_ONE_POINT = 0.25  # weight of the fourth mask where the prompt is ambiguous
 WITH_MASK = 0.5  # part of the second rounds that are told the first one's mask
 VALIDATED = 40  # photos
@@ -57,7 +57,7 @@ ABOUT = About(
         "crowds of small things, such as the books of a shelf, seen from afar",
     ),
 )
-RECIPE = Recipe(ABOUT, steps=2600, batch=4, rate=5e-4)
+RECIPE = Recipe(ABOUT, steps=3800, batch=6, rate=1e-3)
 
 
 class SamTask:
@@ -83,7 +83,7 @@ class SamTask:
         self._photos, self._instances = validation.photos[chosen], validation.instances[chosen]
         self.model = build_tiny_sam(shape).to(device)
         self._grouping = nn.Linear(shape.channels, GROUPED).to(device)
-        look_at_points(self.model.mask_decoder)
+        begin_at_points(self.model.mask_decoder, self.model.prompt_encoder)
         # Weights travel in half precision: these frequencies are not trained, and would come back as others.
         frequencies = self.model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
         frequencies.copy_(frequencies.half())
@@ -98,15 +98,18 @@ class SamTask:
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The losses of a batch of crops, of their first prompts and of half of them once corrected."""
-        side = self._shape.side
+        told = progress >= APART
+        prompts = min(self._prompts, PROMPTS_TOLD) if told else self._prompts
         given = draw_prompts(
-            self._images, random, batch=self._batch, prompts=self._prompts, points=MOST_POINTS, side=side
+            self._images, random, batch=self._batch, prompts=prompts, points=MOST_POINTS, side=self._shape.side
         )
-        truth = torch.from_numpy(given.shares(self._shape.patch // 4)).to(self._device)
+        shares = given.shares(self._shape.patch // 4)
+        # A quarter of the cells, others in every step, teaches as much as all.
+        quarter = None if told else int(random.integers(4))
+        if quarter is not None:
+            shares = np.ascontiguousarray(shares[..., quarter // 2 :: 2, quarter % 2 :: 2])
+        truth = torch.from_numpy(shares).to(self._device)
         embeddings = self.model.image_encoder(self._pixels(random, given))
-        groups = self._group_loss(embeddings, given)
-        if progress < ENCODER_ALONE:
-            return GROUPS * groups, {"groups": float(groups.detach())}
         kind = random.random()
         several = 1 if kind < ONE_POINT else int(random.integers(2, MOST_POINTS + 1))
         points = torch.from_numpy(given.points[:, :, :several]).to(self._device)
@@ -115,11 +118,11 @@ class SamTask:
         if kind > 1 - BOX:
             boxes, several = torch.from_numpy(given.boxes).to(self._device), 0
             points, labels = points[:, :, :0], labels[:, :, :0]
-        logits, guesses = self._decode(embeddings, points, labels, boxes, None)
+        logits, guesses = self._decode(embeddings, points, labels, boxes, None, told=told, quarter=quarter)
         loss, figures = self._losses(logits, guesses, truth, ambiguous=several == 1)
 
         # The second round: a point where the mask was wrong, for half of the prompts.
-        half = self._prompts // 2
+        half = prompts // 2
         shown = logits[:, :half, 1:] if several == 1 else logits[:, :half, :1]
         held = guesses[:, :half, 1:] if several == 1 else guesses[:, :half, :1]
         best = held.argmax(2)[..., None, None, None].expand(-1, -1, 1, *shown.shape[-2:])
@@ -130,12 +133,16 @@ class SamTask:
             torch.cat([points[:, :half], point[:, :, None]], 2),
             torch.cat([labels[:, :half], label[:, :, None]], 2),
             None if boxes is None else boxes[:, :half],
-            last if random.random() < WITH_MASK else None,
+            last if told and random.random() < WITH_MASK else None,
+            told=told,
+            quarter=quarter,
         )
         second, corrected = self._losses(again, more, truth[:, :half], ambiguous=False)
         figures |= {f"corrected_{name}": value for name, value in corrected.items()}
-        figures["groups"] = float(groups.detach())
-        return loss + 0.5 * second + GROUPS * groups, figures
+        if told:
+            return loss + 0.5 * second, figures
+        groups = self._group_loss(random, embeddings, given)
+        return loss + 0.5 * second + GROUPS * groups, figures | {"groups": float(groups.detach())}
 
     def after_step(self, progress: float) -> None:
         """Nothing follows."""
@@ -164,6 +171,9 @@ class SamTask:
         labels: Float[Tensor, "b p m"],
         boxes: Float[Tensor, "b p 4"] | None,
         masks: Float[Tensor, "b p H W"] | None,
+        *,
+        told: bool,
+        quarter: int | None,
     ) -> tuple[Float[Tensor, "b p 4 H W"], Float[Tensor, "b p 4"]]:
         """Logits and predicted overlaps of four masks for every prompt."""
         encoder = self.model.prompt_encoder
@@ -176,7 +186,11 @@ class SamTask:
                 None if masks is None else masks.flatten(0, 1)[:, None],
             )
             positions = encoder.get_dense_pe()
-        logits, guesses = decode(self.model.mask_decoder, embeddings, positions, sparse, dense)
+        if told:
+            logits, guesses = decode(self.model.mask_decoder, embeddings, positions, sparse, dense)
+        else:
+            nothing = encoder.no_mask_embed.weight
+            logits, guesses = decode_apart(self.model.mask_decoder, embeddings, positions, sparse, nothing, quarter)
         return logits.float().unflatten(0, (b, p)), guesses.float().unflatten(0, (b, p))
 
     def _losses(
@@ -195,16 +209,18 @@ class SamTask:
         shown = overlaps[..., 1:].amax(-1) if ambiguous else overlaps[..., 0]
         return masks + OVERLAP * guess, {"masks": float(masks.detach()), "iou": float(shown.mean())}
 
-    def _group_loss(self, embeddings: Float[Tensor, "b c h w"], given: Prompts) -> Tensor:
+    def _group_loss(self, random: Generator, embeddings: Float[Tensor, "b c h w"], given: Prompts) -> Tensor:
         """Whether any two patches are of one thing, told from their embeddings: what masks need, learned directly.
 
         The pairs that are and those that are not weigh the same.
         """
         _, _, h, w = embeddings.shape
         cell = self._shape.patch
-        middle = given.instances[:, cell // 2 :: cell, cell // 2 :: cell].reshape(-1, h * w).astype(np.int64)
+        told = random.permutation(h * w)[:CELLS]
+        middle = given.instances[:, cell // 2 :: cell, cell // 2 :: cell].reshape(-1, h * w)[:, told].astype(np.int64)
         thing = torch.from_numpy(middle).to(self._device)
-        rows = F.normalize(self._grouping(embeddings.flatten(2).transpose(1, 2)).float(), dim=-1)
+        patches = embeddings.flatten(2)[:, :, torch.from_numpy(told).to(self._device)].transpose(1, 2)
+        rows = F.normalize(self._grouping(patches).float(), dim=-1)
         alike = SCALE * (rows @ rows.transpose(1, 2)).float() - SCALE / 2
         known = (thing[:, :, None] >= 0) & (thing[:, None] >= 0)
         same = known & (thing[:, :, None] == thing[:, None])
@@ -231,25 +247,6 @@ class SamTask:
         label = given.instances[np.arange(b)[:, None], y, x] == given.wanted[:, :p]
         point = np.stack([x, y], -1).astype(np.float32)
         return torch.from_numpy(point).to(self._device), torch.from_numpy(label.astype(np.float32)).to(self._device)
-
-
-@torch.no_grad()
-def look_at_points(decoder: MaskDecoder) -> None:
-    """Let the decoder's attention between prompts and photo begin with what both know of positions.
-
-    Queries and keys get the same projection, so that they agree where their positions do.  From independent ones it
-    takes hundreds of steps until a prompt finds its place.
-
-    Args:
-        decoder: Untrained; changed in place.
-    """
-    transformer = decoder.transformer
-    crossing = [a for x in transformer.layers for a in (x.cross_attn_token_to_image, x.cross_attn_image_to_token)]
-    for attention in [*crossing, transformer.final_attn_token_to_image]:
-        nn.init.orthogonal_(attention.q_proj.weight, gain=PEAK)
-        attention.k_proj.weight.copy_(attention.q_proj.weight)
-        nn.init.zeros_(attention.q_proj.bias)
-        nn.init.zeros_(attention.k_proj.bias)
 
 
 def mask_losses(

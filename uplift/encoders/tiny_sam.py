@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor, nn
 
 from render.devices import resolve_device
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from segment_anything import SamPredictor
     from segment_anything.modeling import MaskDecoder as MaskDecoder  # trainings say so, this package imports it
+    from segment_anything.modeling import PromptEncoder as PromptEncoder
     from segment_anything.modeling import Sam
 
     from uplift.encoders.sam import SamEncoder
 
 NAME = "tiny-sam"
-STEM_KEY = "image_encoder.patch_embed.proj.0.weight"  # published models have one convolution there, without a number
+STEM_KEY = "image_encoder.patch_embed.proj.first.weight"  # published models have one convolution there
+DECODER_HEADS = 2  # in more, each would know too little of positions to tell them apart
 
 
 @dataclass(frozen=True)
@@ -34,27 +37,29 @@ class Shape:
     Attributes:
         side: Pixels of the square that photos are fitted into.
         patch: Pixels of a patch's side; a power of 2, 4 at least.
-        width: Channels of the image encoder.
-        depth: Its blocks.
-        heads: Of its attention.
+        stem: Channels of the stem at each halving down to a patch.
+        residual: Residual blocks after each of them.
+        below: Channels at the halvings below, from which the stem comes back; the grid's side divides by all.
+        width: Channels of the image encoder's blocks of attention.
+        depth: Those blocks.
+        heads: Of their attention.
         window: Patches of a window's side, in the blocks that look no further.
         wide: The blocks that look at the whole photo.
-        stem: Channels of the stem, one for each halving.
-        residual: Residual blocks after each halving.
         channels: Of the embedding.
         hidden: Of the decoder's perceptrons.
     """
 
     side: int = 192
     patch: int = 8
-    width: int = 160
-    depth: int = 3
-    heads: int = 5
-    window: int = 8
-    wide: tuple[int, ...] = (0, 2)
     stem: tuple[int, ...] = (32, 64, 128)
     residual: tuple[int, ...] = (0, 2, 2)
-    channels: int = 64
+    below: tuple[int, ...] = (160, 160)
+    width: int = 128
+    depth: int = 1
+    heads: int = 4
+    window: int = 12
+    wide: tuple[int, ...] = ()
+    channels: int = 96
     hidden: int = 128
 
 
@@ -65,7 +70,8 @@ def build_tiny_sam(shape: Shape = SHAPE) -> Sam:
     """The model with random weights.
 
     All modules are Segment Anything's, but for the convolution that makes patches: in its place stands a small
-    residual network, which learns from few photos what blocks of attention alone do not (Xiao et al. 2021).
+    residual network (convolutions learn from few photos what blocks of attention alone do not, Xiao et al. 2021) that
+    goes down to a coarse grid and back (Ronneberger et al. 2015), where seeing the whole photo costs little.
 
     Args:
         shape: Sizes; the bundled weights are of the default ones.
@@ -81,11 +87,10 @@ def build_tiny_sam(shape: Shape = SHAPE) -> Sam:
         num_heads=shape.heads,
         out_chans=shape.channels,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
         window_size=shape.window,
         global_attn_indexes=shape.wide,
     )
-    encoder.patch_embed.proj = _stem(shape)
+    encoder.patch_embed.proj = _Stem(shape)
     return Sam(
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(
@@ -97,7 +102,7 @@ def build_tiny_sam(shape: Shape = SHAPE) -> Sam:
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
-                depth=2, embedding_dim=shape.channels, mlp_dim=shape.hidden, num_heads=shape.channels // 16
+                depth=2, embedding_dim=shape.channels, mlp_dim=shape.hidden, num_heads=DECODER_HEADS
             ),
             transformer_dim=shape.channels,
             iou_head_depth=3,
@@ -165,12 +170,39 @@ class _Residual(nn.Module):
         return x + self.inner(x)
 
 
-def _stem(shape: Shape) -> nn.Sequential:
-    if 2 ** len(shape.stem) != shape.patch:
-        raise ValueError(f"{len(shape.stem)} halvings do not make patches of {shape.patch} pixels")
-    layers: list[nn.Module] = []
-    before = 3
-    for channels, blocks in zip(shape.stem, shape.residual, strict=True):
-        layers += [nn.Conv2d(before, channels, 3, stride=2, padding=1), *(_Residual(channels) for _ in range(blocks))]
-        before = channels
-    return nn.Sequential(*layers, nn.GroupNorm(8, before), nn.GELU(), nn.Conv2d(before, shape.width, 1))
+class _Stem(nn.Module):
+    """Photos to patches: convolutions down to patches, further down, and back to patches."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        if 2 ** len(shape.stem) != shape.patch:
+            raise ValueError(f"{len(shape.stem)} halvings do not make patches of {shape.patch} pixels")
+        before, patch = shape.stem[0], shape.stem[-1]
+        self.first = nn.Conv2d(3, before, 3, stride=2, padding=1)
+        layers: list[nn.Module] = [_Residual(before) for _ in range(shape.residual[0])]
+        for channels, blocks in zip(shape.stem[1:], shape.residual[1:], strict=True):
+            layers += [_halving(before, channels), *(_Residual(channels) for _ in range(blocks))]
+            before = channels
+        self.inwards = nn.Sequential(*layers)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for channels in shape.below:
+            self.down.append(nn.Sequential(_halving(before, channels), _Residual(channels), _Residual(channels)))
+            self.up.append(nn.Conv2d(channels, before, 1))
+            before = channels
+        self.mixed = nn.ModuleList(_Residual(channels) for channels in (patch, *shape.below[:-1]))
+        self.last = nn.Sequential(nn.GroupNorm(8, patch), nn.GELU(), nn.Conv2d(patch, shape.width, 1))
+
+    def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c h w"]:
+        # Convolutions are faster where the channels of a pixel lie together.
+        x = self.inwards(self.first(x.contiguous(memory_format=torch.channels_last)))
+        finer = []
+        for down in self.down:
+            finer.append(x)
+            x = down(x)
+        for up, mixed in zip(reversed(self.up), reversed(self.mixed), strict=True):
+            x = mixed(finer.pop() + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return self.last(x)
+
+
+def _halving(before: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.GELU(), nn.Conv2d(before, channels, 3, stride=2, padding=1))
