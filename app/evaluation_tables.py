@@ -76,23 +76,6 @@ def view_table(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], tolera
     return table
 
 
-def object_table(title: str, figures: Sequence[Mapping[str, Any]], *, key: str) -> Table:
-    """Objects down, variants across: one figure of each."""
-    from rich.table import Table
-
-    variants = [v for v in _variants(figures) if any(key in task["variants"][v] for task in figures)]
-    table = Table(title=title, title_justify="left")
-    table.add_column("object")
-    for variant in variants:
-        table.add_column(variant, justify="right")
-    for task in figures:
-        table.add_row(task["task"], *[_percent(_of(task, v, key)) for v in variants])
-    table.add_section()
-    for name, reduce in (("mean", _mean), ("worst", _worst(key))):
-        table.add_row(name, *[_percent(reduce([_of(task, v, key) for task in figures])) for v in variants])
-    return table
-
-
 def neighbour_table(title: str, figures: Mapping[str, Sequence[Mapping[str, Any]]], neighbours: Sequence[int]) -> Table:
     """Quality against the number of neighbours: rows of every group down, k across, mean IoU in percent.
 
@@ -131,16 +114,6 @@ def _in(paper: Paper, row: str | None, scene: str) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _worst(key: str) -> Any:
-    choose = max if key == "left" else min
-
-    def worst(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return choose(known) if known else None
-
-    return worst
 
 
 def _beside(measured: float | None, paper: float | None) -> str:

@@ -15,7 +15,6 @@ from render.rasterizer import rasterize
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-    from PIL import ImageDraw, ImageFont
 
     from render.camera import Camera
     from render.gaussians import Gaussians
@@ -25,6 +24,7 @@ UNSEEN = 0.5  # grey of Gaussians that no view saw
 DEPTH_QUANTILES = (0.01, 0.99)
 GREY_SHARE, HEAT_SHARE = 0.85, 0.75  # brightness of the picture below a heat map, and its strongest cover,
 HEAT_FULL = 0.5  # which is reached at this heat
+QUANTILES = (0.5, 0.999)  # of relevancies, where the colours begin and end
 INK, PAPER, MARGIN, TITLE = (34, 34, 40), (255, 255, 255), 8, 30
 
 
@@ -114,17 +114,6 @@ def blend_heat(
     return blended
 
 
-def draw_ring(
-    image: UInt8[np.ndarray, "h w 3"], place: Float[np.ndarray, " 2"], radius: int, colour: tuple[int, int, int]
-) -> None:
-    """Mark a place (x, y) in a picture, in place: a ring with a dark rim."""
-    import cv2
-
-    centre = (int(place[0]), int(place[1]))
-    for shade, thickness in (((0, 0, 0), 5), (colour, 2)):
-        cv2.circle(image, centre, radius, shade, thickness, cv2.LINE_AA)
-
-
 def psnr(image: UInt8[np.ndarray, "h w 3"], reference: UInt8[np.ndarray, "h w 3"]) -> float:
     """Peak signal-to-noise ratio in dB of two pictures."""
     error = np.mean((image.astype(np.float64) - reference) ** 2)
@@ -151,43 +140,35 @@ def check_picture_name(path: str | Path) -> None:
         raise InputError(f"Expected a picture's name that ends in .png or .jpg, found {path}.")
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]],
-    columns: Sequence[str],
-    names: Sequence[str],
-    *,
-    cell_width: int = 360,
+def stretched(
+    values: Float[torch.Tensor, " n"], seen: Float[torch.Tensor, " n"]
+) -> tuple[Float[torch.Tensor, " n"], float, float]:
+    """Relevancies as heat in [0, 1], and where it begins and ends: at the median and near the top of those seen.
+
+    Args:
+        values: Relevancies of Gaussians.
+        seen: How much was seen of each, 0 = nothing.
+    """
+    known = values[(seen > 0).to(values.device)].cpu().numpy()
+    low, high = map(float, np.quantile(known, QUANTILES)) if len(known) else (0.0, 1.0)
+    return ((values - low) / max(high - low, 1e-6)).clamp(0, 1), low, high
+
+
+def panel_sheet(
+    panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], columns: int, *, cell_width: int = 480
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Pictures in rows and columns, with a title over every column and a name on every row's first picture."""
+    """Pictures of one size in rows, each with its title above it."""
     from PIL import Image, ImageDraw, ImageFont
 
-    height, width = rows[0][0].shape[:2]
+    height, width = panels[0][1].shape[:2]
     cell_height = round(height * cell_width / width)
-    sheet = Image.new(
-        "RGB",
-        (MARGIN + len(columns) * (cell_width + MARGIN), TITLE + MARGIN + len(rows) * (cell_height + MARGIN)),
-        PAPER,
-    )
-    draw = ImageDraw.Draw(sheet)
-    title, label = ImageFont.load_default(size=17), ImageFont.load_default(size=12)
-    for j, text in enumerate(columns):
-        centre = MARGIN + j * (cell_width + MARGIN) + cell_width / 2
-        draw.text((centre, (TITLE + MARGIN) / 2), text, fill=INK, font=title, anchor="mm")
-    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-        y = TITLE + MARGIN + i * (cell_height + MARGIN)
-        for j, picture in enumerate(row):
-            cell = Image.fromarray(picture).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
-            sheet.paste(cell, (MARGIN + j * (cell_width + MARGIN), y))
-        _label(draw, (MARGIN + 6, y + cell_height - 8), name, label)
+    rows = -(-len(panels) // columns)
+    across, down = cell_width + MARGIN, TITLE + cell_height + MARGIN
+    sheet = Image.new("RGB", (MARGIN + columns * across, rows * down), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    for index, (title, picture) in enumerate(panels):
+        x, y = MARGIN + index % columns * across, index // columns * down
+        draw.text((x + cell_width / 2, y + TITLE / 2), title, fill=INK, font=font, anchor="mm")
+        cell = Image.fromarray(picture).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
+        sheet.paste(cell, (x, y + TITLE))
     return np.asarray(sheet)
-
-
-def _label(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[float, float],
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    box = draw.textbbox(corner, text, font=font, anchor="ls")
-    draw.rectangle((box[0] - 4, box[1] - 3, box[2] + 4, box[3] + 3), fill=PAPER)
-    draw.text(corner, text, fill=INK, font=font, anchor="ls")

@@ -1,20 +1,18 @@
-"""The published data sets in miniature: their layouts exactly, their content from a tiny copy of the demo scene."""
+"""The published data sets in miniature: their layouts exactly, their content from a small scene."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from PIL import Image
 
-from assets.demo_scene import DemoObjects, demo_objects
-from uplift.evaluation.scribbles import draw_scribbles, scribble_picture
 from render.scene import write_scene
+from tests.corner import Corner, corner
+from uplift.evaluation.scribbles import draw_scribbles, scribble_picture
 from uplift.evaluation.tasks import SPIN_NERF_FOLDERS
 
 COUNT, VIEWS, WIDTH, HEIGHT = 4000, 4, 100, 75
@@ -35,11 +33,9 @@ class Miniature:
     scenes: Path
 
 
-@cache
-def tiny_objects() -> DemoObjects:
-    """The demo scene with 4000 Gaussians and four photos; built once per run of the tests."""
-    folder = Path(mkdtemp(prefix="fit3d-tests-"))
-    return demo_objects(count=COUNT, views=VIEWS, width=WIDTH, height=HEIGHT, cache=folder)
+def tiny_objects() -> Corner:
+    """A scene with about 4000 Gaussians and four photos; made once per run of the tests."""
+    return corner(count=COUNT, views=VIEWS, width=WIDTH, height=HEIGHT)
 
 
 def nvos(folder: Path) -> Miniature:

@@ -1,28 +1,20 @@
-"""A tiny copy of the demo scene for the tests of the command line."""
+"""A tiny scene for the tests of the command line."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
-from assets.demo_scene import demo_scene
+from tests.corner import corner
 
 VIEWS, WIDTH, HEIGHT = 3, 96, 72
 
 
-@cache
-def _original() -> Path:
-    """Built once per run of the tests."""
-    folder = Path(mkdtemp(prefix="fit3d-tests-"))
-    return demo_scene(count=2000, views=VIEWS, width=WIDTH, height=HEIGHT, cache=folder).path
-
-
 def tiny_scene(folder: Path) -> Path:
-    """A scene folder with 2000 Gaussians and three photos that the test may change."""
-    return Path(shutil.copytree(_original(), folder / "scene"))
+    """A scene folder with about 2000 Gaussians and three photos that the test may change."""
+    original = corner(count=2000, views=VIEWS, width=WIDTH, height=HEIGHT).scene.path
+    return Path(shutil.copytree(original, folder / "scene"))
 
 
 def contents(folder: Path) -> dict[str, str]:

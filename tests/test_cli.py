@@ -161,7 +161,7 @@ def test_import_of_a_capture_with_a_ply_gives_the_same_scene(scene: Path, fit3d:
         (["render", "{scene}", "--out", "o", "--field", "rgb"], ["--what pca"]),
         (["import", "nowhere", "o"], ["nowhere"]),
         (["import", "{scene}", "o", "--ply", "no.ply"], ["no.ply"]),
-        (["demo", "--gaussians", "3"], ["500"]),
+        (["demo", "--make", "o", "--out", "sheet.png"], ["--make", "--out"]),
         (["demo", "--out", "sheet.txt"], ["sheet.txt", ".png"]),
     ],
 )

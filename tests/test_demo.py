@@ -2,114 +2,129 @@
 
 from __future__ import annotations
 
-import os
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from app.main import OK, main
-from app.pictures import psnr, render_depth, render_rgb
-from assets.demo_scene import cache_folder, demo_scene
-from assets.ray_casting import RayCaster
-from assets.room_corner import RoomCorner, build_room_corner
+from app.main import BAD_INPUT, OK, main
+from app.pictures import psnr, render_rgb
 from render.errors import InputError
 from tests.room import contents
+from training.rooms import demo
+from training.rooms.demo import DemoRoom, Exhibit, Plan, bundled_demo_room, cache_folder, make_demo_room, open_demo_room
+from training.rooms.writing import RoomFormat
+from uplift.encoders import load_encoder
+from uplift.field import FeatureField
+from uplift.prompts import read_scribbles
+from uplift.reduction import Reduced
 
-SMALL = ["--gaussians", "3000", "--views", "3", "--width", "120", "--height", "90", "--device", "cpu"]
+SMALL = RoomFormat(views=3, width=96, height=72, count=3000)
 
 
 @pytest.fixture(scope="module")
-def room() -> RoomCorner:
-    return build_room_corner(count=8000, views=2, width=160, height=120)
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo scene, with features that need no weights; texts are shown and not searched."""
+    folder = tmp_path_factory.mktemp("demo") / "room"
+    make_demo_room(folder, *_encoders(), _plan(), threads=1)
+    return folder
 
 
-def test_first_hits_on_a_sphere_are_where_geometry_says() -> None:
-    import trimesh
-
-    sphere = trimesh.creation.icosphere(subdivisions=5)
-    caster = RayCaster(sphere.vertices, sphere.faces.astype(np.int32))
-    random = np.random.default_rng(0)
-    directions = random.normal(size=(5000, 3)).astype(np.float32)
-    origins = (3 * directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-    hits = caster.first_hits(origins, -directions)
-    assert (hits.faces >= 0).all()
-    reached = origins - hits.distances[:, None] * directions
-    assert np.abs(np.linalg.norm(reached, axis=1) - 1).max() < 2e-3
-    corners = sphere.vertices[sphere.faces[hits.faces]]
-    weights = np.concatenate([1 - hits.barycentric.sum(1, keepdims=True), hits.barycentric], 1)
-    assert np.abs((weights[..., None] * corners).sum(1) - reached).max() < 1e-5
-    assert (caster.first_hits(origins, directions).faces == -1).all()
+def _encoders() -> tuple[Reduced, Reduced]:
+    return Reduced(load_encoder("dense-descriptors"), 6), Reduced(load_encoder("rgb"), 3)
 
 
-def test_rays_agree_with_testing_every_triangle() -> None:
-    random = np.random.default_rng(1)
-    vertices = random.uniform(-1, 1, (300, 3))
-    faces = random.integers(0, 300, (101, 3)).astype(np.int32)
-    origins = random.uniform(-2, 2, (400, 3)).astype(np.float32)
-    directions = random.normal(size=(400, 3)).astype(np.float32)
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    matrix = np.stack(np.broadcast_arrays(b - a, c - a, -directions[:, None].astype(np.float64)), -1)
-    with np.errstate(all="ignore"):
-        inverse = np.linalg.inv(matrix + 1e-15)
-    u, v, t = np.einsum("rfij,rfj->ifr", inverse, origins[:, None] - a).transpose(0, 2, 1)
-    inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
-    expected = np.where(inside, t, np.inf).min(1)
-    caster = RayCaster(vertices, faces)
-    found = caster.first_hits(origins, directions).distances
-    assert np.isfinite(expected).mean() > 0.1
-    assert (np.isfinite(found) == np.isfinite(expected)).mean() > 0.995
-    both = np.isfinite(found) & np.isfinite(expected)
-    assert np.median(np.abs(found[both] - expected[both])) < 1e-5
-    limits = np.full(400, 0.7, np.float32)
-    assert (caster.blocked(origins, directions, limits) == (found < 0.7)).all()
+def _plan() -> Plan:
+    return Plan(0, Exhibit("view_000", 1, "view_001", "view_002", (("cabinet", "view_000"),)), SMALL)
 
 
-def test_the_room_is_the_same_every_time(room: RoomCorner) -> None:
-    again = build_room_corner(count=8000, views=2, width=160, height=120)
-    for mine, theirs in zip(room.photos, again.photos, strict=True):
-        assert np.array_equal(mine, theirs)
-    assert torch.equal(room.gaussians.means, again.gaussians.means)
-    assert torch.equal(room.gaussians.sh, again.gaussians.sh)
+def test_a_demo_scene_holds_what_it_shows(small: Path) -> None:
+    made = DemoRoom.open(small)
+    assert made.exhibit == _plan().exhibit
+    assert (made.name, made.structure, made.text) == ("floor", "dense-descriptors", "rgb")
+    scene = made.scene
+    assert scene.check() == []
+    assert [view.path.suffix for view in scene.views if view.path] == [".jpg"] * 3
+    assert set(scene.fields) == {"dense-descriptors", "rgb"}
+    field = FeatureField.load(scene.fields["dense-descriptors"], n=len(scene.gaussians))
+    assert field.dimension == 6
+    field.load_encoder()
+    prompt = read_scribbles(made.scribbles, scene.view("view_001"))
+    floor = made.room.instances("view_001") == 1
+    assert prompt.positive.any()
+    assert not (prompt.positive & ~floor).any()
+    assert not (prompt.negative & floor).any()
+    assert made.room.gaussian_instances().shape == (len(scene.gaussians),)
+    assert {query.text for query in made.room.queries} >= {"cabinet"}
+    for view in scene.views:
+        assert made.room.classes(view.name).shape == (72, 96)
+        assert psnr(render_rgb(scene.gaussians, view.camera), view.image()) > 20
+    with pytest.raises(InputError, match="lacks the map depth"):
+        made.room.depth("view_000")
 
 
-def test_the_gaussians_look_like_the_photos(room: RoomCorner) -> None:
-    quality = [psnr(render_rgb(room.gaussians, c), p) for c, p in zip(room.cameras, room.photos, strict=True)]
-    assert min(quality) > 21
-    assert 0.8 * 8000 < len(room.gaussians) < 1.2 * 8000
-    depth = render_depth(room.gaussians, room.cameras[0])
-    assert (depth > 0).mean() > 0.98
-    assert 1 < depth[depth > 0].min() < depth.max() < 6
+def test_its_gaussians_have_no_normals_and_are_edited_like_others(small: Path, tmp_path: Path) -> None:
+    gaussians = DemoRoom.open(small).scene.gaussians
+    assert gaussians.sh.shape[1] == 1
+    assert b"property float nx" not in (small / "gaussians.ply").read_bytes()[:1000]
+    half = torch.arange(len(gaussians)) % 2 == 0
+    gaussians[half].save(tmp_path / "half.ply")
+    again = type(gaussians).load(tmp_path / "half.ply")
+    assert torch.equal(again.means, gaussians.means[half])
+    assert b"property float nx" not in (tmp_path / "half.ply").read_bytes()[:1000]
 
 
-def test_every_photo_is_filled_and_lit(room: RoomCorner) -> None:
-    for photo in room.photos:
-        assert photo.dtype == np.uint8
-        assert (photo.max(2) < 5).mean() < 0.02
-        assert 60 < photo.mean() < 200
+def test_what_the_room_does_not_have_is_refused_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path
+) -> None:
+    # The room itself was made before.
+    monkeypatch.setattr(demo, "write_room", lambda folder, *_, **__: _as_written(small, folder))
+    monkeypatch.setattr(demo, "_compressed", lambda view, _: view.path)
+    plan = _plan()
+    for changed, words in (
+        (replace(plan.exhibit, photo="view_009"), "view_009"),
+        (replace(plan.exhibit, thing=99), "99"),
+        (replace(plan.exhibit, texts=(("a pink elephant", "view_000"),)), "a pink elephant"),
+    ):
+        with pytest.raises(InputError, match=words):
+            make_demo_room(tmp_path / "room", *_encoders(), replace(plan, exhibit=changed))
+    monkeypatch.setattr(demo, "LIMIT", 10_000)
+    with pytest.raises(InputError, match="at most 0 MB"):
+        make_demo_room(tmp_path / "room", *_encoders(), plan)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("count", "views", "width"), [(10, 1, 32), (600, 0, 32), (600, 1, 3)])
-def test_a_room_too_small_is_refused(count: int, views: int, width: int) -> None:
-    with pytest.raises(InputError, match="at least 500 Gaussians"):
-        build_room_corner(count=count, views=views, width=width)
-
-
-def test_the_cache_is_used_again_and_a_broken_copy_is_made_again(tmp_path: Path) -> None:
-    def make() -> Path:
-        return demo_scene(count=600, views=1, width=32, height=24, cache=tmp_path).path
-
-    path = make()
-    before, stamp = contents(path), (path / "gaussians.ply").stat().st_mtime_ns
-    assert make() == path
+def test_the_copy_in_the_cache_is_used_again_and_mended(small: Path, tmp_path: Path) -> None:
+    before = contents(small)
+    path = open_demo_room(small, tmp_path).room.path
+    assert path.parent == tmp_path
+    assert contents(path) == before
+    stamp = (path / "gaussians.ply").stat().st_mtime_ns
+    (path / "selections").mkdir()
+    (path / "selections" / "mine.npz").write_bytes(b"mine")
+    assert open_demo_room(small, tmp_path).room.path == path
     assert (path / "gaussians.ply").stat().st_mtime_ns == stamp
     (path / "gaussians.ply").write_bytes((path / "gaussians.ply").read_bytes()[:-9])
-    make()
-    assert contents(path) == before
-    (path / "images" / "view_00.png").unlink()
-    make()
-    assert contents(path) == before
+    (path / "images" / "view_000.jpg").unlink()
+    (path / "fields" / "rgb.safetensors").write_bytes(b"no field")
+    open_demo_room(small, tmp_path)
+    assert {k: v for k, v in contents(path).items() if k != "selections/mine.npz"} == before
+    assert (path / "selections" / "mine.npz").read_bytes() == b"mine"
+    assert contents(small) == before
+
+
+def test_a_damaged_description_is_one_sentence(small: Path, tmp_path: Path) -> None:
+    path = open_demo_room(small, tmp_path).room.path
+    content = json.loads((path / "demo.json").read_text())
+    del content["exhibit"]["photo"]
+    for text in ("{", json.dumps(content)):
+        (path / "demo.json").write_text(text)
+        with pytest.raises(InputError, match="fit3d demo --make"):
+            DemoRoom.open(path)
 
 
 def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -119,43 +134,64 @@ def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert cache_folder() == Path.home() / ".cache" / "fit3d"
 
 
-def test_demo_writes_a_sheet_of_pictures_and_says_where(
+def test_the_bundled_scene_is_the_one_that_is_planned_and_small_enough() -> None:
+    bundled = bundled_demo_room()
+    assert sum(file.stat().st_size for file in bundled.rglob("*") if file.is_file()) <= 15_000_000
+    made = DemoRoom.open(bundled)
+    assert made.exhibit == demo.PLAN.exhibit
+    assert (made.room.split, made.room.index) == ("test", demo.PLAN.index)
+    assert len(made.scene.views) == 24
+    assert {view.photo_size for view in made.scene.views} == {(480, 360)}
+    assert 55_000 <= len(made.scene.gaussians) <= 62_000
+    assert len(made.exhibit.texts) == 3
+
+
+def test_the_bundled_fields_were_made_by_the_bundled_encoders() -> None:
+    made = DemoRoom.open(bundled_demo_room())
+    assert set(made.scene.fields) == {"tiny-clip", "tiny-dino"}
+    for name, path in made.scene.fields.items():
+        field = FeatureField.load(path, n=len(made.scene.gaussians))
+        assert field.load_encoder().name == name, "make assets/demo_room again whenever the weights change"
+        assert float((field.weights > 0).float().mean()) > 0.9
+
+
+def test_demo_writes_a_sheet_of_pictures_and_says_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    packaged = contents(bundled_demo_room())
     out = tmp_path / "sheet.png"
-    assert main(["demo", *SMALL, "--out", str(out)]) == OK
+    assert main(["demo", "--out", str(out), "--device", "cpu"]) == OK
     printed = capfd.readouterr().out
     assert f"wrote {out}" in printed
+    for words in ("scene opened: ", "selected from a scribble: ", "removed: ", "texts found: ", "next, try", " s"):
+        assert words in printed
     sheet = np.asarray(Image.open(out))
     assert sheet.shape[2] == 3
-    assert sheet.shape[1] > 5 * 300
-    cells = np.array_split(sheet[40:], 5, axis=1)
+    cells = [cell for row in np.array_split(sheet, 3) for cell in np.array_split(row, 3, axis=1)]
     assert all(cell.std() > 20 for cell in cells)
-    (scene,) = (tmp_path / "cache" / "fit3d").glob("room-corner-*")
-    assert sorted(path.name for path in (scene / "fields").iterdir()) == [
-        "dense-descriptors.safetensors",
-        "rgb.safetensors",
-    ]
-    assert [path.name for path in (scene / "selections").iterdir()] == ["fruit-bowl.npz"]
-    before = contents(scene)
-    assert main(["demo", *SMALL]) == OK
-    assert "lifted" not in capfd.readouterr().out
-    sheet_path = str((scene / "contact_sheet.png").relative_to(scene))
-    assert {k: v for k, v in contents(scene).items() if k != sheet_path} == before
-    assert os.path.getsize(scene / "contact_sheet.png") > 10_000
+    (path,) = (tmp_path / "cache" / "fit3d").glob("demo-room-*")
+    made = DemoRoom.open(path)
+    assert list(made.scene.selections) == [made.name]
+    assert contents(bundled_demo_room()) == packaged
+    before = contents(path)
+    assert main(["demo", "--device", "cpu"]) == OK
+    assert {k: v for k, v in contents(path).items() if k != "demo.jpg"} == before
+    assert (path / "demo.jpg").stat().st_size > 10_000
+    commands = [line.split() for line in printed.splitlines() if line.startswith("  fit3d info")]
+    assert [main(command[1:]) for command in commands] == [OK]
 
 
-def test_a_damaged_field_of_the_demo_is_lifted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert main(["demo", *SMALL]) == OK
-    (field,) = (tmp_path / "fit3d").glob("room-corner-*/fields/rgb.safetensors")
-    whole = field.read_bytes()
-    field.write_bytes(whole[:-5])
-    assert main(["demo", *SMALL]) == OK
-    assert "damaged" in capfd.readouterr().out
-    assert field.read_bytes() == whole
+def test_a_picture_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sheet.png").write_bytes(b"precious")
+    assert main(["demo", "--out", str(tmp_path / "sheet.png")]) == BAD_INPUT
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["demo", "--make", str(tmp_path)]) == BAD_INPUT
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def _as_written(made: Path, folder: Path) -> None:
+    """A demo scene in the place of the room that it was made of."""
+    shutil.copytree(made, folder)

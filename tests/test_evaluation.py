@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.main import BAD_INPUT, OK, main
 from tests import miniatures
-from tests.miniatures import COUNT, HEIGHT, OBJECT, VIEWS, WIDTH, tiny_objects
+from tests.miniatures import OBJECT, tiny_objects
 from tests.tiny_models import tiny_clip, tiny_sam_file, tiny_vit_file
 from uplift.evaluation.tasks import read_nvos, read_spin_nerf
 from uplift.thresholds import iou
@@ -28,7 +28,6 @@ ROWS = {
     "random walker",
     "default",
 }
-SIZES = ("--gaussians", str(COUNT), "--views", str(VIEWS), "--width", str(WIDTH), "--height", str(HEIGHT))
 
 
 @pytest.fixture(scope="module")
@@ -190,28 +189,6 @@ def test_benchmark_figures_of_other_masks_or_splats_are_refused(
     assert "other settings (files)" in capsys.readouterr().err
 
 
-def test_the_demo_scene_measures_masks_and_removal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("assets.demo_scene.cache_folder", lambda: tiny_objects().scene.path.parent)
-    command = ("demo", *SIZES, "--encoders", "rgb", "--only", "picture", OBJECT, "--out", tmp_path / "out")
-    assert run(*command, "--figures-only") == OK
-    shown = capsys.readouterr().out
-    assert "left after the removal" in shown
-    found = figures(tmp_path / "out")
-    assert set(found) == {"rgb/picture", f"rgb/{OBJECT}"}
-    picture = found["rgb/picture"]["variants"]
-    assert picture["random walker"]["iou"] > picture["uplifting"]["iou"]
-    assert 0 <= picture["random walker"]["left"] < 0.5
-    assert picture["random walker"]["gaussians_recall"] > 0.5
-    assert len(picture["random walker"]["views"]) == 3
-    assert picture["true labels"]["left"] == 0
-    assert picture["true labels"]["iou_tolerant"] > 0.95
-    assert not list((tmp_path / "out").rglob("*.png"))
-    assert run(*command, "--figures-only", "--neighbours", 8) == BAD_INPUT
-    assert "neighbours" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -219,20 +196,22 @@ def test_the_demo_scene_measures_masks_and_removal(
         (("spin-nerf", "DATA", "--scenes", "SPLATS", "--out", "OUT"), "orchids (llff)"),
         (("lerf", "DATA", "--out", "OUT"), "label/SCENE"),
         (("capture", "DATA", "--masks", "DATA", "--reference", "0", "--out", "OUT"), "transforms.json"),
-        (("demo", "--variants", "best", "--out", "OUT"), "geometry only"),
-        (("demo", "--only", "unicorn", *SIZES, "--out", "OUT"), "beach ball"),
+        (
+            ("capture", "SCENE", "--masks", "DATA", "--reference", "0", "--variants", "best", "--out", "OUT"),
+            "geometry only",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: tuple[str, ...],
-    words: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
-    monkeypatch.setattr("assets.demo_scene.cache_folder", lambda: tiny_objects().scene.path.parent)
     (tmp_path / "data").mkdir()
-    names = {"DATA": tmp_path / "data", "SPLATS": tmp_path / "splats", "OUT": tmp_path / "out"}
+    names = {
+        "SCENE": tiny_objects().scene.path,
+        "DATA": tmp_path / "data",
+        "SPLATS": tmp_path / "splats",
+        "OUT": tmp_path / "out",
+    }
     assert run(*(names.get(argument, argument) for argument in arguments)) == BAD_INPUT
     refusal = capsys.readouterr().err
     assert words in refusal

@@ -17,7 +17,6 @@ from app.commands.evaluate_rooms import opened_rooms
 from app.main import BAD_INPUT, OK, main
 from app.result_tables import ResultTable, spread
 from app.room_tables import query_means, scribble_table, text_table
-from uplift.evaluation.scribbles import draw_scribbles
 from render.errors import InputError
 from tests.tiny_models import tiny_clip
 from training import probes
@@ -25,6 +24,7 @@ from training.rooms.measuring import measure_texts, measure_things
 from training.rooms.reading import RoomScene
 from training.rooms.tasks import STRUCTURE, Enough, covering_frames, probe_photos, query_frames, thing_tasks
 from training.rooms.writing import ROOM, RoomFormat, room_name, write_room
+from uplift.evaluation.scribbles import draw_scribbles
 from uplift.evaluation.segmentation import evaluate_task
 from uplift.evaluation.shared_scene import SharedScene
 from uplift.evaluation.variants import DIFFUSION, GEOMETRY, UPLIFTING, make_setting

@@ -13,21 +13,25 @@ import torch
 
 from render.errors import InputError
 from tests.miniatures import HEIGHT, OBJECT, OTHER, WIDTH, tiny_objects
+from uplift import lift, load_encoder
 from uplift.encoders.base import Encoder, Image
 from uplift.evaluation import paper, pixel_features
 from uplift.evaluation.paper import AVERAGE
 from uplift.evaluation.pixel_features import EncodedFeatures, RenderedFeatures, fit_pixel_model
+from uplift.evaluation.scribbles import draw_scribbles
 from uplift.evaluation.segmentation import evaluate_task, evaluate_tasks, share_left
 from uplift.evaluation.store import FigureStore, plain_name
 from uplift.evaluation.tasks import Task, object_task
 from uplift.evaluation.variants import (
     GEOMETRY,
+    RANDOM_WALKER,
     SAM_SINGLE_VIEW,
     SAM_UPLIFTING,
     SINGLE_VIEW,
     UPLIFTING,
     Setting,
     make_setting,
+    true_labels,
 )
 from uplift.field import FeatureField
 from uplift.prompts import Prompt
@@ -100,8 +104,6 @@ def mask_task(reference: str | None = None) -> Task:
 
 
 def scribble_task() -> Task:
-    from uplift.evaluation.scribbles import draw_scribbles
-
     first = views()[0]
     masks = {view: truth(view) for view in views()[1:]}
     return object_task("rug", first, *draw_scribbles(truth(first)), masks)
@@ -179,7 +181,7 @@ def test_channels_may_come_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> N
         return [fit_pixel_model(s, prompt, normalize=True).scores(s, scene.views[1]) for s in sources]
 
     whole = scores()
-    monkeypatch.setattr(pixel_features, "CHUNK_BYTES", 5 * 4 * WIDTH * HEIGHT)
+    monkeypatch.setattr(pixel_features, "CHUNK_BYTES", 3 * 4 * WIDTH * HEIGHT)
     assert len(list(RenderedFeatures(scene.gaussians, label_field()).chunks(scene.views[0], False))) == 4
     for a, b in zip(whole, scores(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
@@ -238,6 +240,27 @@ def test_removing_the_object_leaves_nothing_and_removing_nothing_leaves_it() -> 
     assert share_left(gaussians, Selection.from_mask(torch.ones_like(members)), members, shown) == 0
     other = torch.from_numpy(objects.labels == objects.names.index(OTHER))
     assert share_left(gaussians, Selection.from_mask(other), members, shown) > 0.75
+
+
+def test_masks_and_removal_are_measured_from_scribbles() -> None:
+    objects = tiny_objects()
+    thing = objects.names.index("picture")
+    best = objects.best_view(thing)
+    masks = {view: objects.mask(view, thing) for view in objects.maps if view != best}
+    task = object_task("picture", best, *draw_scribbles(objects.mask(best, thing)), masks)
+    members = torch.from_numpy(objects.labels == thing)
+    encoder = load_encoder("rgb")
+    colours = lift(objects.scene.gaussians, objects.scene.views, encoder)
+    own = make_setting(objects.scene, objects.scene.gaussians, colours, encoder)
+    rows = [UPLIFTING, RANDOM_WALKER, true_labels(members)]
+    found = evaluate_task(task, own, rows, members=members)["variants"]
+    walker, true = found[RANDOM_WALKER.name], found["true labels"]
+    assert walker["iou"] > found[UPLIFTING.name]["iou"]
+    assert 0 <= walker["left"] < 0.5
+    assert walker["gaussians_recall"] > 0.5
+    assert len(walker["views"]) == 3
+    assert true["left"] == 0
+    assert true["iou_tolerant"] > 0.95
 
 
 def test_figures_of_the_paper_average_as_it_says() -> None:

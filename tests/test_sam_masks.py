@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 
-from assets.demo_scene import DemoObjects, demo_objects
 from render.errors import InputError
 from render.rasterizer import rasterize, rasterize_transposed, reference
 from render.views import View
+from tests.corner import Corner, corner
 from tests.tiny_models import tiny_sam_file
 from uplift.encoders.sam import load_sam
 from uplift.prompts import Prompt
@@ -22,14 +20,12 @@ from uplift.sam_masks import EmbeddingCache, SamSegmenter, average_masks
 from uplift.thresholds import best_iou_threshold, iou, li_threshold
 
 
-@cache
-def room() -> DemoObjects:
-    return demo_objects(count=4000, views=4, width=120, height=90, cache=Path(mkdtemp(prefix="fit3d-tests-")))
+def room() -> Corner:
+    return corner(count=4000, views=4, width=120, height=90)
 
 
 def table() -> int:
-    objects = room()
-    return max(objects.things, key=lambda thing: int((objects.labels == thing).sum()))
+    return room().names.index("table")
 
 
 def prompt_of(thing: int, kind: str = "mask") -> Prompt:

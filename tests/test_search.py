@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from assets.demo_scene import DemoObjects, demo_objects
 from render.devices import is_accelerated, resolve_device
 from render.errors import InputError
 from render.rasterizer import rasterize
+from tests.corner import Corner, corner
 from tests.test_relevancy import unit
 from tests.tiny_models import tiny_clip
 from uplift import FeatureField
@@ -25,6 +23,7 @@ from uplift.search import CANONICAL, Searcher, relevancies
 from uplift.thresholds import iou
 
 CHANNELS = 40
+THING = "table"
 WAYS: tuple[dict[str, Any], ...] = ({"diffusion": False}, {"method": "random-walker"}, {"method": "diffusion"})
 
 
@@ -40,9 +39,8 @@ class Words:
         return torch.stack([self.directions[text] for text in texts]) * 3
 
 
-@cache
-def room() -> DemoObjects:
-    return demo_objects(count=4000, views=3, width=120, height=90, cache=Path(mkdtemp(prefix="fit3d-tests-")))
+def room() -> Corner:
+    return corner(count=4000, views=4, width=120, height=90)
 
 
 def planted(noise: float, seed: int = 0) -> tuple[Words, FeatureField]:
@@ -68,13 +66,8 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> float:
     return iou(a[None], b[None])
 
 
-def largest_thing() -> str:
-    objects = room()
-    return objects.names[max(objects.things, key=lambda thing: int((objects.labels == thing).sum()))]
-
-
 def test_a_text_selects_exactly_its_object() -> None:
-    words, field = planted(noise=0.3)
+    words, field = planted(noise=0.25)
     searcher = Searcher(room().scene, field, words)
     names = [room().names[thing] for thing in room().things[:4]]
     for diffusion in (False, True):
@@ -86,7 +79,7 @@ def test_a_text_selects_exactly_its_object() -> None:
 def test_refining_along_better_features_makes_up_for_noisy_relevancies() -> None:
     words, field = planted(noise=2.0)
     _, structure = planted(noise=0.8, seed=1)
-    name = largest_thing()
+    name = THING
     raw = Searcher(room().scene, field, words).select(name, diffusion=False)
     refined = Searcher(room().scene, field, words, structure=structure).select(name)
     before, after = overlap(raw.mask, truth(name)), overlap(refined.mask, truth(name))
@@ -146,7 +139,7 @@ def test_gaussians_never_seen_have_no_relevancy_and_are_not_selected() -> None:
 
 
 def test_own_negatives_lower_what_resembles_them() -> None:
-    words, field = planted(noise=0.3)
+    words, field = planted(noise=0.25)
     first, second = (room().names[thing] for thing in room().things[:2])
     words.directions["both"] = torch.nn.functional.normalize(words.directions[first] + words.directions[second], dim=0)
     searcher = Searcher(room().scene, field, words)
@@ -161,7 +154,7 @@ def test_own_negatives_lower_what_resembles_them() -> None:
 
 def test_a_selection_reports_its_threshold_and_takes_another() -> None:
     words, field = planted(noise=3.0)
-    name = largest_thing()
+    name = THING
     searcher = Searcher(room().scene, field, words)
     automatic = searcher.select(name, diffusion=False)
     threshold = automatic.about["threshold"]
@@ -200,7 +193,7 @@ def test_only_the_largest_or_the_best_part_can_be_kept() -> None:
 def test_a_photo_shows_a_text_where_its_object_is() -> None:
     words, field = planted(noise=0.3)
     objects = room()
-    thing = objects.names.index(largest_thing())
+    thing = objects.names.index(THING)
     name, view = objects.names[thing], objects.scene.view(objects.best_view(thing))
     searcher = Searcher(objects.scene, field, words)
     mask = objects.mask(view.name, thing)
@@ -246,7 +239,7 @@ class Discs:
 def test_a_predictor_gets_points_where_scores_are_highest() -> None:
     words, field = planted(noise=0.3)
     objects = room()
-    thing = objects.names.index(largest_thing())
+    thing = objects.names.index(THING)
     name, view = objects.names[thing], objects.scene.view(objects.best_view(thing))
     searcher = Searcher(objects.scene, field, words)
     sam = Discs()
@@ -312,6 +305,6 @@ def test_an_accelerator_finds_what_the_cpu_finds() -> None:
     gaussians = room().scene.gaussians
     here, there = Searcher(gaussians, field, words), Searcher(gaussians.to(device), field, words)
     for way in WAYS:
-        expected, found = here.scores(largest_thing(), **way), there.scores(largest_thing(), **way)
+        expected, found = here.scores(THING, **way), there.scores(THING, **way)
         assert found.device.type == device.type
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)

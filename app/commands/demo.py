@@ -1,144 +1,185 @@
-"""``fit3d demo``: the bundled scene, lifted and looked at, without network or GPU."""
+"""``fit3d demo``: the bundled room, looked at, searched and edited, without network or GPU."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.console import progress_bars, say, wrote
+from app.console import duration, progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
     from render.gaussians import Gaussians
-    from render.progress import Progress
-    from render.scene import Scene
-    from uplift.field import FeatureField
+    from training.rooms.demo import DemoRoom
+    from uplift.segmentation import Segmenter
     from uplift.selection import Selection
 
-ENCODERS = ("rgb", "dense-descriptors")
-COLUMNS = ("photo", "render", "depth", "lifted features (PCA)", "selected by two clicks")
-SELECTION = "fruit-bowl"
-CLICKED = 9  # pixels, the ring around the click
-ROWS = 3
+    Panel = tuple[str, UInt8[np.ndarray, "h w 3"]]
+
+COLUMNS = 3
+RED, BLUE = (235, 40, 40), (40, 80, 235)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Build the bundled scene, lift features, select the fruit bowl by two clicks, and write a sheet of pictures.
+    """Look at the bundled room: its features, a thing selected by a scribble and taken away, texts found.
 
     No network, no GPU.
 
-    The scene, a room corner of 50000 Gaussians and 12 photos, goes to the cache folder
-    ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d) and is used again the next time.
+    The scene, a furnished room of the split test with 24 photos, Gaussians and fields of tiny-dino and tiny-clip, is
+    copied to the cache folder ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d), where other commands can work on it.
     """
 
     out: Path | None = None
-    """PNG or JPEG file to write; by default contact_sheet.png beside the scene."""
+    """PNG or JPEG file to write; by default demo.jpg in the scene's folder."""
+    make: Path | None = None
+    """Make the scene anew in this folder instead, from the generator of rooms and the bundled encoders, as
+    assets/demo_room was made (minutes)."""
     overwrite: bool = False
-    """Replace the file given with --out."""
-    gaussians: int = 50_000
-    """About how many Gaussians."""
-    views: int = 12
-    """How many photos."""
-    width: int = 480
-    """Width of the photos in pixels."""
-    height: int = 360
-    """Height of the photos in pixels."""
+    """Replace the file given with --out, or the folder given with --make."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
     def run(self) -> None:
-        """Make the scene, lift, draw."""
-        from app.pictures import check_picture_name, save_picture
+        """Draw the sheet, or make the scene."""
+        from render.errors import InputError
+
+        if self.make is None:
+            self._show()
+        elif self.out is None:
+            self._make(self.make)
+        else:
+            raise InputError("--make writes a scene and --out a picture of the bundled one; leave one of them out.")
+
+    def _make(self, folder: Path) -> None:
         from app.scenes import refuse_existing
-        from assets.demo_scene import demo_scene
+        from training.rooms.demo import DIMENSIONS, STRUCTURE, TEXT, make_demo_room
+        from uplift.encoders import load_encoder
+        from uplift.reduction import Reduced
+
+        refuse_existing(folder, self.overwrite)
+        structure = Reduced(load_encoder(STRUCTURE, device=self.device), DIMENSIONS)
+        text = load_encoder(TEXT, device=self.device)
+        with progress_bars() as progress:
+            make_demo_room(folder, structure, text, overwrite=self.overwrite, progress=progress)
+        wrote(folder)
+        say(f"{size(sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()))} in all")
+
+    def _show(self) -> None:
+        from app.pictures import check_picture_name, panel_sheet, save_picture
+        from app.scenes import refuse_existing, save_selection
         from render.devices import resolve_device
+        from training.rooms.demo import open_demo_room
 
         if self.out is not None:
             check_picture_name(self.out)
             refuse_existing(self.out, self.overwrite)
         device = resolve_device(self.device)
-        with progress_bars() as progress:
-            scene = demo_scene(
-                count=self.gaussians, views=self.views, width=self.width, height=self.height, progress=progress
-            )
-            say(f"scene: {scene.path}")
-            gaussians = scene.gaussians.to(device)
-            for name in ENCODERS:
-                field = _field(scene, gaussians, name, progress)
-            selected = _select(scene, gaussians, field, progress)
-            sheet, quality = draw_sheet(scene, gaussians, field, selected, progress)
-        path = self.out or scene.path / "contact_sheet.png"
-        save_picture(path, sheet)
-        say(f"renders against photos: {quality:.1f} dB PSNR")
+        began = time.perf_counter()
+        with _timed("scene opened"):
+            demo = open_demo_room()
+            gaussians = demo.scene.gaussians.to(device)
+        panels = draw_features(demo, gaussians)
+        segmenter, selection, pictures = draw_selection(demo, gaussians)
+        panels += pictures
+        wrote(save_selection(demo.scene, demo.name, selection))
+        panels += draw_removal(demo, gaussians, segmenter, selection)
+        panels += draw_texts(demo, gaussians)
+        path = self.out or demo.scene.path / "demo.jpg"
+        save_picture(path, panel_sheet(panels, COLUMNS))
+        passed = duration(time.perf_counter() - began)
+        say(f"{len(gaussians)} Gaussians, {len(demo.scene.views)} photos; all in {passed}")
+        _say_next(demo)
         wrote(path)
 
 
-def _field(scene: Scene, gaussians: Gaussians, name: str, progress: Progress) -> FeatureField:
-    """The field in the cache if it can be read, else lifted again."""
-    from render.errors import InputError
-    from uplift.encoders import load_encoder
-    from uplift.field import FeatureField
-    from uplift.lifting import lift
+def draw_features(demo: DemoRoom, gaussians: Gaussians) -> list[Panel]:
+    """A photo, and the features that the structure encoder gave the Gaussians, as it sees them."""
+    from app.pictures import pca_colours, render_colours
+    from app.scenes import load_field
 
-    path = scene.field_path(name)
-    if path.is_file():
-        try:
-            return FeatureField.load(path, n=len(gaussians)).to(gaussians.device)
-        except InputError:
-            say(f"{path} is damaged and is made again")
-    encoder = load_encoder(name, device=gaussians.device)
-    field = lift(gaussians, scene.views, encoder, progress=progress)
-    field.save(path)
-    wrote(path)
-    return field
+    with _timed(f"features of {demo.structure} drawn"):
+        view = demo.scene.view(demo.exhibit.photo)
+        colours = pca_colours(load_field(demo.scene, demo.structure))
+        features = render_colours(gaussians, view.camera, colours)
+    return [("a photo", view.image()), (f"features of {demo.structure} in 3D (PCA)", features)]
 
 
-def _select(scene: Scene, gaussians: Gaussians, field: FeatureField, progress: Progress) -> Selection:
-    """Click on the fruit bowl, and beside it on the table as background, in the first photo."""
-    from app.scenes import save_selection
-    from assets.demo_scene import FRUIT_BOWL, TABLE_TOP, place_of
+def draw_selection(demo: DemoRoom, gaussians: Gaussians) -> tuple[Segmenter, Selection, list[Panel]]:
+    """What the scribble on one photo selects, seen from elsewhere."""
+    from app.pictures import blend_heat, render_rgb
+    from app.scenes import load_field
+    from uplift.prompts import read_scribbles
     from uplift.segmentation import Segmenter
 
-    view = scene.views[0]
-    segmenter = Segmenter(scene, field, name=field.encoder, gaussians=gaussians).prepare(progress)
-    inside, outside = (place_of(point, view.camera)[None] for point in (FRUIT_BOWL, TABLE_TOP))
-    selection = segmenter.from_clicks(view, inside, outside)
-    wrote(save_selection(scene, SELECTION, selection))
-    return selection
+    marked, elsewhere = (demo.scene.view(name) for name in (demo.exhibit.marked, demo.exhibit.elsewhere))
+    with _timed("neighbour graph ready"):
+        field = load_field(demo.scene, demo.structure)
+        segmenter = Segmenter(demo.scene, field, name=demo.structure, gaussians=gaussians).prepare()
+    with _timed(f"{demo.name} selected from a scribble"):
+        prompt = read_scribbles(demo.scribbles, marked)
+        selection = segmenter.select([prompt])
+    photo = marked.image()
+    for strokes, colour in ((prompt.positive, RED), (prompt.negative, BLUE)):
+        photo[strokes] = colour
+    heat = selection.render(gaussians, elsewhere.camera).cpu().numpy()
+    found = blend_heat(render_rgb(gaussians, elsewhere.camera), heat, outline=0.5)
+    panels = [(f"a scribble on the {demo.name}", photo), ("selected in 3D, from elsewhere", found)]
+    return segmenter, selection, panels
 
 
-def draw_sheet(
-    scene: Scene, gaussians: Gaussians, field: FeatureField, selected: Selection, progress: Progress
-) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Photo, render, depth, features and selection in some views, and the mean PSNR of their renders."""
-    import numpy as np
+def draw_removal(demo: DemoRoom, gaussians: Gaussians, segmenter: Segmenter, selection: Selection) -> list[Panel]:
+    """The scene with and without what was selected."""
+    from app.pictures import render_rgb
 
-    from app import pictures
-    from assets.demo_scene import FRUIT_BOWL, TABLE_TOP, place_of
+    camera = demo.scene.view(demo.exhibit.elsewhere).camera
+    with _timed(f"{demo.name} removed"):
+        before = render_rgb(gaussians, camera)
+        after = render_rgb(gaussians[~selection.with_margin(segmenter.graph).mask], camera)
+    return [("the Gaussians", before), (f"without the {demo.name}", after)]
 
-    count = min(ROWS, len(scene.views))
-    chosen = [scene.views[i] for i in np.linspace(0, len(scene.views) - 1, count).round().astype(int)]
-    colours = pictures.pca_colours(field)
-    photos, renders, depths, features, selections = [], [], [], [], []
-    for done, view in enumerate(chosen):
-        progress(done, count, "drawing")
-        photos.append(view.image())
-        renders.append(pictures.render_rgb(gaussians, view.camera))
-        depths.append(pictures.render_depth(gaussians, view.camera))
-        features.append(pictures.render_colours(gaussians, view.camera, colours))
-        heat = selected.render(gaussians, view.camera).cpu().numpy()
-        selections.append(pictures.blend_heat(renders[-1], heat, outline=0.5))
-    for point, colour in ((FRUIT_BOWL, (255, 255, 255)), (TABLE_TOP, (80, 140, 255))):
-        pictures.draw_ring(selections[0], place_of(point, chosen[0].camera), CLICKED, colour)
-    progress(count, count, "drawing")
-    limits = pictures.depth_range(depths)
-    rows = [
-        (photo, render, pictures.colour_depth(depth, limits), feature, selection)
-        for photo, render, depth, feature, selection in zip(photos, renders, depths, features, selections, strict=True)
-    ]
-    quality = float(np.mean([pictures.psnr(r, p) for r, p in zip(renders, photos, strict=True)]))
-    return pictures.contact_sheet(rows, COLUMNS, [view.name for view in chosen]), quality
+
+def draw_texts(demo: DemoRoom, gaussians: Gaussians) -> list[Panel]:
+    """Where texts are found."""
+    from app.pictures import render_heat, stretched
+    from app.scenes import load_field
+    from uplift.search import Searcher
+
+    with _timed(f"{demo.text} ready for texts"):
+        field = load_field(demo.scene, demo.text)
+        searcher = Searcher(gaussians, field)
+    with _timed("texts found"):
+        panels = []
+        for text, name in demo.exhibit.texts:
+            heat, _, _ = stretched(searcher.relevancy(text), field.weights)
+            panels.append((f'found: "{text}"', render_heat(gaussians, demo.scene.view(name).camera, heat)))
+    return panels
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    """Say what was done and how long it took."""
+    began = time.perf_counter()
+    yield
+    say(f"{what}: {duration(time.perf_counter() - began)}")
+
+
+def _say_next(demo: DemoRoom) -> None:
+    """Commands that go on from here."""
+    scene, shown = demo.scene.path, demo.exhibit
+    text, _ = shown.texts[0]
+    say("next, try:")
+    for command in (
+        f"info {scene}",
+        f"segment {scene} --field {demo.structure} --view {shown.marked} --scribbles {demo.scribbles} --name mine",
+        f'query {scene} "{text}" --field {demo.text} --structure {demo.structure} --name found',
+        f"remove {scene} {demo.name} --out without.ply",
+        f"render {scene} --what pca --field {demo.structure} --out pictures",
+    ):
+        say(f"  fit3d {command}")

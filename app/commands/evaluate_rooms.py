@@ -208,9 +208,9 @@ class EvaluateRooms(Figured):
     def _things(
         self, room: RoomScene, encoder: str, shared: SharedScene, sam: Any, pictures: Path | None, progress: Progress
     ) -> Figures:
-        from uplift.evaluation.scribbles import draw_scribbles
         from training.rooms.measuring import measure_things
         from training.rooms.tasks import Enough, thing_tasks
+        from uplift.evaluation.scribbles import draw_scribbles
 
         things = thing_tasks(room, lambda mask: draw_scribbles(mask, seed=self.seed), Enough(views=self.views))
         return measure_things(

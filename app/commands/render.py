@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from render.views import View
 
 WRITTEN = (".png", ".npy")
-QUANTILES = (0.5, 0.999)  # of the relevancies, where the colours begin and end
 
 
 @dataclass(frozen=True)
@@ -119,17 +118,14 @@ class Render:
 
     def _relevancy(self, scene: Scene, gaussians: Gaussians) -> tuple[Float[torch.Tensor, " n"], str]:
         """Relevancies of the Gaussians, stretched to [0, 1], and what the colours mean."""
-        import numpy as np
-
+        from app.pictures import stretched
         from app.scenes import choose_field, load_field
         from uplift.search import Searcher
 
         field = load_field(scene, choose_field(scene, self.field))
         values = Searcher(gaussians, field, weights=self.weights).relevancy(self.text or "")
-        seen = values[(field.weights > 0).to(values.device)].cpu().numpy()
-        low, high = map(float, np.quantile(seen, QUANTILES)) if len(seen) else (0.0, 1.0)
-        note = f"colours run from a relevancy of {low:.3f} (blue) to {high:.3f} (red)"
-        return ((values - low) / max(high - low, 1e-6)).clamp(0, 1), note
+        heat, low, high = stretched(values, field.weights)
+        return heat, f"colours run from a relevancy of {low:.3f} (blue) to {high:.3f} (red)"
 
 
 def _write_pictures(
