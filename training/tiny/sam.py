@@ -52,7 +52,7 @@ ABOUT = About(
     "each a whole thing; cross entropy and Dice loss, the best of three masks learns, a head predicts the overlap.",
     limits=(
         "photographs: it has never seen one, and finds parts of what is there at best",
-        "a clean mask at the first click: many hold patches of other things, also outside a box; corrections help little",
+        "clean masks: many hold patches of other things, even outside a box; corrections help little",
         "parts of things (a chair's leg, a cup's handle): it was taught whole things",
         "things thinner than about two pixels of 192, and exact borders: its masks have 96 x 96 logits",
         "crowds of small things, such as the books of a shelf, seen from afar",
