@@ -39,18 +39,23 @@ def patch_means(crops: np.ndarray, patch: int) -> np.ndarray:
     return crops.reshape(n, g, patch, g, patch, c).mean((2, 4)).reshape(n, g * g, c)
 
 
-def test_corresponding_patches_show_the_same_part_of_the_wall() -> None:
+def test_patches_lie_where_the_wall_has_their_colour() -> None:
     sampler = PairSampler(wall_images([0.0, 0.3, 0.6]), side=96, patch=8)
     pairs = sampler.draw(np.random.default_rng(0), 24)
     means = patch_means(pairs.crops.astype(float), 8)
-    pair, there = np.nonzero(pairs.partner >= 0)
-    difference = np.abs(means[pair, there] - means[24 + pair, pairs.partner[pair, there]])
-    assert len(pair) > 0.3 * pairs.partner.size
-    # 60 grey values a metre; a patch of either crop is at most 18 pixels of a photo, a third of a metre.
-    assert difference.max() < 20
-    assert difference.mean() < 5
-    others = np.abs(means[pair, there] - means[24 + pair, np.roll(pairs.partner[pair, there], 7)])
-    assert difference.mean() < others.mean() / 3
+    expected = (pairs.points[..., :2] + 2) * 60  # 60 grey values a metre
+    assert np.abs(means[..., :2] - expected).mean() < 1
+    np.testing.assert_allclose(pairs.points[..., 2], DISTANCE, atol=1e-4)
+    # Patches that lie beside each other in a crop are an extent apart in the room.
+    apart = np.linalg.norm(pairs.points[:, 1] - pairs.points[:, 0], axis=1)
+    np.testing.assert_allclose(apart, pairs.extents[:, 0], rtol=0.15)
+
+
+def test_the_crops_of_a_pair_overlap() -> None:
+    sampler = PairSampler(wall_images([0.0, 0.3, 0.6]), side=96, patch=8)
+    pairs = sampler.draw(np.random.default_rng(0), 24)
+    apart = np.linalg.norm(pairs.points[:24, :, None] - pairs.points[24:, None], axis=-1).min(2)
+    assert (apart < pairs.extents[:24]).mean() > 0.3
 
 
 def test_what_the_partner_does_not_see_has_no_correspondence() -> None:
@@ -63,4 +68,4 @@ def test_the_same_generator_draws_the_same_pairs() -> None:
     sampler = PairSampler(wall_images([0.0, 0.3]), side=96, patch=8)
     first, second = (sampler.draw(np.random.default_rng(5), 6) for _ in range(2))
     np.testing.assert_array_equal(first.crops, second.crops)
-    np.testing.assert_array_equal(first.partner, second.partner)
+    np.testing.assert_array_equal(first.points, second.points)

@@ -1,26 +1,28 @@
 """``tiny-dino``: self-distillation of a small ViT on photos of rooms.
 
-A student learns to say of a patch what a slowly following teacher says of it (a moving average of the student, as in
-DINO, Caron et al. 2021, and MoCo v3, Chen et al. 2021): of patches that the student does not see (as ConMIM, Yi et al.
-2023), of the same point of the room in another photo (as DenseCL, Wang et al. 2021, but with correspondences known
-from depth and pose), and of whole crops.  What is said must be told apart from what is said of other patches, which is
-learned in far fewer steps than clusters are.  Heads and losses are lightly's.  No label is used.
+A student learns to say of a patch what a slowly following teacher (a moving average of the student, as in DINO, Caron
+et al. 2021, and MoCo v3, Chen et al. 2021) says of patches of another photo that show the same place of the room or one
+near it, told apart from all else that the other photo shows and from patches of other rooms.  What is near in space is
+mostly of one thing, so features come to group things (as Isola et al. 2016, learning from co-occurrences; nearness in
+metres is known from depth and pose).  Some patches are hidden from the student (as iBOT, Zhou et al. 2022), and whole
+crops are matched too.  Heads and the loss on whole crops are lightly's.  No label is used.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered
-from training.tiny.pairs import PairSampler
+from training.tiny.pairs import Pairs, PairSampler
 from training.tiny.patches import BATCH, measure_patches
 from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_dino, tokens
 
@@ -29,26 +31,31 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 HIDDEN, OUTPUT = 512, 128  # of the heads
-FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9995
+FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9975
 TEMPERATURE, WHOLE_TEMPERATURE = 0.15, 0.2
-SAMPLED = 768  # patches of a batch that each of the two losses on patches looks at
+SAMPLED = 32  # patches of a crop that the loss looks at, and that stand for it where others are told from it
+REACH = 0.25  # metres: patches so far apart still belong together, at most; drawn for each pair
+FOOTPRINT = 0.35  # of the extents of two patches: what lies so close is the same place
+LEAST = 0.1  # part of the weight of the same place below which a patch does not belong to another
 MEMORY = 2048  # whole crops that others are told from
 MASKED, MOST_MASKED = 0.5, 0.5  # part of the crops with hidden patches, and of their patches at most
-WEIGHTS = {"masked": 1.0, "dense": 1.0, "whole": 0.3}
+WEIGHTS = {"patches": 1.0, "whole": 0.3}
 STATISTICS = 96  # photos over which tokens are standardized
 GRID = CROP // PATCH
 ABOUT = About(
-    title="A ViT of 6 blocks and width 256 with patches of 8 pixels, for dense features where DINOv2 cannot be had.",
-    training="Self-distillation without labels: a student tells what its moving average says of hidden patches, of "
-    "patches that show the same point of a room in another photo (depth and pose say which), and of whole crops, from "
-    "what it says of others; heads and losses of lightly.",
+    title="A ViT of 5 blocks and width 256 with patches of 8 pixels and a convolutional stem, for dense features where "
+    "DINOv2 cannot be had.",
+    training="Self-distillation without labels: a student tells what its moving average says of the patches of another "
+    "photo that show the same place of a room or one near it (depth and pose say which) from what it says of others; "
+    "some patches are hidden from it, and whole crops are matched too.",
     limits=(
         "anything that does not look like a synthetic room: it has never seen a photograph",
         "classes by name: it knows no words, take tiny-clip",
-        "things smaller than a patch or two",
+        "things smaller than a patch or two, and borders: features of near things run into each other, so "
+        "dense-descriptors tells near patches of different things apart better",
     ),
 )
-RECIPE = Recipe(ABOUT, steps=2400, batch=32, rate=1e-3)
+RECIPE = Recipe(ABOUT, steps=2200, batch=8, rate=1.2e-3)
 
 
 class DinoTask:
@@ -68,7 +75,6 @@ class DinoTask:
         self.student, self.teacher = _Network(), _Network()
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        self._patches = NTXentLoss(temperature=TEMPERATURE)
         self._whole = NTXentLoss(temperature=WHOLE_TEMPERATURE, memory_bank_size=(MEMORY, OUTPUT))
         for module in (self.student, self.teacher, self._whole):
             module.to(device)
@@ -82,31 +88,26 @@ class DinoTask:
         return [self.student]
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
-        """The three losses of a batch of pairs."""
+        """Both losses of a batch of pairs."""
         pairs = self._sampler.draw(random, self._batch)
         seen, told = (self._pixels(jittered(random, pairs.crops, strength)) for strength in (1.0, 0.5))
         masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self._device)
+        near = belonging(pairs, random.uniform(0, REACH, self._batch)).to(self._device)
         with torch.no_grad():
             whole_told, patches_told = self.teacher(told)
-        whole, patches = self.student(seen, masks)
-        dense, there = self._matches(pairs.partner, masks)
-        flat = patches_told.flatten(1, 2)
-        other = flat.roll(self._batch, 0)  # what the pair's other crop says
-        carried = other.gather(1, there.flatten(1)[..., None].expand(-1, -1, other.shape[2])).reshape(patches.shape)
-        hidden, shown = (_some(chosen, SAMPLED) for chosen in (masks, dense))
-        count = int(hidden.sum())
-        with torch.no_grad():
-            answers = self.teacher.head(torch.cat([patches_told[hidden], carried[shown]])).float()
+            answers = _each(self.teacher.head, patches_told.flatten(1, 2))
             whole_answers = self.teacher.whole_head(whole_told).float().roll(self._batch, 0)
-        guesses = self.student.guess(torch.cat([patches[hidden], patches[shown]])).float()
+        whole, patches = self.student(seen, masks)
+        # Patches that belong to some of the other crop come first, the others are not counted.
+        chosen = (torch.rand(near.shape[:2], device=self._device) + near.any(2)).topk(SAMPLED, 1).indices
+        guesses = _each(self.student.guess, _taken(patches.flatten(1, 2), chosen))
         whole_guesses = self.student.guess_whole(whole).float()
         losses = {
-            "masked": self._patches(guesses[:count], answers[:count]),
-            "dense": self._patches(guesses[count:], answers[count:]),
+            "patches": contrast(guesses, answers, _taken(near, chosen)),
             "whole": self._whole(whole_guesses, whole_answers),
         }
         total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self._device))
-        spread = float(flat.float().flatten(0, 1).std(0).mean())
+        spread = float(patches_told.float().flatten(0, 2).std(0).mean())
         return total, {name: float(loss.detach()) for name, loss in losses.items()} | {"spread": spread}
 
     @torch.no_grad()
@@ -148,18 +149,52 @@ class DinoTask:
         mean, std = (torch.tensor(values, device=self._device) for values in (MEAN, STD))
         return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
 
-    def _matches(self, partner: np.ndarray, masks: Bool[Tensor, "n g g"]) -> tuple[Bool[Tensor, "n g g"], Tensor]:
-        """Where the dense loss is taken, for both crops of every pair, and the patch of the pair's other crop.
 
-        The second crops are matched by turning the table round: where several patches of the first fall on one of
-        the second, the last one counts.
-        """
-        b, m = partner.shape
-        back = np.full((b, m), -1)
-        rows, columns = np.nonzero(partner >= 0)
-        back[rows, partner[rows, columns]] = columns
-        there = torch.from_numpy(np.concatenate([partner, back])).to(self._device).reshape(masks.shape)
-        return there >= 0, there.clamp(min=0)
+def belonging(pairs: Pairs, reach: Float[np.ndarray, " b"]) -> Float[Tensor, "n m m"]:
+    """How far each patch of each crop belongs to each patch of its pair's other crop.
+
+    Args:
+        pairs: Pairs of crops.
+        reach: How far apart patches of a pair may lie, in metres; 0 = the same place.
+
+    Returns:
+        Weights that fall from 1 like a Gaussian of the distance in the room, 0 where it is large or not known.
+    """
+    points, extents = torch.from_numpy(pairs.points), torch.from_numpy(pairs.extents)
+    b = len(points) // 2
+    squared = torch.cdist(points, points.roll(b, 0)) ** 2
+    deviation = FOOTPRINT * (extents[:, :, None] + extents.roll(b, 0)[:, None])
+    radius = torch.from_numpy(reach).float().repeat(2)[:, None, None] / 2
+    weights = torch.exp(-squared / (2 * (deviation**2 + radius**2)).clamp(min=1e-8))
+    known = (extents > 0)[:, :, None] & (extents > 0).roll(b, 0)[:, None]
+    return torch.where(known & (weights >= LEAST), weights, 0.0)
+
+
+def contrast(
+    guesses: Float[Tensor, "n q k"], answers: Float[Tensor, "n m k"], near: Float[Tensor, "n q m"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of which patches a patch belongs to.
+
+    Args:
+        guesses: Of some patches of every crop, of length 1; crop ``i`` and crop ``i + n / 2`` are a pair.
+        answers: To all patches of every crop, of length 1.
+        near: How far each guess belongs to each patch of the pair's other crop; guesses without any are left out.
+
+    Returns:
+        The mean over the guesses, told from all of the other crop and from as many patches of each crop of other
+        pairs as there are guesses.
+    """
+    n, q, _ = guesses.shape
+    pair = (torch.arange(n, device=guesses.device) % (n // 2)).repeat_interleave(q)
+    drawn = torch.randint(answers.shape[1], (n, q), device=guesses.device)
+    others = guesses.flatten(0, 1) @ _taken(answers, drawn).flatten(0, 1).T
+    others = others.masked_fill(pair[:, None] == pair, -math.inf).reshape(n, q, -1)
+    own = guesses @ answers.roll(n // 2, 0).transpose(1, 2)
+    logits = torch.cat([own, others], 2).float() / TEMPERATURE
+    total = near.sum(2)
+    wanted = (near * own).sum(2) / TEMPERATURE / total.clamp(min=1e-6)
+    counted = total > 0
+    return ((logits.logsumexp(2) - wanted) * counted).sum() / counted.sum().clamp(min=1)
 
 
 class _Network(nn.Module):
@@ -173,6 +208,9 @@ class _Network(nn.Module):
 
         super().__init__()
         self.backbone = build_tiny_dino()
+        for block in self.backbone.blocks:
+            # Backwards through so few tokens, PyTorch's fused attention takes three times as long on a CPU.
+            block.attn.fused_attn = False
         self.hidden = nn.Parameter(torch.zeros(WIDTH))
         self.head, self.whole_head = (
             MoCoProjectionHead(WIDTH, HIDDEN, OUTPUT, num_layers=2, batch_norm=True) for _ in range(2)
@@ -196,12 +234,14 @@ class _Network(nn.Module):
         return tokens(self.backbone, pixels, mask, self.hidden)
 
 
-def _some(chosen: Bool[Tensor, "n g g"], most: int) -> Bool[Tensor, "n g g"]:
-    """So many of the chosen patches at most, at random."""
-    places = chosen.flatten().nonzero()[:, 0]
-    kept = torch.zeros(chosen.numel(), dtype=torch.bool, device=chosen.device)
-    kept[places[torch.randperm(len(places), device=chosen.device)[:most]]] = True
-    return kept.reshape(chosen.shape)
+def _taken(values: Float[Tensor, "n m c"], rows: Tensor) -> Float[Tensor, "n q c"]:
+    """The rows ``[n, q]`` of each of the arrays."""
+    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))
+
+
+def _each(head: Callable[[Tensor], Tensor], patches: Float[Tensor, "n m c"]) -> Float[Tensor, "n m k"]:
+    """What a head says of all patches, in single precision and of length 1."""
+    return functional.normalize(head(patches.flatten(0, 1)).float(), dim=1).reshape(*patches.shape[:2], -1)
 
 
 def _masks(random: Generator, count: int) -> Bool[np.ndarray, "count g g"]:

@@ -1,4 +1,4 @@
-"""Pairs of crops that show the same place from two photos of a room, and which patches correspond."""
+"""Pairs of crops that show the same place from two photos of a room, and where in the room each patch lies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from training.tiny.images import RoomImages, cropped
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, UInt8
+    from jaxtyping import Bool, Float, Float32, UInt8
     from numpy.random import Generator
 
 SMALLEST, LARGEST = 64.0, 224.0  # pixels of a photo that a crop shows along each side
@@ -25,12 +25,14 @@ class Pairs:
 
     Attributes:
         crops: ``[2 b, side, side, 3]`` uint8.
-        partner: For every patch of the first crops, the patch of the second that shows the same point, as a row of
-            its grid; -1 = not seen there; ``[b, g * g]`` int.
+        points: What the middle of every patch shows, in metres of the room's frame; ``[2 b, g * g, 3]`` float32.
+        extents: How much of the room a patch spans along each side there, in metres, were it seen at a right angle;
+            0 = nothing is seen; ``[2 b, g * g]`` float32.
     """
 
     crops: UInt8[np.ndarray, "n s s 3"]
-    partner: np.ndarray
+    points: Float32[np.ndarray, "n m 3"]
+    extents: Float32[np.ndarray, "n m"]
 
 
 class PairSampler:
@@ -69,28 +71,34 @@ class PairSampler:
             [cropped(images.photos, box, which, self._side) for box, which in zip(boxes, (first, second), strict=True)]
         )
         flips = random.random((2, count)) < 0.5
-        partner = self._corresponding(first, second, boxes, flips)
         flipped = flips.reshape(-1)
         crops[flipped] = crops[flipped, :, ::-1]
-        return Pairs(crops, partner)
+        return Pairs(crops, *self._located(np.concatenate([first, second]), np.concatenate(boxes), flipped))
 
-    def _corresponding(
-        self, first: np.ndarray, second: np.ndarray, boxes: list[np.ndarray], flips: Bool[np.ndarray, "2 b"]
-    ) -> np.ndarray:
-        """The patch of the second crop that shows what a patch of the first shows in its middle."""
-        g = self._grid
+    def _located(
+        self, which: np.ndarray, boxes: Float[np.ndarray, "n 4"], flips: Bool[np.ndarray, " n"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points and extents of the patches of crops, as :class:`Pairs` has them."""
+        g, images = self._grid, self._images
         middles = (np.arange(g) + 0.5) / g
         x, y = (values.reshape(-1) for values in np.meshgrid(middles, middles, indexing="xy"))
-        x = np.where(flips[0][:, None], 1 - x, x)  # [b, g * g]
-        corner, extent = boxes[0][:, None, :2], (boxes[0][:, 2:] - boxes[0][:, :2])[:, None]
-        points = corner + extent * np.stack([x, np.broadcast_to(y, x.shape)], -1)
-        place, _, seen = self._carried(first, second, points)
-        corner, extent = boxes[1][:, None, :2], (boxes[1][:, 2:] - boxes[1][:, :2])[:, None]
-        there = (place - corner) / extent
-        there[..., 0] = np.where(flips[1][:, None], 1 - there[..., 0], there[..., 0])
-        inside = seen & (there >= 0).all(-1) & (there < 1).all(-1)
-        cell = np.clip(np.nan_to_num(there) * g, 0, g - 1).astype(int)
-        return np.where(inside, cell[..., 1] * g + cell[..., 0], -1)
+        x = np.where(flips[:, None], 1 - x, x)  # [n, g * g]
+        corner, extent = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+        pixels = corner + extent * np.stack([x, np.broadcast_to(y, x.shape)], -1)
+        depth, rays = self._rays(which, pixels)
+        pose = self._inverse[which]
+        points = np.einsum("nij,nmj->nmi", pose[:, :3, :3], rays * depth[..., None]) + pose[:, None, :3, 3]
+        extents = depth * extent[..., 0] / g / images.K[which][:, 0, 0, None]
+        return points.astype(np.float32), extents.astype(np.float32)
+
+    def _rays(self, which: np.ndarray, pixels: Float[np.ndarray, "n m 2"]) -> tuple[np.ndarray, np.ndarray]:
+        """Depths ``[n, m]`` at pixels of photos, and directions ``[n, m, 3]`` through them with z = 1."""
+        h, w = self._images.photos.shape[1:3]
+        columns, rows = (np.clip(pixels[..., i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
+        depth = self._images.depths[which[:, None], rows, columns].astype(np.float32)
+        K = self._images.K[which][:, None]
+        x, y = ((pixels[..., i] - K[..., i, 2]) / K[..., i, i] for i in (0, 1))
+        return depth, np.stack([x, y, np.ones_like(x)], -1)
 
     def _carried(
         self, first: np.ndarray, second: np.ndarray, points: Float[np.ndarray, "b m 2"]
@@ -98,17 +106,8 @@ class PairSampler:
         """Pixels of photos where other photos show them, both depths ``[b, m, 2]``, and whether they are seen."""
         images = self._images
         h, w = images.photos.shape[1:3]
-        columns, rows = (np.clip(points[..., i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
-        depth = images.depths[first[:, None], rows, columns].astype(np.float32)
-        K, other = images.K[first][:, None], images.K[second][:, None]
-        rays = np.stack(
-            [
-                (points[..., 0] - K[..., 0, 2]) / K[..., 0, 0],
-                (points[..., 1] - K[..., 1, 2]) / K[..., 1, 1],
-                np.ones_like(points[..., 0]),
-            ],
-            -1,
-        )
+        depth, rays = self._rays(first, points)
+        other = images.K[second][:, None]
         move = images.world_to_camera[second] @ self._inverse[first]  # [b, 4, 4]
         there = np.einsum("bij,bmj->bmi", move[:, :3, :3], rays * depth[..., None]) + move[:, None, :3, 3]
         z = np.maximum(there[..., 2], 1e-3)
