@@ -11,17 +11,21 @@ import pytest
 import torch
 
 from render.errors import InputError
+from training.rooms.cameras import room_cameras
 from training.rooms.captions import vocabulary
+from training.rooms.layout import build_room
+from training.rooms.rendering import RoomRenderer
 from training.rooms.words import ThingWords
 from training.tiny.bpe import learn_merges
 from training.tiny.clip import ClipTask, caption_loss, caption_tokenizer, truths
 from training.tiny.crops import CropSampler
+from training.tiny.finding import pixel_relevancies
 from training.tiny.images import RoomImages
 from training.tiny.loop import save_weights
 from training.tiny.pieces import PieceSampler
 from uplift.encoders import load_encoder
 from uplift.encoders.tiny_clip import TinyClipEncoder, build_tiny_clip, dense_features, encoder_of, make_tiny_clip
-from uplift.relevancy import CANONICAL, relevancies
+from uplift.relevancy import CANONICAL, most_relevant_pixel, relevancies
 
 CPU = torch.device("cpu")
 THINGS = (
@@ -215,3 +219,26 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="weights of tiny-clip"):
         load_encoder("tiny-clip", path)
+
+
+def test_the_bundled_weights_name_things_of_an_unseen_room() -> None:
+    renderer = RoomRenderer(build_room("val", 0), threads=1)
+    cameras = room_cameras(renderer.room, 3, 160, 120, 1, surfaces=renderer.surfaces, caster=renderer.caster)
+    encoder = load_encoder("tiny-clip")
+    assert isinstance(encoder, TinyClipEncoder)
+    names = [thing.words.category for thing in renderer.room.things]
+    texts = sorted({*names, "wall", "floor"})
+    embedded, negatives = encoder.encode_text(texts), encoder.encode_text(CANONICAL)
+    hits, chances = [], []
+    for camera in cameras:
+        image = renderer.render(camera)
+        scores = pixel_relevancies(encoder.encode(image.rgb), embedded, negatives, image.rgb.shape[:2])
+        shown = np.array(names)[image.instances]
+        for text, score in zip(texts, scores, strict=True):
+            share = float((shown == text).mean())
+            if share > 0.005:
+                column, row, _ = most_relevant_pixel(score)
+                hits.append(shown[row, column] == text)
+                chances.append(share)
+    assert len(hits) > 12
+    assert np.mean(hits) > max(0.4, 2 * np.mean(chances)), (np.mean(hits), np.mean(chances))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "tiny-clip"
 MODEL = "fit3d-tiny-clip"  # among the models of open_clip
-HEIGHTS = (240, 352)  # pixels, of the sizes in which a photo is seen; it was trained on things of such sizes
+HEIGHTS = (224, 320, 448)  # pixels, of the sizes in which a photo is seen; it was trained on things of such sizes
 PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
 MERGES, WORDS = "merges", "words"  # names of what travels with the weights in the file's metadata
 WORD = re.compile(r"[^\W\d_]+")
