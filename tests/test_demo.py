@@ -19,6 +19,7 @@ from training.rooms import demo
 from training.rooms.demo import DemoRoom, Exhibit, Plan, bundled_demo_room, cache_folder, make_demo_room, open_demo_room
 from training.rooms.writing import RoomFormat
 from uplift.encoders import load_encoder
+from uplift.encoders.tiny_clip import TinyClipEncoder, make_tiny_clip
 from uplift.field import FeatureField
 from uplift.prompts import read_scribbles
 from uplift.reduction import Reduced
@@ -28,14 +29,14 @@ SMALL = RoomFormat(views=3, width=96, height=72, count=3000)
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small demo scene, with features that need no weights; texts are shown and not searched."""
+    """A small demo scene, with features that need no weights for what things are."""
     folder = tmp_path_factory.mktemp("demo") / "room"
     make_demo_room(folder, *_encoders(), _plan(), threads=1)
     return folder
 
 
-def _encoders() -> tuple[Reduced, Reduced]:
-    return Reduced(load_encoder("dense-descriptors"), 6), Reduced(load_encoder("rgb"), 3)
+def _encoders() -> tuple[Reduced, TinyClipEncoder]:
+    return Reduced(load_encoder("dense-descriptors"), 6), make_tiny_clip(None, torch.device("cpu"))
 
 
 def _plan() -> Plan:
@@ -45,11 +46,11 @@ def _plan() -> Plan:
 def test_a_demo_scene_holds_what_it_shows(small: Path) -> None:
     made = DemoRoom.open(small)
     assert made.exhibit == _plan().exhibit
-    assert (made.name, made.structure, made.text) == ("floor", "dense-descriptors", "rgb")
+    assert (made.name, made.structure, made.text) == ("floor", "dense-descriptors", "tiny-clip")
     scene = made.scene
     assert scene.check() == []
     assert [view.path.suffix for view in scene.views if view.path] == [".jpg"] * 3
-    assert set(scene.fields) == {"dense-descriptors", "rgb"}
+    assert set(scene.fields) == {"dense-descriptors", "tiny-clip"}
     field = FeatureField.load(scene.fields["dense-descriptors"], n=len(scene.gaussians))
     assert field.dimension == 6
     field.load_encoder()
@@ -65,6 +66,14 @@ def test_a_demo_scene_holds_what_it_shows(small: Path) -> None:
         assert psnr(render_rgb(scene.gaussians, view.camera), view.image()) > 20
     with pytest.raises(InputError, match="lacks the map depth"):
         made.room.depth("view_000")
+
+
+def test_its_texts_are_searched_as_the_encoder_would(small: Path) -> None:
+    texts = DemoRoom.open(small).texts
+    asked = ["cabinet", "object"]
+    torch.testing.assert_close(texts.encode_text(asked), _encoders()[1].encode_text(asked))
+    with pytest.raises(InputError, match="a pink elephant"):
+        texts.encode_text(["a pink elephant"])
 
 
 def test_its_gaussians_have_no_normals_and_are_edited_like_others(small: Path, tmp_path: Path) -> None:
@@ -110,7 +119,7 @@ def test_the_copy_in_the_cache_is_used_again_and_mended(small: Path, tmp_path: P
     assert (path / "gaussians.ply").stat().st_mtime_ns == stamp
     (path / "gaussians.ply").write_bytes((path / "gaussians.ply").read_bytes()[:-9])
     (path / "images" / "view_000.jpg").unlink()
-    (path / "fields" / "rgb.safetensors").write_bytes(b"no field")
+    (path / "fields" / "tiny-clip.safetensors").write_bytes(b"no field")
     open_demo_room(small, tmp_path)
     assert {k: v for k, v in contents(path).items() if k != "selections/mine.npz"} == before
     assert (path / "selections" / "mine.npz").read_bytes() == b"mine"
@@ -153,6 +162,9 @@ def test_the_bundled_fields_were_made_by_the_bundled_encoders() -> None:
         field = FeatureField.load(path, n=len(made.scene.gaussians))
         assert field.load_encoder().name == name, "make assets/demo_room again whenever the weights change"
         assert float((field.weights > 0).float().mean()) > 0.9
+    texts = list(made.texts.texts)
+    expected = make_tiny_clip(None, torch.device("cpu")).encode_text(texts)
+    torch.testing.assert_close(made.texts.encode_text(texts), expected, atol=1e-3, rtol=0)
 
 
 def test_demo_writes_a_sheet_of_pictures_and_says_what_it_did(

@@ -59,13 +59,15 @@ class Demo:
 
     def _make(self, folder: Path) -> None:
         from app.scenes import refuse_existing
-        from training.rooms.demo import DIMENSIONS, STRUCTURE, TEXT, make_demo_room
+        from render.devices import resolve_device
+        from training.rooms.demo import DIMENSIONS, STRUCTURE, make_demo_room
         from uplift.encoders import load_encoder
+        from uplift.encoders.tiny_clip import make_tiny_clip
         from uplift.reduction import Reduced
 
         refuse_existing(folder, self.overwrite)
         structure = Reduced(load_encoder(STRUCTURE, device=self.device), DIMENSIONS)
-        text = load_encoder(TEXT, device=self.device)
+        text = make_tiny_clip(None, resolve_device(self.device))
         with progress_bars() as progress:
             make_demo_room(folder, structure, text, overwrite=self.overwrite, progress=progress)
         wrote(folder)
@@ -153,7 +155,7 @@ def draw_texts(demo: DemoRoom, gaussians: Gaussians) -> list[Panel]:
 
     with _timed(f"{demo.text} ready for texts"):
         field = load_field(demo.scene, demo.text)
-        searcher = Searcher(gaussians, field)
+        searcher = Searcher(gaussians, field, demo.texts)
     with _timed("texts found"):
         panels = []
         for text, name in demo.exhibit.texts:

@@ -28,20 +28,27 @@ from training.rooms.reading import RoomScene
 from training.rooms.writing import GAUSSIAN_INSTANCES, ROOM, RoomFormat, write_room
 from uplift.encoders.base import Encoder
 from uplift.evaluation.scribbles import draw_scribbles, scribble_picture
+from uplift.field import read_safetensors, write_safetensors
 from uplift.lifting import lift
 from uplift.maps import FeatureMapCache
+from uplift.relevancy import CANONICAL
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from render.views import View
+    from uplift.encoders.clip import ClipEncoder
 
 VERSION = 1  # raise it when the room changes, so that older copies in caches are not taken for it
 SPLIT = "test"
 DEMO = "demo.json"
 SCRIBBLES = "scribbles.png"
+TEXTS = "texts.safetensors"
 MAPS = ("classes", "instances")  # depth and normals would take more bytes than all photos
 QUALITY = 88  # of the photos, JPEG
 LIMIT = 15_000_000  # bytes of all files together
-STRUCTURE, TEXT = "tiny-dino", "tiny-clip"  # the encoders
+STRUCTURE = "tiny-dino"
 DIMENSIONS = 24  # that are left of tiny-dino's
 AGAIN = "make it again with: fit3d demo --make FOLDER"
 
@@ -82,10 +89,10 @@ PLAN = Plan(
     4,
     Exhibit(
         photo="view_000",
-        thing=18,  # a green stool
+        thing=25,  # a plant
         marked="view_009",
-        elsewhere="view_000",
-        texts=(("zigzag chair", "view_013"), ("chest of drawers", "view_022"), ("green plant", "view_007")),
+        elsewhere="view_018",
+        texts=(("zigzag chair", "view_008"), ("blue metal chair", "view_010"), ("green plant", "view_011")),
     ),
     RoomFormat(views=24, width=480, height=360, count=55_000),
 )
@@ -137,9 +144,35 @@ class DemoRoom:
         return self.room.things[self.exhibit.thing].category
 
     @property
+    def texts(self) -> KnownTexts:
+        """What the scene can be searched for at once."""
+        return KnownTexts(self.room.path / TEXTS)
+
+    @property
     def scribbles(self) -> Path:
         """The picture with strokes on that thing and around it."""
         return self.room.path / SCRIBBLES
+
+
+class KnownTexts:
+    """The embeddings of a demo scene's texts as its text encoder made them: a library of networks less to import.
+
+    Attributes:
+        texts: All that are known, those that every text is compared with among them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read what :func:`make_demo_room` wrote; InputError if it is missing or damaged."""
+        tensors, header = read_safetensors(path)
+        self.texts: tuple[str, ...] = tuple(header["texts"])
+        self._embeddings = tensors["embeddings"]
+
+    def encode_text(self, texts: list[str]) -> Float[Tensor, "q c"]:
+        """Embeddings of known texts, l2-normalised; InputError for others."""
+        unknown = [text for text in texts if text not in self.texts]
+        if unknown:
+            raise InputError(f"Expected texts of the demo scene, found {', '.join(unknown)}; fit3d query takes any.")
+        return self._embeddings[[self.texts.index(text) for text in texts]]
 
 
 def cache_folder() -> Path:
@@ -189,7 +222,7 @@ def open_demo_room(bundled: Path | None = None, cache: Path | None = None) -> De
 def make_demo_room(
     folder: Path,
     structure: Encoder,
-    text: Encoder,
+    text: ClipEncoder,
     plan: Plan = PLAN,
     *,
     threads: int | None = None,
@@ -227,6 +260,7 @@ def make_demo_room(
                 (made / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(whole / name, made / name)
             _draw(made / SCRIBBLES, room, plan.exhibit)
+            _embed(made / TEXTS, text, [*CANONICAL, *(query.text for query in room.queries)])
             _lift(made, [structure, text], FeatureMapCache(Path(temporary) / "maps"), progress)
             content = {
                 "version": VERSION,
@@ -285,6 +319,10 @@ def _draw(path: Path, room: RoomScene, exhibit: Exhibit) -> None:
 
     strokes = draw_scribbles(room.instances(exhibit.marked) == exhibit.thing)
     Image.fromarray(scribble_picture(*strokes)).save(path, optimize=True)
+
+
+def _embed(path: Path, encoder: ClipEncoder, texts: Sequence[str]) -> None:
+    write_safetensors(path, {"embeddings": encoder.encode_text(list(texts)).cpu()}, {"texts": list(texts)})
 
 
 def _lift(made: Path, encoders: Sequence[Encoder], cache: FeatureMapCache, progress: Progress) -> None:
