@@ -36,7 +36,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _encoders() -> tuple[Reduced, TinyClipEncoder]:
-    return Reduced(load_encoder("dense-descriptors"), 6), make_tiny_clip(None, torch.device("cpu"))
+    return Reduced(load_encoder("dense-descriptors"), 6), make_tiny_clip(None, torch.device("cpu"), heights=(64,))
 
 
 def _plan() -> Plan:
@@ -161,7 +161,7 @@ def test_the_bundled_fields_were_made_by_the_bundled_encoders() -> None:
     for name, path in made.scene.fields.items():
         field = FeatureField.load(path, n=len(made.scene.gaussians))
         assert field.load_encoder().name == name, "make assets/demo_room again whenever the weights change"
-        assert float((field.weights > 0).float().mean()) > 0.9
+        assert float((field.weights > 0).float().mean()) > 0.85
     texts = list(made.texts.texts)
     expected = make_tiny_clip(None, torch.device("cpu")).encode_text(texts)
     torch.testing.assert_close(made.texts.encode_text(texts), expected, atol=1e-3, rtol=0)
