@@ -196,6 +196,8 @@ def test_a_photo_is_seen_in_all_sizes(trained: Path) -> None:
     coarse = torch.nn.functional.interpolate(one.permute(2, 0, 1)[None], two.shape[:2], mode="bilinear")
     torch.testing.assert_close(both.encode(photo), (coarse[0].permute(1, 2, 0) + two) / 2)
     assert two.shape[:2] == (12, 18)  # 96 x 144 pixels, the nearest multiples of 16
+    small = make_tiny_clip(trained, CPU).encode(photo[:40])
+    assert small.shape[0] <= 20, "no grid finer than the photo's pixels allow"
     with pytest.raises(InputError, match="16 pixels or more"):
         make_tiny_clip(trained, CPU, heights=())
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "tiny-clip"
 MODEL = "fit3d-tiny-clip"  # among the models of open_clip
+ENLARGED = 3  # times, a small photo at most: more would only blur
 HEIGHTS = (224, 320, 448)  # pixels, of the sizes in which a photo is seen; it was trained on things of such sizes
 PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
 MERGES, WORDS = "merges", "words"  # names of what travels with the weights in the file's metadata
@@ -115,9 +116,10 @@ class TinyClipEncoder(ClipEncoder):
         array = as_image(image)
         height, width = array.shape[:2]
         photo = torch.from_numpy(array).to(self._device).permute(2, 0, 1)[None].to(torch.float32) / 255
-        gh, gw = (length // STRIDE for length in self._fitted(max(self.heights), height, width))
+        heights = [min(size, ENLARGED * height) for size in self.heights]
+        gh, gw = (length // STRIDE for length in self._fitted(max(heights), height, width))
         total = torch.zeros(1, self.dimension, gh, gw, device=self._device)
-        for size in self.heights:
+        for size in heights:
             pixels = torch.nn.functional.interpolate(
                 photo, self._fitted(size, height, width), mode="bilinear", antialias=True, align_corners=False
             )
