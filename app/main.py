@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entrypoint() -> None:
     """The console script ``fit3d``."""
     sys.excepthook = _one_sentence
+    # Warnings are sentences; a library that configured logging first would put names of modules before them.
+    logging.basicConfig(format="%(message)s")
     sys.exit(main())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,7 @@ TARGET = np.array([0.8, 0.9, 0.5])  # what all cameras look at
 FIELD_OF_VIEW = np.radians(62)  # horizontal
 STEPS = 60  # of the fit
 STRUCTURE = ("wall", "floor")
+KEPT: list[TemporaryDirectory[str]] = []  # removed when the run ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ def corner(*, count: int, views: int, width: int, height: int) -> Corner:
     images = [renderer.render(camera) for camera in cameras]
     gaussians, labels = sample_gaussians(renderer, count)
     gaussians = fitted(gaussians, cameras, [image.rgb for image in images], steps=STEPS)
-    folder = Path(mkdtemp(prefix="fit3d-tests-")) / "corner"
+    temporary = TemporaryDirectory(prefix="fit3d-tests-")
+    KEPT.append(temporary)
+    folder = Path(temporary.name) / "corner"
     frames = [frame_of(camera, f"images/view_{i:02d}.png") for i, camera in enumerate(cameras)]
     transforms = {"camera_model": "PINHOLE", "frames": frames}
     write_scene(folder, gaussians, transforms, [image.rgb for image in images])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,20 @@ from app.pictures import psnr, render_rgb
 from render.errors import InputError
 from tests.room import contents
 from training.rooms import demo
-from training.rooms.demo import DemoRoom, Exhibit, Plan, bundled_demo_room, cache_folder, make_demo_room, open_demo_room
+from training.rooms.demo import (
+    DemoRoom,
+    Exhibit,
+    KnownTexts,
+    Plan,
+    bundled_demo_room,
+    cache_folder,
+    make_demo_room,
+    open_demo_room,
+)
 from training.rooms.writing import RoomFormat
 from uplift.encoders import load_encoder
 from uplift.encoders.tiny_clip import TinyClipEncoder, make_tiny_clip
-from uplift.field import FeatureField
+from uplift.field import FeatureField, write_safetensors
 from uplift.prompts import read_scribbles
 from uplift.reduction import Reduced
 
@@ -186,14 +196,16 @@ def test_demo_writes_a_sheet_of_pictures_and_says_what_it_did(
     assert all(cell.std() > 20 for cell in cells)
     (path,) = (tmp_path / "cache" / "fit3d").glob("demo-room-*")
     made = DemoRoom.open(path)
-    assert list(made.scene.selections) == [made.name]
+    assert list(made.scene.selections) == [f"demo-{made.name}"]
     assert contents(bundled_demo_room()) == packaged
     before = contents(path)
     assert main(["demo", "--device", "cpu"]) == OK
     assert {k: v for k, v in contents(path).items() if k != "demo.jpg"} == before
     assert (path / "demo.jpg").stat().st_size > 10_000
-    commands = [line.split() for line in printed.splitlines() if line.startswith("  fit3d info")]
-    assert [main(command[1:]) for command in commands] == [OK]
+    commands = [shlex.split(line) for line in printed.splitlines() if line.startswith("  uv run fit3d ")]
+    assert len(commands) == 5
+    monkeypatch.chdir(tmp_path)
+    assert [main(command[3:]) for command in commands] == [OK] * 5
 
 
 def test_a_picture_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,3 +219,17 @@ def test_a_picture_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.Ca
 def _as_written(made: Path, folder: Path) -> None:
     """A demo scene in the place of the room that it was made of."""
     shutil.copytree(made, folder)
+
+
+def test_texts_that_are_damaged_or_unknown_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "texts.safetensors"
+    for tensors, header in (
+        ({"embeddings": torch.zeros(2, 4)}, {}),
+        ({"embeddings": torch.zeros(2, 4)}, {"texts": ["one"]}),
+        ({"others": torch.zeros(2, 4)}, {"texts": ["one", "two"]}),
+    ):
+        write_safetensors(path, tensors, header)
+        with pytest.raises(InputError, match="does not hold the embeddings"):
+            KnownTexts(path)
+    with pytest.raises(InputError, match="found locomotive"):
+        KnownTexts(bundled_demo_room() / "texts.safetensors").encode_text(["locomotive"])

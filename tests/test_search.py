@@ -276,6 +276,15 @@ def test_a_clip_field_is_searched_with_its_own_encoder(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_damaged_weights_are_not_called_an_encoder_without_texts(tmp_path: Path) -> None:
+    n = len(room().scene.gaussians)
+    field = FeatureField(torch.rand(n, 64), torch.ones(n), "tiny-clip")
+    weights = tmp_path / "cut.safetensors"
+    weights.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="does not hold the weights of tiny-clip"):
+        Searcher(room().scene, field, weights=weights)
+
+
 def test_fields_and_texts_that_cannot_be_searched_are_refused() -> None:
     n = len(room().scene.gaussians)
     words, field = planted(noise=0.3)

@@ -218,6 +218,9 @@ class TextScores:
         return torch.stack([self._embedded[text] for text in texts])
 
 
+READERS = ("clip:", "tiny-clip")  # how the names of encoders with a text side begin
+
+
 def text_encoder(field: FeatureField, weights: str | Path | None, device: torch.device) -> TextEncoder:
     """The encoder that made a field, if it has a text side.
 
@@ -231,7 +234,7 @@ def text_encoder(field: FeatureField, weights: str | Path | None, device: torch.
     try:
         encoder: Any = field.load_encoder(weights, device)
     except InputError as error:
-        raise (error if field.encoder.startswith("clip:") else InputError(sentence)) from error
+        raise (error if field.encoder.startswith(READERS) else InputError(sentence)) from error
     if not hasattr(encoder, "encode_text"):
         raise InputError(sentence)
     return encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ class Demo:
     No network, no GPU.
 
     The scene, a furnished room of the split test with 24 photos, Gaussians and fields of tiny-dino and tiny-clip, is
-    copied to the cache folder ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d), where other commands can work on it.
+    copied to the cache folder ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d), where other commands can work on it:
+    fields and selections that they add stay there, what came with the scene is restored by the next demo.
     """
 
     out: Path | None = None
@@ -90,7 +92,7 @@ class Demo:
         panels = draw_features(demo, gaussians)
         segmenter, selection, pictures = draw_selection(demo, gaussians)
         panels += pictures
-        wrote(save_selection(demo.scene, demo.name, selection))
+        wrote(save_selection(demo.scene, _selection_name(demo), selection))
         panels += draw_removal(demo, gaussians, segmenter, selection)
         panels += draw_texts(demo, gaussians)
         path = self.out or demo.scene.path / "demo.jpg"
@@ -172,16 +174,22 @@ def _timed(what: str) -> Iterator[None]:
     say(f"{what}: {duration(time.perf_counter() - began)}")
 
 
+def _selection_name(demo: DemoRoom) -> str:
+    """What the selection of the sheet is saved as: no name that somebody would give one of their own."""
+    return f"demo-{demo.name}"
+
+
 def _say_next(demo: DemoRoom) -> None:
     """Commands that go on from here."""
-    scene, shown = demo.scene.path, demo.exhibit
+    scene, scribbles = (shlex.quote(str(path)) for path in (demo.scene.path, demo.scribbles))
+    shown = demo.exhibit
     text, _ = shown.texts[0]
     say("next, try:")
     for command in (
         f"info {scene}",
-        f"segment {scene} --field {demo.structure} --view {shown.marked} --scribbles {demo.scribbles} --name mine",
+        f"segment {scene} --field {demo.structure} --view {shown.marked} --scribbles {scribbles} --name mine",
         f'query {scene} "{text}" --field {demo.text} --structure {demo.structure} --name found',
-        f"remove {scene} {demo.name} --out without.ply",
+        f"remove {scene} {_selection_name(demo)} --out without.ply",
         f"render {scene} --what pca --field {demo.structure} --out pictures",
     ):
-        say(f"  fit3d {command}")
+        say(f"  uv run fit3d {command}")

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from render.errors import InputError
 from render.files import atomic_file, atomic_folder
@@ -164,15 +165,18 @@ class KnownTexts:
     def __init__(self, path: Path) -> None:
         """Read what :func:`make_demo_room` wrote; InputError if it is missing or damaged."""
         tensors, header = read_safetensors(path)
-        self.texts: tuple[str, ...] = tuple(header["texts"])
-        self._embeddings = tensors["embeddings"]
+        texts, embeddings = header.get("texts"), tensors.get("embeddings")
+        if not isinstance(texts, list) or embeddings is None or embeddings.shape[:-1] != (len(texts),):
+            raise InputError(f"{path} does not hold the embeddings of the demo scene's texts; {AGAIN}")
+        self.texts: tuple[str, ...] = tuple(texts)
+        self._embeddings = dict(zip(texts, embeddings, strict=True))
 
     def encode_text(self, texts: list[str]) -> Float[Tensor, "q c"]:
         """Embeddings of known texts, l2-normalised; InputError for others."""
-        unknown = [text for text in texts if text not in self.texts]
+        unknown = [text for text in texts if text not in self._embeddings]
         if unknown:
             raise InputError(f"Expected texts of the demo scene, found {', '.join(unknown)}; fit3d query takes any.")
-        return self._embeddings[[self.texts.index(text) for text in texts]]
+        return torch.stack([self._embeddings[text] for text in texts])
 
 
 def cache_folder() -> Path:
@@ -196,7 +200,7 @@ def bundled_demo_room() -> Path:
 def open_demo_room(bundled: Path | None = None, cache: Path | None = None) -> DemoRoom:
     """The copy of the demo scene in the cache, to work in; made where it is missing, mended where it is damaged.
 
-    What was added to the copy, fields and selections, stays.
+    What was added to the copy, fields and selections, stays; what came with the scene is as it came.
 
     Args:
         bundled: The folder to copy; None = :func:`bundled_demo_room`.
@@ -231,7 +235,8 @@ def make_demo_room(
 ) -> None:
     """Write a demo scene; all or nothing.
 
-    The same encoders and plan give the same folder on every machine of one kind.
+    The same encoders and plan give the same room, photos and maps; Gaussians and features may differ in the last
+    digits, for the order of sums depends on threads.
 
     Args:
         folder: To make.

@@ -79,7 +79,13 @@ class ClipTask:
     name = NAME
 
     def __init__(
-        self, images: RoomImages, validation: RoomImages, *, batch: int = 8, seed: int = 0, device: torch.device
+        self,
+        images: RoomImages,
+        validation: RoomImages,
+        *,
+        batch: int = RECIPE.batch,
+        seed: int = 0,
+        device: torch.device,
     ) -> None:
         torch.manual_seed(seed)
         self._batch, self._device = batch, device

@@ -64,7 +64,13 @@ class DinoTask:
     name = "tiny-dino"
 
     def __init__(
-        self, images: RoomImages, validation: RoomImages, *, batch: int = 32, seed: int = 0, device: torch.device
+        self,
+        images: RoomImages,
+        validation: RoomImages,
+        *,
+        batch: int = RECIPE.batch,
+        seed: int = 0,
+        device: torch.device,
     ) -> None:
         from lightly.loss import NTXentLoss
 

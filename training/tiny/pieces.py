@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SMALLEST = 0.4  # sides of pieces, parts of the photo's height
 LEAST = 12  # pixels of a thing in a piece, below which nobody could name it
 SIZES = 0.3  # 0 = a small thing is marked as often as a large one, 1 = all pixels are alike
+TRIES = 100  # pieces that may show nothing, for each that is asked for
 BALANCE = 0.4  # 0 = categories as frequent as they are, 1 = all alike
 
 
@@ -67,8 +68,11 @@ class PieceSampler:
         which, boxes = np.empty(count, int), np.empty((count, 4), np.float32)
         where, shown = np.empty((count, points, 2), np.float32), np.empty((count, points), int)
         things: list[ThingWords] = []
-        row = 0
+        row = tried = 0
         while row < count:
+            tried += 1
+            if tried > TRIES * count:
+                raise InputError(f"Expected things of {LEAST} pixels or more in photos, found none in {tried} pieces.")
             photo = int(random.integers(len(images)))
             side = round(min(h, w) * float(np.exp(random.uniform(np.log(SMALLEST), 0))))
             x, y = int(random.integers(w - side + 1)), int(random.integers(h - side + 1))

@@ -135,8 +135,8 @@ class TinyClipEncoder(ClipEncoder):
     @staticmethod
     def _fitted(size: int, height: int, width: int) -> tuple[int, int]:
         """Height and width in which a photo is seen, multiples of what the tower halves."""
-        longest = [max(COARSE, round(size * length / height / COARSE) * COARSE) for length in (height, width)]
-        return longest[0], longest[1]
+        sides = [max(COARSE, round(size * length / height / COARSE) * COARSE) for length in (height, width)]
+        return sides[0], sides[1]
 
 
 def dense_features(model: CLIP, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
