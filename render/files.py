@@ -1,4 +1,4 @@
-"""Writing so that a crash, a full disk or Ctrl-C leaves what was there before."""
+"""Writing so that a crash, a full disk or Ctrl-C leaves what was there before, and where caches lie."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from render.errors import InputError
 
 # Names of temporary files must not outgrow what file systems take (255 bytes).
 MAX_PREFIX = 40
+
+
+def cache_folder() -> Path:
+    """Where fit3d keeps what it can make again: ``$XDG_CACHE_HOME/fit3d``, by default ``~/.cache/fit3d``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fit3d"
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from training.rooms.demo import (
     KnownTexts,
     Plan,
     bundled_demo_room,
-    cache_folder,
     make_demo_room,
     open_demo_room,
 )
@@ -144,13 +143,6 @@ def test_a_damaged_description_is_one_sentence(small: Path, tmp_path: Path) -> N
         (path / "demo.json").write_text(text)
         with pytest.raises(InputError, match="fit3d demo --make"):
             DemoRoom.open(path)
-
-
-def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "fit3d"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "fit3d"
 
 
 def test_the_bundled_scene_is_the_one_that_is_planned_and_small_enough() -> None:

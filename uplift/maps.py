@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
+from render.files import cache_folder
 from uplift.encoders.base import DerivedEncoder, Encoder, Image, as_image
 from uplift.field import HALF_MAX, read_safetensors, write_safetensors
 
@@ -23,7 +23,7 @@ UNSAFE = re.compile(r"[^\w.-]")  # what folders on some system may not be called
 
 def default_map_folder() -> Path:
     """Where feature maps are kept unless told otherwise: ``$XDG_CACHE_HOME/fit3d/maps`` or ``~/.cache/fit3d/maps``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fit3d" / "maps"
+    return cache_folder() / "maps"
 
 
 class FeatureMapCache:

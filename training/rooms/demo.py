@@ -8,7 +8,6 @@ from __future__ import annotations
 import filecmp
 import importlib.resources
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from render.errors import InputError
-from render.files import atomic_file, atomic_folder
+from render.files import atomic_file, atomic_folder, cache_folder
 from render.gaussians import Gaussians
 from render.ply import NORMAL, encode_columns
 from render.progress import Progress, silent
@@ -177,11 +176,6 @@ class KnownTexts:
         if unknown:
             raise InputError(f"Expected texts of the demo scene, found {', '.join(unknown)}; fit3d query takes any.")
         return torch.stack([self._embeddings[text] for text in texts])
-
-
-def cache_folder() -> Path:
-    """Where fit3d keeps what it can make again: ``$XDG_CACHE_HOME/fit3d``, by default ``~/.cache/fit3d``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fit3d"
 
 
 def bundled_demo_room() -> Path:
