@@ -24,7 +24,7 @@ from training.tiny.images import RoomImages
 from training.tiny.loop import save_weights
 from training.tiny.pieces import PieceSampler
 from uplift.encoders import load_encoder
-from uplift.encoders.tiny_clip import TinyClipEncoder, build_tiny_clip, dense_features, encoder_of, make_tiny_clip
+from uplift.encoders.tiny_clip import TinyClipEncoder, build_tiny_clip, dense_features, make_tiny_clip
 from uplift.relevancy import CANONICAL, most_relevant_pixel, relevancies
 
 CPU = torch.device("cpu")
@@ -208,7 +208,7 @@ def test_weights_travel_in_half_precision_with_their_words(trained: Path) -> Non
     assert isinstance(encoder, TinyClipEncoder)
     assert trained.stat().st_size < 12e6
     model = build_tiny_clip()
-    random = encoder_of(model, caption_tokenizer())
+    random = TinyClipEncoder(model, caption_tokenizer())
     assert encoder.weights_hash() != random.weights_hash()
     state = encoder._model.state_dict()
     assert all(torch.equal(value, value.half().float()) for value in state.values() if value.is_floating_point())

@@ -25,16 +25,16 @@ from training.tiny.bpe import learn_merges
 from training.tiny.card import About, Recipe
 from training.tiny.crops import CropSampler
 from training.tiny.finding import share_found
-from training.tiny.images import RoomImages, jittered
+from training.tiny.images import RoomImages, jittered, normalised
 from training.tiny.pieces import PieceSampler
 from uplift.encoders.tiny_clip import (
     NAME,
     PREPROCESSING,
     WORD,
+    TinyClipEncoder,
     TinyTokenizer,
     build_tiny_clip,
     dense_features,
-    encoder_of,
     most_merges,
 )
 from uplift.relevancy import CANONICAL
@@ -147,7 +147,7 @@ class ClipTask:
         """How often the most relevant pixel of a text lies on the right thing, in single photos of unseen rooms."""
         model = build_tiny_clip()  # an encoder freezes what it is given
         model.load_state_dict(self.model.state_dict())
-        return share_found(encoder_of(model.to(self._device), self.tokenizer), self._validation)
+        return share_found(TinyClipEncoder(model.to(self._device), self.tokenizer), self._validation)
 
     def _long_caption(self, shares: Sequence[tuple[ThingWords, float]], random: Generator) -> str:
         """What the crop shows, unless that is longer than the model reads."""
@@ -156,9 +156,7 @@ class ClipTask:
         return caption if fits else short_caption(shares[0][0], random)
 
     def _pixels(self, images: Float[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-        pixels = torch.from_numpy(images).to(self._device)
-        mean, std = (torch.tensor(PREPROCESSING[key], device=self._device) for key in ("mean", "std"))
-        return ((pixels - mean) / std).permute(0, 3, 1, 2)  # in memory channels come last, which is quicker here
+        return normalised(images, PREPROCESSING["mean"], PREPROCESSING["std"], self._device)
 
 
 def caption_tokenizer() -> TinyTokenizer:

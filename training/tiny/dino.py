@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.tiny.card import About, Recipe
-from training.tiny.images import RoomImages, jittered
+from training.tiny.images import RoomImages, jittered, normalised
 from training.tiny.pairs import Pairs, PairSampler
 from training.tiny.patches import BATCH, measure_patches
 from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_dino, tokens
@@ -151,9 +151,7 @@ class DinoTask:
             return tokens(self.teacher.backbone, self._pixels(photos.astype(np.float32) / 255))[1].float()
 
     def _pixels(self, images: Float[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-        pixels = torch.from_numpy(images).to(self._device)
-        mean, std = (torch.tensor(values, device=self._device) for values in (MEAN, STD))
-        return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
+        return normalised(images, MEAN, STD, self._device)
 
 
 def belonging(pairs: Pairs, reach: Float[np.ndarray, " b"]) -> Float[Tensor, "n m m"]:

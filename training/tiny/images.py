@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from render.errors import InputError
 from render.progress import Progress, silent
@@ -162,3 +164,11 @@ def jittered(random: Generator, images: UInt8[np.ndarray, "b s s 3"], strength: 
     mean = values.mean((1, 2, 3), keepdims=True)
     values = mean + (values - mean) * factors(0.4, 1, 1, 1)
     return np.clip(values * factors(0.4, 1, 1, 1) * factors(0.08, 1, 1, 3), 0, 1)
+
+
+def normalised(
+    images: Float32[np.ndarray, "b h w 3"], mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> Float32[Tensor, "b 3 h w"]:
+    """Images in [0, 1] as a network takes them; in memory channels stay last, which convolutions of a CPU prefer."""
+    pixels = torch.from_numpy(images).to(device)
+    return ((pixels - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)).permute(0, 3, 1, 2)

@@ -30,7 +30,7 @@ NAME = "tiny-clip"
 MODEL = "fit3d-tiny-clip"  # among the models of open_clip
 ENLARGED = 3  # times, a small photo at most: more would only blur
 HEIGHTS = (224, 320, 448)  # pixels, of the sizes in which a photo is seen; it was trained on things of such sizes
-PREPROCESSING = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+PREPROCESSING: Mapping[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
 MERGES, WORDS = "merges", "words"  # names of what travels with the weights in the file's metadata
 WORD = re.compile(r"[^\W\d_]+")
 
@@ -186,12 +186,7 @@ def make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -
             f"{path} does not hold the weights of {NAME} ({' '.join(str(error).split())[:160]}); train them with: "
             "fit3d tiny clip"
         ) from error
-    return encoder_of(model.to(device), tokenizer, **options)
-
-
-def encoder_of(model: CLIP, tokenizer: TinyTokenizer, **options: Any) -> TinyClipEncoder:
-    """The encoder of a trained model; ``options`` are the ``heights`` in which a photo is seen, in pixels."""
-    return TinyClipEncoder(model, tokenizer, **options)
+    return TinyClipEncoder(model.to(device), tokenizer, **options)
 
 
 def most_merges() -> int:
