@@ -124,3 +124,26 @@ def test_saved_weights_are_in_half_precision_and_keep_integers(tmp_path: Path) -
     state = load_file(tmp_path / "w.safetensors")
     assert state["weight"].dtype == torch.float16
     assert state["num_batches_tracked"].dtype == torch.int64
+
+
+def test_a_training_goes_on_from_another_with_a_schedule_of_its_own(tmp_path: Path) -> None:
+    train(Line(), SCHEDULE, tmp_path / "first")
+    first = Line()
+    first.model.load_state_dict(torch.load(tmp_path / "first" / CHECKPOINT, weights_only=True)["modules"]["model"])
+    second = Line()
+    schedule = replace(SCHEDULE, steps=1, rate=1e-9, weight_decay=0.0)
+    train(second, schedule, tmp_path / "second", start=tmp_path / "first" / CHECKPOINT)
+    torch.testing.assert_close(second.model.weight, first.model.weight, atol=1e-6, rtol=0)
+    line = json.loads((tmp_path / "second" / LOG).read_text().splitlines()[0])
+    assert line["step"] == 0
+    assert line["steps_before"] == SCHEDULE.steps
+
+
+def test_a_training_does_not_start_from_what_is_missing_or_another_encoder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(Line(), SCHEDULE, tmp_path, start=tmp_path / "missing.pt")
+    train(Line(), SCHEDULE, tmp_path / "first")
+    other = Line()
+    other.name = "curve"
+    with pytest.raises(InputError, match="checkpoint of line, expected one of curve"):
+        train(other, SCHEDULE, tmp_path / "second", start=tmp_path / "first" / CHECKPOINT)

@@ -13,7 +13,7 @@ from app.console import progress_bars, say, wrote
 
 @dataclass(frozen=True)
 class Tiny:
-    """Train a small encoder from nothing, on rooms that ``fit3d rooms`` made.
+    """Train a small encoder, from nothing or from an earlier training, on rooms that ``fit3d rooms`` made.
 
     An interrupted training goes on where its last checkpoint was.  Writes the weights (half precision), a model
     card and the log; give the weights to any command with --weights, or copy the three into assets/tiny.
@@ -35,6 +35,9 @@ class Tiny:
     """Learning rate."""
     rooms: int | None = None
     """Use only so many rooms."""
+    start: Path | None = None
+    """checkpoint.pt of a finished training of the same encoder to go on from, with a schedule of its own (more
+    rooms, more steps); by default from nothing."""
     seed: int = 0
     """Of weights and batches."""
     threads: int | None = None
@@ -64,7 +67,7 @@ class Tiny:
             validation = load_room_images(self.validation, progress=progress)
             say(f"{len(images)} photos of {len(images.things)} rooms; validation: {len(validation.things)} rooms")
             task = make_task(self.encoder, images, validation, batch=batch, seed=self.seed, device=device)
-            figures = train(task, schedule, self.out, progress=progress)
+            figures = train(task, schedule, self.out, start=self.start, progress=progress)
         say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         for path in export(task, recipe.about, schedule, images, self.out, figures):
             wrote(path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from render.files import atomic_file
-from training.tiny.loop import LOG, Schedule, Task, save_weights
+from training.tiny.loop import LOG, SECONDS_BEFORE, STEPS_BEFORE, Schedule, Task, save_weights
 from uplift.encoders.tiny import LICENCE
 
 if TYPE_CHECKING:
@@ -78,12 +78,17 @@ def export(
     save_weights(model, weights, metadata)
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     seconds = max((line["seconds"] for line in lines if "seconds" in line), default=0.0)
+    before = [
+        f"started from a training of {line[STEPS_BEFORE]:g} steps and {line[SECONDS_BEFORE] / 60:.0f} minutes"
+        for line in lines
+        if STEPS_BEFORE in line
+    ]
     count = sum(p.numel() for p in model.parameters())
     rows = {
         "data": f"{len(images)} photos of {len(images.things)} synthetic rooms (`fit3d rooms`, split train), "
         f"{images.photos.shape[2]}x{images.photos.shape[1]}; validated on rooms of split val",
         "size": f"{count / 1e6:.2f} M parameters, {weights.stat().st_size / 1e6:.1f} MB in half precision",
-        "steps": f"{schedule.steps}, learning rate {schedule.rate:g}, seed {schedule.seed}",
+        "steps": ", ".join([f"{schedule.steps}, learning rate {schedule.rate:g}, seed {schedule.seed}", *before]),
         "time": f"{seconds / 60:.0f} minutes with {torch.get_num_threads()} thread(s)",
         "machine": machine(),
         "validation": ", ".join(f"{key} {value:.4g}" for key, value in figures.items()),

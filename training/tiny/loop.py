@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+STEPS_BEFORE, SECONDS_BEFORE = "steps_before", "seconds_before"  # in the log of a training that started from another
 
 
 class Task(Protocol):
@@ -94,7 +96,14 @@ class Schedule:
         return self.rate * (0.01 + 0.99 * (1 + math.cos(angle)) / 2)
 
 
-def train(task: Task, schedule: Schedule, out: str | Path, *, progress: Progress = silent) -> dict[str, float]:
+def train(
+    task: Task,
+    schedule: Schedule,
+    out: str | Path,
+    *,
+    start: str | Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, float]:
     """Train, or go on with a training that was interrupted: the checkpoint in ``out`` is found by itself.
 
     On a CPU the forward pass runs in bfloat16 where the processor multiplies in it, in float32 elsewhere.
@@ -103,6 +112,8 @@ def train(task: Task, schedule: Schedule, out: str | Path, *, progress: Progress
         task: What is trained; its modules are on their device.
         schedule: Steps, rates, seed.
         out: Folder for ``checkpoint.pt`` and ``log.jsonl``.
+        start: ``checkpoint.pt`` of a finished training whose networks this one takes over, with a schedule and an
+            optimizer of its own; None = from nothing.
         progress: Told after every step.
 
     Returns:
@@ -118,6 +129,8 @@ def train(task: Task, schedule: Schedule, out: str | Path, *, progress: Progress
     optimizer = torch.optim.AdamW(_groups(parameters, schedule.weight_decay), lr=schedule.rate, betas=(0.9, 0.98))
     done, elapsed = _restore(out / CHECKPOINT, task, schedule, modules, optimizer)
     log = _Log(out / LOG, done)
+    if start is not None and not done:
+        log.write(0, _begin_at(Path(start), task, modules))
     device = parameters[0].device
     start = saved = time.monotonic()
     figures: dict[str, float] = {}
@@ -204,7 +217,7 @@ def _restore(
     """The steps done and the seconds they took; 0 without a checkpoint."""
     if not path.is_file():
         return 0, 0.0
-    try:
+    with _readable(path, task):
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["task"]
         expected = _identity(task, schedule)
@@ -217,9 +230,31 @@ def _restore(
             module.load_state_dict(state["modules"][name])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"]), float(state["elapsed"])
+
+
+def _begin_at(path: Path, task: Task, modules: Mapping[str, nn.Module]) -> dict[str, float]:
+    """Take over the networks of another training of the task; says what that took."""
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint {path} to start from.")
+    with _readable(path, task):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["task"]["name"] != task.name:
+            raise InputError(f"{path} is a checkpoint of {state['task']['name']}, expected one of {task.name}.")
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        return {STEPS_BEFORE: int(state["step"]), SECONDS_BEFORE: float(state["elapsed"])}
+
+
+@contextmanager
+def _readable(path: Path, task: Task) -> Iterator[None]:
+    """Turn what a damaged checkpoint raises into one sentence."""
+    try:
+        yield
     except (UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{path} is not a checkpoint of {task.name} ({error}); delete it to begin anew, or choose another folder."
+            f"{path} is not a checkpoint of {task.name} ({error}); delete it to begin anew, or choose another file."
         ) from error
 
 
