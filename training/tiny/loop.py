@@ -132,7 +132,7 @@ def train(
     if start is not None and not done:
         log.write(0, _begin_at(Path(start), task, modules))
     device = parameters[0].device
-    start = saved = time.monotonic()
+    began = saved = time.monotonic()
     figures: dict[str, float] = {}
     for step in range(done, schedule.steps):
         part = step / schedule.steps
@@ -156,12 +156,12 @@ def train(
         log.add({"loss": float(loss.detach()), "gradient": float(norm), **values})
         now = time.monotonic()
         if (step + 1) % schedule.log_every == 0 or last:
-            log.write(step + 1, {"rate": rate, "seconds": elapsed + now - start})
+            log.write(step + 1, {"rate": rate, "seconds": elapsed + now - began})
         if (step + 1) % schedule.validate_every == 0 or last:
             figures = task.validate()
             log.write(step + 1, {f"val_{name}": value for name, value in figures.items()})
         if now - saved > schedule.save_every or last:
-            spent = elapsed + time.monotonic() - start
+            spent = elapsed + time.monotonic() - began
             _save(out / CHECKPOINT, task, schedule, modules, optimizer, step + 1, spent)
             saved = time.monotonic()
         progress(step + 1, schedule.steps, task.name)
