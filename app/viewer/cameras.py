@@ -1,0 +1,54 @@
+"""Cameras between viser and the rest of the project."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from app.viewer import _internals
+from render.camera import Camera
+from render.errors import InputError
+
+if TYPE_CHECKING:
+    import viser
+
+
+def camera_of(client: viser.ClientHandle, height: int) -> Camera:
+    """What a client looks at, as a camera of any resolution.
+
+    The picture covers the same view as the page's canvas: a pixel ``(x, y)`` of a canvas of ``w * h`` pixels is the
+    pixel ``(x * camera.width / w, y * camera.height / h)``.
+
+    Args:
+        client: A connected client of viser.
+        height: Of the picture in pixels; its width follows from the page's.
+
+    Raises:
+        InputError: the page has reported no camera yet, or one that is none.
+    """
+    state = _internals.camera_state(client)
+    if state is None or min(state.image_width, state.image_height) < 1:
+        raise InputError("The page has not reported its camera yet; try again in a moment.")
+    wxyz, position, fov = np.asarray(state.wxyz), np.asarray(state.position), float(state.fov)
+    aspect = state.image_width / state.image_height
+    size = np.linalg.norm(wxyz)
+    if not (np.isfinite(size) and size > 1e-6 and np.isfinite(position).all() and 0 < fov < math.pi):
+        raise InputError("The page's camera cannot be used: it it may look along the up axis; turn it.")
+    width = max(1, round(height * aspect))
+    focal = 0.5 * height / math.tan(0.5 * fov)
+    # Rounding the width must not change what is seen: the pixels become a little oblong instead.
+    K = torch.tensor(
+        [[focal * width / (height * aspect), 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]]
+    )
+    return Camera(K, _world_to_camera(wxyz / size, position), width, height)
+
+
+def _world_to_camera(wxyz: np.ndarray, position: np.ndarray) -> torch.Tensor:
+    from viser.transforms import SE3, SO3
+
+    # viser's cameras are OpenCV cameras, given as camera to world.
+    matrix = SE3.from_rotation_and_translation(SO3(wxyz), position).inverse().as_matrix()
+    return torch.from_numpy(matrix).to(torch.float32)
