@@ -70,7 +70,7 @@ def load_selection(scene: Scene, name: str) -> Selection:
         raise InputError(f"{scene.path} has no selection {name!r}; {there}.")
     selection = Selection.load(known[name], n=len(scene.gaussians))
     made_with = selection.about.get(MADE_WITH)
-    if made_with is not None and made_with != _fingerprint(scene.gaussians):
+    if made_with is not None and made_with != fingerprint(scene.gaussians):
         raise InputError(
             f"The selection {name!r} was made with other Gaussians than {scene.gaussians_path}; make it again."
         )
@@ -80,7 +80,7 @@ def load_selection(scene: Scene, name: str) -> Selection:
 def save_selection(scene: Scene, name: str, selection: Selection) -> Path:
     """Write a selection into the scene; says which file that is."""
     path = scene.selection_path(name)
-    selection.with_about(**{MADE_WITH: _fingerprint(scene.gaussians)}).save(path)
+    selection.with_about(**{MADE_WITH: fingerprint(scene.gaussians)}).save(path)
     return path
 
 
@@ -94,6 +94,6 @@ def refuse_to_replace_others(out: Path, suffixes: Collection[str]) -> None:
         )
 
 
-def _fingerprint(gaussians: Gaussians) -> str:
+def fingerprint(gaussians: Gaussians) -> str:
     """Hash of the centres: a selection is of these Gaussians in this order."""
     return hashlib.sha256(gaussians.means.detach().cpu().contiguous().numpy().data).hexdigest()

@@ -1,0 +1,1 @@
+"""The explorer without its window: a session of a scene, driven by commands that can be undone."""
