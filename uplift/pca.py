@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 16_384  # the most heavily weighted rows say enough, and bound time and memory
 REACH = 3.0  # rows farther from the centre than this many median distances are pulled in to it
-RANGE = (0.02, 0.98)  # quantiles that become black and full colour
+CHANNELS = 3  # of a colour
+PERCENTILE = 2.0  # of the rows become black, and as many full colour
 TIE = 0.99  # loadings this close to the largest count as equally large
 
 
 @dataclass(frozen=True, eq=False)
 class PCAColours:
-    """Three directions of feature space and their ranges.
+    """One to three directions of feature space and their ranges.
 
-    Fewer than three channels: one channel gives grey, two leave blue at one half.
+    Fewer than three directions: one gives grey, two leave blue at one half.
 
     Attributes:
         mean: Centre in feature space; ``[c]``.
-        components: Orthonormal directions by falling variance; ``[k, c]`` with ``k = min(c, 3)``.
+        components: Orthonormal directions, by falling variance where they were fitted alone; ``[k, c]`` with
+            ``k`` from 1 to ``min(c, 3)``.
         low: Projections that become 0; ``[k]``.
         high: Projections that become 1; ``[k]``.
     """
@@ -41,13 +43,22 @@ class PCAColours:
     def __post_init__(self) -> None:
         c = len(self.mean)
         shapes = [tuple(t.shape) for t in (self.mean, self.components, self.low, self.high)]
-        k = min(c, 3)
-        if shapes != [(c,), (k, c), (k,), (k,)]:
-            raise InputError(f"A PCA basis of {c} channels has shapes [c], [{k}, c], [{k}], [{k}], found {shapes}.")
+        k = len(self.components)
+        if shapes != [(c,), (k, c), (k,), (k,)] or not 1 <= k <= min(c, 3):
+            raise InputError(
+                f"A PCA basis of {c} channels has shapes [{c}], [k, {c}], [k], [k] with k from 1 to {min(c, 3)}, "
+                f"found {shapes}."
+            )
 
     @staticmethod
     @torch.no_grad()
-    def fit(values: Float[Tensor, "m c"], weights: Float[Tensor, " m"] | None = None) -> PCAColours:
+    def fit(
+        values: Float[Tensor, "m c"],
+        weights: Float[Tensor, " m"] | None = None,
+        *,
+        components: int = CHANNELS,
+        percentile: float = PERCENTILE,
+    ) -> PCAColours:
         """Fit a basis that outliers hardly move and whose signs are fixed.
 
         Rows far from the median are pulled in to ``REACH`` median distances first, and the colour range is
@@ -57,10 +68,19 @@ class PCAColours:
         Args:
             values: One feature per row.
             weights: How much each row counts, at least 0; rows of weight 0 are left out.  None = equal.
+            components: How many directions, 1 to 3; features of fewer channels have fewer.
+            percentile: How many percent of the rows become black, and how many full colour, in each direction;
+                at least 0 and below 50.
 
         Raises:
-            InputError: shapes do not fit, there is no row of positive weight, or values are not finite.
+            InputError: shapes do not fit, there is no row of positive weight, values are not finite, or an option
+                is out of range.
         """
+        if not 1 <= components <= CHANNELS or not 0 <= percentile < 50:
+            raise InputError(
+                f"PCA colours have 1 to {CHANNELS} components and a percentile from 0 to below 50, found "
+                f"{components} and {percentile:g}."
+            )
         rows, row_weights = _selected_rows(values, weights)
         centre = rows.median(dim=0).values
         distances = (rows - centre).norm(dim=1)
@@ -71,10 +91,9 @@ class PCAColours:
         mean = (row_weights[:, None] * rows).sum(0) / row_weights.sum()
         centred = rows - mean
         covariance = centred.T @ (row_weights[:, None] * centred) / row_weights.sum()
-        k = min(3, rows.shape[1])
-        components = _with_fixed_signs(torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:k])
-        low, high = _quantiles(centred @ components.T, row_weights)
-        return PCAColours(mean.float(), components.float().contiguous(), low.float(), high.float())
+        directions = _with_fixed_signs(torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:components])
+        low, high = _quantiles(centred @ directions.T, row_weights, percentile / 100)
+        return PCAColours(mean.float(), directions.float().contiguous(), low.float(), high.float())
 
     def colours(self, values: Float[Tensor, "... c"]) -> Float[Tensor, "... 3"]:
         """Colours in [0, 1] of features (lifted, rendered or of a map); a basis without extent gives grey.
@@ -136,10 +155,10 @@ def _with_fixed_signs(components: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
     return components * components.gather(1, deciding[:, None]).sign()
 
 
-def _quantiles(projected: Float[Tensor, "m k"], weights: Float[Tensor, " m"]) -> tuple[Tensor, Tensor]:
-    """The weighted quantiles ``RANGE`` of each column."""
+def _quantiles(projected: Float[Tensor, "m k"], weights: Float[Tensor, " m"], share: float) -> tuple[Tensor, Tensor]:
+    """The weighted quantiles ``share`` and ``1 - share`` of each column."""
     ordered, order = projected.sort(dim=0)
     shares = weights[order].cumsum(dim=0) / weights.sum()
-    bounds = [(shares < share).sum(dim=0).clamp_max(len(ordered) - 1) for share in RANGE]
+    bounds = [(shares < bound).sum(dim=0).clamp_max(len(ordered) - 1) for bound in (share, 1 - share)]
     low, high = (ordered.gather(0, bound[None])[0] for bound in bounds)
     return low, high
