@@ -86,6 +86,7 @@ class FrameWorker:
         failed: Called in the worker's thread with what drawing raised, once until a frame succeeds again.
         draw: What draws; by default :func:`app.explorer.frames.frame_in_bands`.
         rest: Seconds without a request after which a moving camera counts as still.
+        pace: What is known of the speed already.
     """
 
     def __init__(
@@ -96,13 +97,14 @@ class FrameWorker:
         failed: Callable[[BaseException], None] | None = None,
         draw: Draw | None = None,
         rest: float = REST,
+        pace: Pace | None = None,
     ) -> None:
         self._session = session
         self._deliver = deliver
         self._failed = failed or (lambda error: log.warning("A frame could not be drawn: %s", error))
         self._draw = draw or self._draw_in_bands
         self._rest = rest
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="explorer-frames")
         self._condition = threading.Condition()
         self._pending: _Request | None = None

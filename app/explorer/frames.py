@@ -97,7 +97,7 @@ def frame_with_depth(session: Session, look: Look, camera: Camera, cancelled: Ca
 
 
 def frame_in_bands(
-    session: Session, look: Look, camera: Camera, cancelled: Cancelled = never, *, pixels: int = BAND_PIXELS
+    session: Session, look: Look, camera: Camera, cancelled: Cancelled = never, *, pixels: int | None = None
 ) -> Frame:
     """As :func:`frame_with_depth`, some rows at a time: memory is bounded, and cancelling works between them.
 
@@ -109,9 +109,9 @@ def frame_in_bands(
         look: What is shown.
         camera: From where.
         cancelled: Asked before every band.
-        pixels: Of a band, about.
+        pixels: Of a band, about; None = 2 million.
     """
-    rows = max(16, pixels // camera.width)
+    rows = max(16, (BAND_PIXELS if pixels is None else pixels) // camera.width)
     if rows >= camera.height:
         return frame_with_depth(session, look, camera, cancelled)
     margin = max(OVERLAP, 2 * _thickness(camera))

@@ -245,13 +245,13 @@ def cache_of(session: Session) -> Cache:
 
 
 def _key(session: Session, look: Look, document: Document) -> tuple[Hashable, ...]:
-    """What a look's own colours follow from; fields and selections are compared by identity."""
+    """What a look's own colours follow from; bases and selections are compared by identity."""
     if look.what == "pca":
-        return "pca", field_of(session, look), look.basis
+        return "pca", field_name(session, look), look.basis
     if look.what == "relevancy" and look.text is None:
         return "scores", document.selection
     if look.what == "relevancy":
-        return "relevancy", field_of(session, look), look.text, look.negatives
+        return "relevancy", field_name(session, look), look.text, look.negatives
     return (look.what,)
 
 
@@ -298,11 +298,9 @@ def _depth_limits(session: Session) -> tuple[float, float]:
     small = [
         camera.resized(LIMIT_WIDTH, max(1, round(camera.height * LIMIT_WIDTH / camera.width))) for camera in cameras
     ]
-    if not small:
-        extent = float(
-            (session.gaussians.means.quantile(0.95, dim=0) - session.gaussians.means.quantile(0.05, dim=0)).norm()
-        )
-        return extent / 20, max(extent, 1e-6)
-    depths = np.concatenate([render_depth(session.gaussians, camera).ravel() for camera in small])
-    near, far = np.quantile(depths[depths > 0], DEPTH_QUANTILES) if (depths > 0).any() else (0.1, 1.0)
+    depths = np.concatenate([np.zeros(0), *(render_depth(session.gaussians, camera).ravel() for camera in small)])
+    if not (depths > 0).any():
+        low, high = session.gaussians.means.aminmax(dim=0)
+        depths = float((high - low).norm()) * np.array([0.05, 1.0])
+    near, far = np.quantile(depths[depths > 0], DEPTH_QUANTILES)
     return float(near), float(max(far, near * (1 + 1e-6)))
