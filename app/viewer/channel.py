@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 LONGEST = 512_000  # characters of one message: a stroke of 4096 points takes less than a third
-NOT_TEXT, TOO_LONG, REPLACED = 1003, 1009, 1000  # close codes of websockets
+NOT_TEXT, TOO_LONG, REPLACED, GONE = 1003, 1009, 4000, 4001  # close codes of websockets
 
 
 class Channel:
@@ -73,7 +73,7 @@ class Channel:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            _in_background(self._connection.close())
+            _in_background(self._connection.close(GONE, "closed"))
 
     async def serve(self, connection: ServerConnection) -> None:
         """Talk to the page until it leaves; a page that connects again takes the place of its older self."""

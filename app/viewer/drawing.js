@@ -34,7 +34,11 @@ function connect() {
     waiting.splice(0).forEach((text) => socket.send(text));
   };
   socket.onmessage = (event) => apply(JSON.parse(event.data));
-  socket.onclose = () => {
+  socket.onclose = (event) => {
+    if (event.code === config.gone) {
+      window.fit3dDrawing.dispose();
+      return;
+    }
     setTimeout(connect, pause);
     pause = Math.min(2 * pause, 30000);
   };
@@ -241,9 +245,12 @@ function paint() {
   const ratio = overlay.width / Math.max(view.clientWidth, 1);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, view.clientWidth, view.clientHeight);
+  const showsRing = pointer && state.tool === "brush" && !panning;
   state.marks.forEach((mark) => trace(pen, mark, scaled(mark.points, mark), mark.positive));
   if (stroke) trace(pen, {tool: stroke.tool, radius: state.radius}, stroke.points, isPositive());
-  if (pointer && state.tool === "brush" && !panning) ring(pen);
+  if (showsRing) ring(pen);
+  // Chromium may go on showing the last picture of a canvas that is only cleared.
+  overlay.style.opacity = stroke || showsRing || state.marks.length ? "1" : "0";
 }
 
 // Marks keep the canvas size that they were drawn at.
@@ -283,6 +290,7 @@ function ring(pen) {
 }
 
 window.fit3dDrawing = {
+  state: () => state,
   dispose() {
     disposed = true;
     listeners.abort();

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 import msgspec
 
 from app.viewer import _internals
+from app.viewer.channel import GONE
 from render.errors import InputError
 
 if TYPE_CHECKING:
@@ -207,7 +208,6 @@ class DrawingCanvas:
 
     def close(self) -> None:
         """Take the canvas off the page."""
-        self._change(tool="off", marks=())
         self._channel.close()
 
     def _change(self, **values: object) -> None:
@@ -255,6 +255,6 @@ def _decoder() -> msgspec.json.Decoder[Drawing | CanvasStatus | _RadiusChange]:
 
 
 def _script(path: str) -> str:
-    config = {"path": path, "maxPoints": LONGEST["brush"], "minRadius": RADII[0], "maxRadius": RADII[1]}
+    config = {"path": path, "maxPoints": LONGEST["brush"], "minRadius": RADII[0], "maxRadius": RADII[1], "gone": GONE}
     source = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     return source.replace("= CONFIG;", f"= {json.dumps(config)};", 1)

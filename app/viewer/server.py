@@ -220,6 +220,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:
+    if (error.errno or 0) < 0:  # of looking a name up
+        return f"The host {host!r} is unknown; give a name or address of this machine."
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {port} of {host} is in use; close what uses it, or choose another with --port (0 takes a free one)."
