@@ -1,4 +1,4 @@
-"""Tables of ``fit3d bench graph`` and ``fit3d bench query``."""
+"""Tables of ``fit3d bench graph``, ``fit3d bench query`` and ``fit3d bench viewer``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from app.console import size
 if TYPE_CHECKING:
     from rich.table import Table
 
+LOOKS = ("rgb", "pca", "relevancy", "wipe")
+# A measurement that a row lacks is shown as a dash.
+WAITS = {
+    "page": "page to first picture",
+    "open": "open",
+    "graph": "graph, once",
+    "scribble": "scribble",
+    "slider": "slider",
+    "undo": "undo",
+    "text": "text to heat",
+    "select text": "text to selection",
+    "pca": "PCA here",
+}
 STEPS = {"graph": "neighbour graph, k=16", "distances": "feature distances", "walker": "hierarchy of the walker"}
 
 
@@ -65,6 +78,23 @@ def memory_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         for step, (announced, measured) in row["memory"].items():
             table.add_row(*_first(row), STEPS.get(step, step), size(announced), size(max(measured, 0)))
+    return table
+
+
+def viewer_frames_table(rows: list[dict[str, Any]]) -> Table:
+    """How many frames a moving camera gets."""
+    table = _table("viewer: frames per second while the camera moves", "frame", *LOOKS)
+    for row in rows:
+        table.add_row(*_first(row), f"{row['width']}x{row['height']}", *(f"{row[f'fps {name}']:.1f}" for name in LOOKS))
+    return table
+
+
+def viewer_waits_table(rows: list[dict[str, Any]]) -> Table:
+    """What a person waits for."""
+    table = _table("viewer: seconds until it is seen", *WAITS.values(), "peak memory", "beside the scene")
+    for row in rows:
+        waits = (f"{row[key]:.3f}" if key in row else "-" for key in WAITS)
+        table.add_row(*_first(row), *waits, size(row["peak"]), size(row["peak"] - row["before"]))
     return table
 
 

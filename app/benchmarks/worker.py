@@ -1,6 +1,6 @@
 """One row of a benchmark table: measured in this process, printed as one line of JSON.
 
-Run as ``python -m app.benchmarks.worker rasterize|lift|reference|graph COUNT WIDTH HEIGHT THREADS RUNS``, or
+Run as ``python -m app.benchmarks.worker rasterize|lift|reference|graph|viewer COUNT WIDTH HEIGHT THREADS RUNS``, or
 ``query COUNT THREADS RUNS``.
 """
 
@@ -119,7 +119,8 @@ def measure(kind: str, count: int, width: int, height: int, threads: int, runs: 
 
 
 if __name__ == "__main__":
-    from app.benchmarks.segmenting import ROWS
+    from app.benchmarks import segmenting, viewing
 
     kind, numbers = sys.argv[1], [int(number) for number in sys.argv[2:]]
-    print(json.dumps(ROWS[kind](*numbers) if kind in ROWS else measure(kind, *numbers)))
+    rows = segmenting.ROWS | viewing.ROWS
+    print(json.dumps(rows[kind](*numbers) if kind in rows else measure(kind, *numbers)))

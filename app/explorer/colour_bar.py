@@ -32,8 +32,8 @@ def colour_bar(low: float, high: float, *, title: str = "", inverse: bool = Fals
     colours = _inverse(low, high) if inverse else _levels(np.linspace(0, 1, WIDTH))
     font = ImageFont.load_default(size=12)
     top = EDGE + (16 if title else 0)
-    sheet = Image.new("RGB", (WIDTH + 2 * EDGE + 16, top + HEIGHT + 24), PAPER)
-    draw, left = ImageDraw.Draw(sheet), EDGE + 8
+    sheet = Image.new("RGB", (WIDTH + 2 * EDGE + 28, top + HEIGHT + 24), PAPER)
+    draw, left = ImageDraw.Draw(sheet), EDGE + 14
     if title:
         draw.text((left, EDGE - 4), title, fill=INK, font=font)
     sheet.paste(Image.fromarray(np.repeat(colours[None], HEIGHT, axis=0)), (left, top))
