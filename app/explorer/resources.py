@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -57,10 +58,14 @@ class Resources:
         scene: The scene.
         gaussians: Its Gaussians on the device that computes.
         text_encoders: Encoders of texts by the name of the field, instead of those that the fields name.
+        text_weights: A file with the weights of those that the fields name.
     """
 
-    def __init__(self, scene: Scene, gaussians: Gaussians, text_encoders: Mapping[str, TextEncoder]) -> None:
-        self._scene, self._gaussians, self._text_encoders = scene, gaussians, dict(text_encoders)
+    def __init__(
+        self, scene: Scene, gaussians: Gaussians, text_encoders: Mapping[str, TextEncoder], text_weights: Path | None
+    ) -> None:
+        self._scene, self._gaussians = scene, gaussians
+        self._text_encoders, self._text_weights = dict(text_encoders), text_weights
         self._encoder_names: Kept[str, str] = Kept()
         self._fields: Kept[str, FeatureField] = Kept()
         self._graphs: Kept[str, SceneGraph] = Kept()
@@ -138,7 +143,8 @@ class Resources:
                 f"The field {name!r} was made by {field.encoder}, which cannot read texts; fields that can: {known}."
             )
         graph = self.graph(guide, progress)
-        return Searcher(self._gaussians, field, self._text_encoders.get(name), structure=self.field(guide), graph=graph)
+        encoder, weights = self._text_encoders.get(name), self._text_weights
+        return Searcher(self._gaussians, field, encoder, weights=weights, structure=self.field(guide), graph=graph)
 
     def _make_graph(self, name: str, progress: Progress) -> SceneGraph:
         field, path = self.field(name), self._scene.graph_path(f"{name}-{NEIGHBOURS}")

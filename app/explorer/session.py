@@ -11,16 +11,16 @@ import torch
 
 from app.explorer.autosave import Autosave
 from app.explorer.commands import Command
-from app.explorer.commands.base import Work
+from app.explorer.commands.base import Work, check_name
 from app.explorer.document import Document
 from app.explorer.history import Edit, History
 from app.explorer.resources import Resources
-from app.scenes import gaussians_of, save_selection
+from app.explorer.threads import libraries_with_one_thread
+from app.scenes import gaussians_of, refuse_existing, save_selection
 from render.devices import resolve_device
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
-from render.rasterizer.threads import kernels_alone_on_all_threads
 from render.scene import Scene
 from uplift.field import FeatureField
 from uplift.graph import NeighbourGraph
@@ -48,6 +48,7 @@ class Session:
         device: Where it is computed: auto, cpu, cuda or cuda:N.
         autosave: Keep the document in ``SCENE/session`` after edits, and begin with the one that is kept there.
         text_encoders: Encoders of texts by the name of the field, instead of those that the fields name.
+        text_weights: A file with the weights of those that the fields name.
 
     Raises:
         InputError: the scene has no Gaussians, or there is no such device.
@@ -60,11 +61,12 @@ class Session:
         device: str | torch.device = "auto",
         autosave: bool = True,
         text_encoders: Mapping[str, TextEncoder] | None = None,
+        text_weights: Path | None = None,
     ) -> None:
         self.scene = scene
         self.gaussians: Gaussians = gaussians_of(scene).to(resolve_device(device))
         self.history = History()
-        self._resources = Resources(scene, self.gaussians, text_encoders or {})
+        self._resources = Resources(scene, self.gaussians, text_encoders or {}, text_weights)
         self._editing = threading.RLock()
         self._subscribers: list[Subscriber] = []
         self._visible: tuple[Document | None, Gaussians] = (None, self.gaussians)
@@ -261,15 +263,16 @@ class Session:
             InputError: the name cannot be one, or is taken.
             OSError: the disk is full, or the folder cannot be written.
         """
-        from app.explorer.commands.base import check_name
-        from app.scenes import refuse_existing
-
         document = self._document
         name = document.active if name is None else name
         check_name(name)
-        if not overwrite:
-            refuse_existing(self.scene.selection_path(name), False)
+        refuse_existing(self.scene.selection_path(name), overwrite)
         return save_selection(self.scene, name, document.selection)
+
+    def flush(self) -> None:
+        """Write what is not kept yet, now, and wait for it."""
+        if self._autosave is not None:
+            self._autosave.flush()
 
     def close(self) -> None:
         """Write what is not written yet; nobody hears of changes any more."""
@@ -278,8 +281,7 @@ class Session:
             self._autosave.close()
 
     def _apply(self, command: Command, document: Document, progress: Progress) -> Document:
-        # On a busy machine torch's own threads would wait for each other longer than they compute.
-        with kernels_alone_on_all_threads(), torch.no_grad():
+        with libraries_with_one_thread(), torch.no_grad():
             return command.apply(Work(self, document, progress))
 
     def _tell(self, before: Document, after: Document) -> None:

@@ -47,6 +47,8 @@ class Text(Command):
         field: Field of an encoder that reads texts.
         structure: Field whose features say where an object ends; None = ``field``.
         negatives: What it is not, beside the canonical phrases.
+        refine: Whether relevancies are refined along the graph, so that whole objects are found; else they are cut as
+            they are.
         combine: What becomes of the active selection.
         threshold: In the unit of the scores; None = chosen.  Moving it is quick.
         top: Only so many connected objects, those with the highest scores; None = all.
@@ -56,6 +58,7 @@ class Text(Command):
     field: str
     structure: str | None = None
     negatives: tuple[str, ...] = ()
+    refine: bool = True
     combine: Combine = "set"
     threshold: float | None = None
     top: int | None = None
@@ -85,12 +88,12 @@ class Text(Command):
         """See :meth:`Command.apply`."""
         document = work.document
         searcher = work.session.searcher(self.field, self.structure, work.progress)
-        found = searcher.select(self.text, threshold=self.threshold, negatives=self.negatives)
+        found = searcher.select(self.text, diffusion=self.refine, threshold=self.threshold, negatives=self.negatives)
         # What no photo shows goes with what is next to it.
         mask = found.mask[work.session.nearest_seen(self.field)]
         selection = only_visible(document, Selection.from_mask(mask, found.about).to("cpu"))
         if self.top is not None:
-            scores = searcher.scores(self.text, negatives=self.negatives).cpu()
+            scores = searcher.scores(self.text, diffusion=self.refine, negatives=self.negatives).cpu()
             best = _best_parts(work.session.graph(self.structure or self.field), selection, scores, self.top)
             selection = Selection.from_mask(best, {**selection.about, "top": self.top})
         return combined(document, selection, self.combine, self.what)

@@ -1,0 +1,143 @@
+"""``fit3d edit``: what the explorer's window does, from a list of commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from app.console import progress_bars, say, wrote
+
+if TYPE_CHECKING:
+    from app.explorer.commands import Command
+    from app.explorer.document import Document
+    from app.explorer.session import Session
+    from render.scene import Scene
+
+LARGEST_FILE = 100_000_000  # bytes of a list of commands
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Run a list of the explorer's commands on a scene, as its window would, and take away what is left.
+
+    COMMANDS.json is a list of objects such as {"kind": "text", "text": "chair", "field": "tiny-clip"}.  The kinds:
+    scribble, click, rectangle, lasso, text, similar, grow, shrink, largest, invert, clear, all, threshold,
+    new-selection, rename, delete, activate, show, colour, hide, isolate, show-all, remove, restore, load.  A
+    viewpoint is the name of a photo, whose undistorted pixels are meant then, or an object with K, world_to_camera,
+    width and height.  Nothing is written without --save or --out; if a command fails, nothing is written at all.
+    """
+
+    scene: tyro.conf.Positional[Path]
+    """Scene folder."""
+    commands: tyro.conf.Positional[Path]
+    """JSON file with the list of commands."""
+    out: Path | None = None
+    """Write the Gaussians that are not removed, FILE.ply."""
+    save: str | None = None
+    """Save the active selection under this name."""
+    weights: Path | None = None
+    """File with the weights of the field's encoder that texts need."""
+    overwrite: bool = False
+    """Replace the file and the selection if they exist."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> None:
+        """Run the commands, then write what was asked for."""
+        from app.explorer.commands.base import check_name
+        from app.explorer.session import Session
+        from app.exports import check_export, note_path
+        from app.scenes import refuse_existing
+        from render.scene import Scene
+
+        scene = Scene.open(self.scene)
+        if self.out is not None:
+            check_export(scene, self.out)
+            refuse_existing(self.out, self.overwrite)
+            refuse_existing(note_path(self.out), self.overwrite)
+        if self.save is not None:
+            check_name(self.save)
+            refuse_existing(scene.selection_path(self.save), self.overwrite)
+        commands = read_commands(self.commands, scene)
+        session = Session(scene, device=self.device, autosave=False, text_weights=self.weights)
+        _run_all(session, commands)
+        self._write(session)
+        session.close()
+
+    def _write(self, session: Session) -> None:
+        from app.exports import export
+
+        if self.save is not None:
+            wrote(session.save_selection(self.save, overwrite=self.overwrite))
+        if self.out is not None:
+            keep = ~session.document.removed
+            edits = [edit.title for edit in session.history.edits]
+            for path in export(session.scene, self.out, keep, {"part": "all but the removed", "edits": edits}):
+                wrote(path)
+
+
+def read_commands(path: Path, scene: Scene) -> list[Command]:
+    """The commands of a file.
+
+    Args:
+        path: A JSON list.
+        scene: Whose photos may be named as viewpoints.
+
+    Raises:
+        InputError: it cannot be read, is no list, or a command is none: the sentence says which and why.
+    """
+    import json
+
+    from app.explorer.commands import command_from_json
+    from render.errors import InputError
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}; expected a JSON list of commands.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000} MB; split the commands.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a JSON file ({error}); expected a list of commands.") from error
+    if not isinstance(content, list):
+        raise InputError(f"{path} must hold a list of commands, each an object with a kind.")
+    commands = []
+    for number, value in enumerate(content, 1):
+        try:
+            commands.append(command_from_json(_with_viewpoint(value, scene)))
+        except InputError as error:
+            raise InputError(f"{path}, command {number}: {error}") from error
+    return commands
+
+
+def _with_viewpoint(value: Any, scene: Scene) -> Any:
+    """The same command with the camera of a photo in the place of its name."""
+    from dataclasses import asdict
+
+    from app.explorer.commands import Viewpoint
+
+    if not isinstance(value, dict) or not isinstance(value.get("viewpoint"), str):
+        return value
+    return {**value, "viewpoint": asdict(Viewpoint.of(scene.view(value["viewpoint"]).camera))}
+
+
+def _run_all(session: Session, commands: list[Command]) -> None:
+    from render.errors import InputError
+
+    with progress_bars() as progress:
+        for number, command in enumerate(commands, 1):
+            try:
+                document = session.run(command, progress)
+            except InputError as error:
+                raise InputError(f"Command {number}, {command.title}: {error}") from error
+            say(f"{number}. {command.title}: {_state(document)}")
+
+
+def _state(document: Document) -> str:
+    """What a document holds, in a few words."""
+    counts = {"selected in " + repr(document.active): len(document.selection)}
+    counts |= {"hidden": int(document.hidden.sum()), "removed": int(document.removed.sum())}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count or what.startswith("selected"))

@@ -1,0 +1,297 @@
+"""What survives a crash: the session's document, written soon after every edit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.explorer import autosave, packing
+from app.explorer import commands as c
+from app.explorer.autosave import Autosave
+from app.explorer.document import Document, Named
+from app.explorer.packing import Packer, load_document
+from render.errors import InputError
+from render.scene import Scene
+from tests.explorer_room import WORDS, box_around, explorer_scene, of, open_session
+from uplift.selection import Selection
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return explorer_scene(tmp_path)
+
+
+def kept_file(scene: Path) -> Path:
+    return scene / "session" / "autosave.npz"
+
+
+def busy(scene: Path) -> Document:
+    """Some work in a session that is closed; what it left."""
+    session = open_session(scene, autosave=True)
+    session.run(c.Rectangle(*box_around("plant"), through=True))
+    session.run(c.NewSelection("second", (1, 2, 3)))
+    session.run(c.Text("ball", WORDS))
+    session.run(c.Hide())
+    session.run(c.Activate("selection"))
+    session.run(c.Remove())
+    session.run(c.Show("second", False))
+    session.close()
+    return session.document
+
+
+def test_the_next_session_begins_where_the_last_one_ended(scene: Path) -> None:
+    left = busy(scene)
+    session = open_session(scene, autosave=True)
+    assert session.recovered
+    found = session.document
+    assert (list(found.selections), found.active) == (["selection", "second"], "selection")
+    assert torch.equal(found.hidden, left.hidden)
+    assert torch.equal(found.removed, left.removed)
+    for name, named in left.selections.items():
+        again = found.selections[name]
+        assert torch.equal(again.selection.mask, named.selection.mask)
+        torch.testing.assert_close(again.selection.scores, named.selection.scores, rtol=1e-3, atol=1e-6)
+        assert again.selection.about == named.selection.about
+        assert (again.colour, again.shown) == (named.colour, named.shown)
+    assert session.undo() is None
+    assert not session.visible_in(found).opacities[found.removed].any()
+    # The history goes on from here.
+    session.run(c.Restore())
+    session.undo()
+    assert session.document is found
+    session.close()
+
+
+def test_a_session_that_changes_nothing_writes_nothing(scene: Path) -> None:
+    session = open_session(scene, autosave=True)
+    session.run(c.ShowAll())
+    session.close()
+    silent = open_session(scene)
+    silent.run(c.All())
+    silent.close()
+    assert not kept_file(scene).exists()
+    assert not open_session(scene, autosave=True).recovered
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from app.explorer.session import Session
+from app.explorer.commands import Lasso, Remove, Viewpoint
+from render.scene import Scene
+scene = Scene.open(sys.argv[1])
+session = Session(scene, device="cpu")
+view = Viewpoint.of(scene.views[0].camera)
+session.run(Lasso(view, ((0, 0), (view.width / 2, 0), (0, view.height)), through=True))
+print(len(session.document.selection), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_session_that_is_killed_after_an_edit_has_it_in_the_next_one(scene: Path) -> None:
+    command = [sys.executable, "-c", WORKER, str(scene)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            count = int(process.stdout.readline())
+            wait_for(kept_file(scene).exists)
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+    session = open_session(scene, autosave=True)
+    assert session.recovered
+    assert len(session.document.selection) == count > 0
+    session.close()
+    assert [path.name for path in kept_file(scene).parent.iterdir()] == ["autosave.npz"]
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def rewritten(path: Path, **changes: object) -> None:
+    """The kept file with something else in it."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{**arrays, **{name: np.asarray(value) for name, value in changes.items()}})
+
+
+def changed_header(path: Path, **changes: object) -> None:
+    with np.load(path) as file:
+        header = json.loads(str(file["header"]))
+    rewritten(path, header=json.dumps({**header, **changes}))
+
+
+def flipped(content: bytes) -> bytes:
+    """A bit of every hundredth byte is wrong."""
+    return bytes(byte ^ (index % 97 == 50) for index, byte in enumerate(content))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no npz": lambda path: path.write_bytes(b"autosave" * 100),
+    "a pickle": lambda path: np.savez(path, header=np.array([{}], dtype=object)),
+    "flipped": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "other Gaussians": lambda path: changed_header(path, fingerprint="0" * 64),
+    "a later format": lambda path: changed_header(path, format=99),
+    "no JSON": lambda path: rewritten(path, header="{"),
+    "deep JSON": lambda path: rewritten(path, header="[" * 100_000),
+    "no selections": lambda path: changed_header(path, selections=[]),
+    "names that are numbers": lambda path: changed_header(path, selections=[{"name": 3}]),
+    "an active one that is not there": lambda path: changed_header(path, active="nobody"),
+    "a mask too short": lambda path: rewritten(path, hidden=np.frombuffer(b"x\x9cc\x00\x00\x00\x01\x00\x01", np.uint8)),
+    "no mask": lambda path: rewritten(path, mask_0=np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+def test_a_damaged_or_foreign_file_is_set_aside(scene: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    session = open_session(scene, autosave=True)
+    session.run(c.All())
+    session.close()
+    path = kept_file(scene)
+    DAMAGES[damage](path)
+    content = path.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        session = open_session(scene, autosave=True)
+    assert not session.recovered
+    assert session.document.equal(Document.new(session.n))
+    (warning,) = [record.getMessage() for record in caplog.records if "kept session" in record.getMessage()]
+    aside = path.with_name("autosave-set-aside.npz")
+    assert str(aside) in warning
+    assert aside.read_bytes() == content
+    assert not path.exists()
+    session.run(c.All())
+    session.close()
+    assert open_session(scene, autosave=True).recovered
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_once_and_work_goes_on(
+    scene: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A file in the place of the folder: a mode would not stop the superuser.
+    (scene / "session").write_text("in the way")
+    session = open_session(scene, autosave=True)
+    with caplog.at_level(logging.WARNING):
+        for command in (c.All(), c.Invert(), c.All()):
+            session.run(command)
+            session.flush()
+    session.close()
+    assert len([record for record in caplog.records if "cannot be kept" in record.getMessage()]) == 1
+    assert bool(session.document.selection.mask.all())
+    assert (scene / "session").read_text() == "in the way"
+
+
+def test_a_full_disk_leaves_the_last_good_file_and_writing_goes_on_when_there_is_room(
+    scene: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(scene, autosave=True)
+    session.run(c.Rectangle(*box_around("ball"), through=True))
+    session.flush()
+    good = kept_file(scene).read_bytes()
+
+    def full(file: object, **arrays: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(packing.np, "savez", full)
+        session.run(c.All())
+        session.flush()
+    assert kept_file(scene).read_bytes() == good
+    assert [path.name for path in kept_file(scene).parent.iterdir()] == ["autosave.npz"]
+    assert "No space left" in caplog.text
+    session.run(c.Invert())
+    session.close()
+    assert kept_file(scene).read_bytes() != good
+
+
+def test_many_edits_are_written_together_and_the_last_one_in_the_end(
+    scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Document] = []
+    monkeypatch.setattr(autosave.Packer, "save", lambda self, path, document, of: written.append(document))
+    saver = Autosave(Scene.open(scene), quiet=60, latest=120)
+    documents = [Document.new(10) for _ in range(30)]
+    for document in documents:
+        saver.changed(document)
+    assert written == []
+    saver.flush()
+    assert written == [documents[-1]]
+    saver.flush()
+    assert len(written) == 1
+    saver.changed(documents[0])
+    saver.close()
+    assert written == [documents[-1], documents[0]]
+    saver.changed(documents[1])
+    saver.close()
+    assert len(written) == 2
+
+
+def test_a_person_who_never_rests_is_saved_all_the_same(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Document] = []
+    monkeypatch.setattr(autosave.Packer, "save", lambda self, path, document, of: written.append(document))
+    saver = Autosave(Scene.open(scene), quiet=60, latest=0.1)
+    saver.changed(Document.new(10))
+    wait_for(lambda: len(written) == 1)
+    saver.close()
+
+
+def test_what_did_not_change_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[object] = []
+    original = packing._packed
+
+    def pack(array: torch.Tensor) -> object:
+        packed.append(array)
+        return original(array)
+
+    monkeypatch.setattr(packing, "_packed", pack)
+    packer, path = Packer(), tmp_path / "kept.npz"
+    document = Document.new(1000).with_named("b", Named(Selection.from_mask(torch.ones(1000) > 0), (0, 0, 0)))
+    packer.save(path, document, "f")
+    # What is selected, hidden and removed is one array at first; scores are another.
+    assert len(packed) == 4
+    changed = document.with_selection(Selection.from_mask(torch.arange(1000) < 5))
+    packer.save(path, changed, "f")
+    assert len(packed) == 6
+    found = load_document(path, 1000, "f")
+    assert len(found.selection) == 5
+    assert len(found.selections["b"].selection) == 1000
+
+
+def test_scores_are_kept_in_half_precision_and_large_ones_stay_finite(tmp_path: Path) -> None:
+    scores = torch.tensor([0, 1e-4, 0.5, 1, 3.3e38])
+    selection = Selection(scores >= 0.5, scores)
+    Packer().save(tmp_path / "a.npz", Document.new(5).with_selection(selection), "f")
+    found = load_document(tmp_path / "a.npz", 5, "f").selection
+    assert torch.equal(found.mask, selection.mask)
+    assert torch.isfinite(found.scores).all()
+    assert found.scores[2] == 0.5
+    with pytest.raises(InputError, match="other Gaussians"):
+        load_document(tmp_path / "a.npz", 5, "g")
+    with pytest.raises(InputError, match="damaged"):
+        load_document(tmp_path / "a.npz", 50, "f")
+
+
+def test_a_record_that_json_cannot_hold_is_no_reason_to_stop(scene: Path, caplog: pytest.LogCaptureFixture) -> None:
+    session = open_session(scene, autosave=True)
+    odd = Selection.from_mask(of("ball"), {"threshold": float("nan")})
+    session.show(session.document.with_selection(odd))
+    with caplog.at_level(logging.WARNING):
+        session.run(c.NewSelection("other"))
+        session.close()
+    assert "JSON" in caplog.text
