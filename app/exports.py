@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from render.errors import InputError
-from render.files import atomic_file
+from render.files import atomic_file, atomic_folder
+from render.progress import Progress, silent
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
 
+    from render.gaussians import Gaussians
     from render.scene import Scene
+    from render.views import View
+    from uplift.selection import Selection
 
 NOTE_SUFFIX = ".json"
 # Where nerfstudio's tools keep how a capture's own frame became that of transforms.json.
@@ -68,3 +72,44 @@ def export(scene: Scene, out: Path, keep: Bool[torch.Tensor, " n"], about: Mappi
     with atomic_file(note_path(out)) as temporary:
         temporary.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
     return [out, note_path(out)]
+
+
+def write_masks(
+    out: Path,
+    views: Sequence[View],
+    gaussians: Gaussians,
+    selection: Selection,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> int:
+    """Write a selection as ``OUT/VIEW.png`` for every view: 255 = selected, at the size of the photo file.
+
+    Args:
+        out: Folder; all or nothing is written.
+        views: The photos.
+        gaussians: What is seen, on the selection's device.
+        selection: Of these Gaussians.
+        overwrite: Replace a folder that exists.
+        progress: Told of every view; raising from it cancels.
+
+    Returns:
+        In how many views something of it is seen.
+
+    Raises:
+        InputError: the folder exists and ``overwrite`` is false.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    import numpy as np
+
+    from app.pictures import save_picture
+
+    shown = 0
+    with atomic_folder(out, overwrite) as folder:
+        for done, view in enumerate(views):
+            progress(done, len(views), "rendering masks")
+            mask = selection.mask_in(gaussians, view)
+            shown += bool(mask.any())
+            save_picture(folder / f"{view.name}.png", mask.astype(np.uint8) * 255)
+        progress(len(views), len(views), "rendering masks")
+    return shown

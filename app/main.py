@@ -14,6 +14,7 @@ import tyro
 from app.commands.bench import Bench
 from app.commands.combine import Combine
 from app.commands.demo import Demo
+from app.commands.edit import Edit
 from app.commands.evaluate import Evaluate
 from app.commands.extract import Extract
 from app.commands.import_ import Import
@@ -26,6 +27,7 @@ from app.commands.render import Render
 from app.commands.rooms import Rooms
 from app.commands.segment import Segment
 from app.commands.tiny import Tiny
+from app.commands.view import View
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
@@ -33,6 +35,7 @@ DESCRIPTION = "Interactive 3D feature explorer: lifts the features of 2D vision 
 
 Command: TypeAlias = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Lift, tyro.conf.subcommand("lift")]
@@ -40,6 +43,7 @@ Command: TypeAlias = (
     | Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Query, tyro.conf.subcommand("query")]
     | Annotated[Combine, tyro.conf.subcommand("combine")]
+    | Annotated[Edit, tyro.conf.subcommand("edit")]
     | Annotated[Extract, tyro.conf.subcommand("extract")]
     | Annotated[Remove, tyro.conf.subcommand("remove")]
     | Annotated[Masks, tyro.conf.subcommand("masks")]

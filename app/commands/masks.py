@@ -32,12 +32,9 @@ class Masks:
 
     def run(self) -> None:
         """Render the masks."""
-        import numpy as np
-
-        from app.pictures import save_picture
+        from app.exports import write_masks
         from app.scenes import gaussians_of, load_selection, refuse_existing, refuse_to_replace_others
         from render.devices import resolve_device
-        from render.files import atomic_folder
         from render.scene import Scene
 
         refuse_existing(self.out, self.overwrite)
@@ -47,13 +44,7 @@ class Masks:
         views = [scene.view(name) for name in self.view] or list(scene.views)
         gaussians = gaussians_of(scene).to(device)
         selection = load_selection(scene, self.selection).to(device)
-        shown = 0
-        with progress_bars() as progress, atomic_folder(self.out, self.overwrite) as folder:
-            for done, view in enumerate(views):
-                progress(done, len(views), "rendering masks")
-                mask = selection.mask_in(gaussians, view)
-                shown += bool(mask.any())
-                save_picture(folder / f"{view.name}.png", mask.astype(np.uint8) * 255)
-            progress(len(views), len(views), "rendering masks")
+        with progress_bars() as progress:
+            shown = write_masks(self.out, views, gaussians, selection, overwrite=self.overwrite, progress=progress)
         say(f"{self.selection} is seen in {shown} of {len(views)} photos")
         wrote(self.out)

@@ -1,0 +1,161 @@
+"""The explorer in browsers: pages come and go, what they do reaches one session through one worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from app.explorer.worker import Cancelled, ComputeWorker
+from app.viewer.page import Page
+from app.viewer.world import World
+from render.errors import InputError
+from render.progress import Progress
+
+if TYPE_CHECKING:
+    import viser
+
+    from app.explorer.commands import Command
+    from app.explorer.document import Document
+    from app.explorer.session import Session
+    from app.viewer.server import SecureServer
+
+log = logging.getLogger(__name__)
+
+Draw: TypeAlias = Literal["auto", "browser", "server"]
+TICK = 0.15  # seconds between looks at what is computed
+PATIENCE = 0.5  # seconds from which on a computation is shown
+
+
+class Explorer:
+    """A session that is shown in browsers.
+
+    Args:
+        session: The scene.
+        server: Where pages connect.
+        draw: Who draws colours and features: the browser splats them, or the server renders frames (as depth, and
+            everything that is compared, always); auto = the server for browsers without a graphics card.
+    """
+
+    def __init__(self, session: Session, server: SecureServer, *, draw: Draw = "auto") -> None:
+        self.session, self.server, self.draw = session, server, draw
+        self.world = World.of(session.scene, session.gaussians)
+        self.compute = ComputeWorker()
+        self._pages: dict[int, Page] = {}
+        self._numbers = count()
+        self._closing = threading.Event()
+        self._unsubscribe = session.subscribe(self._changed)
+        server.viser.scene.set_up_direction(tuple(self.world.up))
+        server.viser.gui.configure_theme(
+            control_layout="collapsible", control_width="medium", dark_mode=True, show_share_button=False
+        )
+        server.viser.on_client_connect(self._connected)
+        server.viser.on_client_disconnect(self._disconnected)
+        self._ticker = threading.Thread(target=self._tick, name="explorer-ticker", daemon=True)
+        self._ticker.start()
+        self.compute.submit("prepare", self._prepare, self._prepared)
+        # Beside the worker: loading an encoder takes seconds in which nobody needs to wait for a stroke.
+        threading.Thread(target=self._prepare_texts, name="explorer-texts", daemon=True).start()
+
+    @property
+    def pages(self) -> list[Page]:
+        """The pages that are open now."""
+        return list(self._pages.values())
+
+    def run(self, page: Page, command: Command, *, slider: bool = False) -> None:
+        """Do a command; what a slider asks for replaces what it asked before."""
+        work = self.session.amend if slider else self.session.run
+        name = f"slider {command.kind}" if slider else f"{command.kind} {next(self._numbers)}"
+        self.submit(page, name, lambda progress: work(command, progress), interrupt=not slider)
+
+    def submit(
+        self,
+        page: Page,
+        name: str,
+        work: Callable[[Progress], Any],
+        done: Callable[[Any], None] | None = None,
+        *,
+        interrupt: bool = True,
+    ) -> None:
+        """Have something computed for a page; its failures are told there."""
+        self.compute.submit(name, work, partial(self._done, page, done), interrupt=interrupt)
+
+    def undo(self, page: Page) -> None:
+        """Take the last edit back; what is being computed is given up, for it would follow from what goes."""
+        self.compute.cancel()
+        if self.session.undo() is None:
+            page.tell("There is nothing to undo.")
+
+    def redo(self, page: Page) -> None:
+        """Do again what was taken back last."""
+        if self.session.redo() is None:
+            page.tell("There is nothing to redo.")
+
+    def close(self) -> None:
+        """Let go of all pages and write what is not written yet."""
+        self._closing.set()
+        self._unsubscribe()
+        self.server.close()
+        self._ticker.join()
+        self.compute.close()
+        for page in self.pages:
+            page.close()
+        self._pages.clear()
+        self.session.close()
+
+    def _prepare(self, progress: Progress) -> None:
+        """What the first prompt would wait for: features and their graph."""
+        if self.session.default_field is not None:
+            self.session.segmenter(self.session.default_field, progress=progress)
+
+    def _prepared(self, result: object) -> None:
+        if isinstance(result, BaseException) and not isinstance(result, Cancelled):
+            log.warning("Not ready for prompts yet: %s", result)  # whoever asks is told why
+
+    def _prepare_texts(self) -> None:
+        """What the first text would wait for: the encoder of texts."""
+        try:
+            if self.session.default_text_field is not None:
+                self.session.searcher(self.session.default_text_field)
+        except (InputError, OSError, RuntimeError) as error:
+            log.warning("Not ready for texts yet: %s", error)
+
+    def _done(self, page: Page, done: Callable[[Any], None] | None, result: Any) -> None:
+        if isinstance(result, Cancelled):
+            page.tell("Cancelled; nothing was changed.")
+        elif isinstance(result, BaseException):
+            page.complain(result)
+        elif done is not None:
+            try:
+                done(result)
+            except (InputError, OSError, RuntimeError) as error:
+                page.complain(error)
+
+    def _changed(self, _: Document, __: Document) -> None:
+        for page in self.pages:
+            page.changed()
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        page = Page(self, client)
+        self._pages[client.client_id] = page
+        if self.session.recovered:
+            page.tell("The selections of the last session were restored.")
+
+    def _disconnected(self, client: viser.ClientHandle) -> None:
+        page = self._pages.pop(client.client_id, None)
+        if page is not None:
+            page.close()
+
+    def _tick(self) -> None:
+        """Show on every page what has been computed for a while."""
+        shown = False
+        while not self._closing.wait(TICK):
+            busy = self.compute.busy
+            slow = busy is not None and busy.seconds > PATIENCE
+            if slow or shown:
+                for page in self.pages:
+                    page.header.show_busy(busy if slow else None)
+            shown = slow

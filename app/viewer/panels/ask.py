@@ -1,0 +1,160 @@
+"""Texts: where they are relevant, what they name, which place shows it best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.explorer.commands import Text
+from app.viewer.panels.see import NONE
+from app.viewer.report import objects
+from render.errors import InputError
+
+if TYPE_CHECKING:
+    import viser
+
+    from app.explorer.asking import Histogram
+    from app.explorer.looks import Look
+    from app.viewer.page import Page
+
+MOST_REMEMBERED = 20
+NO_TEXTS = "No field of this scene reads texts; fit3d lift SCENE --encoder tiny-clip makes one"
+
+
+class AskPanel:
+    """The tab *Ask*."""
+
+    def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
+        self._page = page
+        gui, session = page.client.gui, page.session
+        self._histogram: Histogram | None = None
+        texts = session.text_field_names
+        structures = (NONE, *(name for name in session.field_names if name not in texts))
+        with tabs.add_tab("Ask"):
+            if not texts:
+                gui.add_markdown(f"{NO_TEXTS}.")
+            self._text = gui.add_text("Find", "", hint="Enter shows where it is")
+            self._negatives = gui.add_text("But not", "", hint="phrases, separated by commas")
+            self._past = gui.add_dropdown("Earlier", (NONE,))
+            self._field = gui.add_dropdown("In", tuple(texts) or (NONE,))
+            self._structure = gui.add_dropdown(
+                "Objects end by", structures, initial_value=structures[-1], hint="features that say where objects end"
+            )
+            show = gui.add_button_group("Show", ("Where", "Best match"))
+            self._picture = gui.add_image(_blank(), visible=False)
+            self._threshold = gui.add_slider("Threshold", 0.0, 1.0, 0.005, 0.5, visible=False)
+            self._share = gui.add_markdown("", visible=False)
+            self._top = gui.add_slider("Objects at most", 0, 10, 1, 0, hint="0 = all")
+            select = gui.add_button_group("Select", ("Objects", "Above threshold"))
+            self._found = gui.add_markdown("")
+        self._text.on_update(lambda _: self._where())
+        show.on_click(lambda _: self._where() if show.value == "Where" else self._best())
+        self._past.on_update(lambda event: self._again(event))
+        self._threshold.on_update(lambda _: self._show_histogram())
+        select.on_click(lambda _: self._select(select.value == "Above threshold"))
+
+    def _asked(self) -> tuple[str, str, tuple[str, ...]]:
+        text, field = self._text.value.strip(), self._field.value
+        if field == NONE:
+            raise InputError(f"{NO_TEXTS}.")
+        if not text:
+            raise InputError("There is nothing to look for yet; write a text first.")
+        return text, field, tuple(part.strip() for part in self._negatives.value.split(",") if part.strip())
+
+    def _look(self) -> Look:
+        text, field, negatives = self._asked()
+        # The command checks what a text may be.
+        Text(text, field, negatives=negatives)
+        return self._page.see.ask(text, field, negatives)
+
+    def _where(self) -> None:
+        """Show where the text is relevant, and how its scores spread."""
+        if not self._text.value.strip():
+            return
+        try:
+            look = self._look()
+        except InputError as error:
+            self._page.complain(error)
+            return
+        page = self._page
+        page.explorer.submit(page, f"text {id(self)}", lambda _: self._prepared(look), self._show)
+
+    def _prepared(self, look: Look) -> tuple[Look, Histogram]:
+        from app.explorer.asking import score_histogram
+        from app.explorer.looks import prepare
+
+        prepare(self._page.session, look)
+        return look, score_histogram(self._page.session, look)
+
+    def _show(self, prepared: tuple[Look, Histogram]) -> None:
+        look, self._histogram = prepared
+        self._remember(look.text or "")
+        edges = self._histogram.edges
+        low, high = float(edges[0]), float(edges[-1])
+        self._threshold.min, self._threshold.max = round(low, 3), round(high, 3)
+        self._threshold.step = max(1e-3, round((high - low) / 200, 3))
+        self._threshold.value = min(max(0.5, low), high)
+        for handle in (self._picture, self._threshold, self._share):
+            handle.visible = True
+        self._show_histogram()
+        self._page.see.show_relevancy(look)
+
+    def _show_histogram(self) -> None:
+        if self._histogram is not None:
+            threshold = float(self._threshold.value)
+            self._picture.image = self._histogram.picture(threshold)
+            self._share.content = f"about {self._histogram.above(threshold):,} Gaussians lie above {threshold:.3f}"
+
+    def _command(self, *, top: int | None, above: bool = False) -> Text:
+        text, field, negatives = self._asked()
+        structure = None if self._structure.value == NONE else self._structure.value
+        options: dict[str, Any] = {"threshold": float(self._threshold.value)} if above else {}
+        return Text(
+            text, field, structure, negatives, combine=self._page.select.combine, top=top, refine=not above, **options
+        )
+
+    def _select(self, above: bool) -> None:
+        top = int(self._top.value) or None
+        if self._page.attempt(lambda: self._command(top=top, above=above)):
+            self._list()
+
+    def _list(self) -> None:
+        """Write down the objects of the selection, when it is there."""
+        from app.explorer.asking import top_objects
+
+        page = self._page
+        page.explorer.submit(
+            page,
+            f"objects {id(self)}",
+            lambda _: top_objects(page.session, page.session.document.selection),
+            lambda found: setattr(self._found, "content", objects(found)),
+        )
+
+    def _best(self) -> None:
+        """Select the best object and go where a photo shows it best."""
+        from app.explorer.asking import best_view
+
+        page = self._page
+        if not page.attempt(lambda: self._command(top=1)):
+            return
+        page.explorer.submit(
+            page,
+            f"best {id(self)}",
+            lambda _: best_view(page.session, page.session.document.selection.mask),
+            lambda best: page.photos.look_through(best.view.name),
+        )
+        self._list()
+
+    def _remember(self, text: str) -> None:
+        known = [past for past in self._past.options if past not in (NONE, text)]
+        self._past.options = (text, *known[: MOST_REMEMBERED - 1])
+
+    def _again(self, event: Any) -> None:
+        if event.client_id is not None and self._past.value not in (NONE, self._text.value):
+            self._text.value = self._past.value
+            self._where()
+
+
+def _blank() -> Any:
+    import numpy as np
+
+    return np.full((96, 320, 3), 255, np.uint8)

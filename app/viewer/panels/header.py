@@ -1,0 +1,71 @@
+"""What is always in sight: what is selected, undo and redo, what is being computed, help."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from app.viewer.shortcuts import help_text
+
+if TYPE_CHECKING:
+    from app.explorer.worker import Busy
+    from app.viewer.page import Page
+
+TOOLS = {
+    "off": "move the camera",
+    "inspect": "inspect",
+    "point": "click",
+    "brush": "brush",
+    "rectangle": "rectangle",
+    "lasso": "lasso",
+}
+
+
+class Header:
+    """The top of a page's panel."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        gui, explorer = page.client.gui, page.explorer
+        self._status = gui.add_html("")
+        history = gui.add_button_group("History", ("Undo", "Redo"))
+        history.on_click(lambda _: (explorer.undo if history.value == "Undo" else explorer.redo)(page))
+        self._what = gui.add_html("", visible=False)
+        self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
+        self._cancel = gui.add_button("Cancel", color="red", visible=False)
+        self._cancel.on_click(lambda _: explorer.compute.cancel())
+        gui.add_button("Keys and help", icon=None, color="gray").on_click(lambda _: self.help())
+
+    def refresh(self) -> None:
+        """Say again what is selected, and with which tool."""
+        document = self._page.session.document
+        count, gone = len(document.selection), int(document.removed.sum())
+        hidden = int((document.hidden & ~document.removed).sum())
+        colour = "rgb({},{},{})".format(*document.selections[document.active].colour)
+        parts = [
+            f'<b style="color:{colour}">&#9632;</b> <b>{html.escape(document.active)}</b>: {count:,} of '
+            f"{document.n:,} Gaussians",
+            *([f"{hidden:,} hidden"] if hidden else []),
+            *([f"{gone:,} removed"] if gone else []),
+            f"tool: {TOOLS[self._page.tool]}",
+        ]
+        last = self._page.session.history.last
+        done = f"<br>last: {html.escape(last.command.title)}" if last is not None else ""
+        self._status.content = f'<div style="padding:.4em 1em;font-size:.85em">{" &middot; ".join(parts)}{done}</div>'
+
+    def show_busy(self, busy: Busy | None) -> None:
+        """Show how far a computation is, with a button that cancels it; None = nothing is computed."""
+        for handle in (self._what, self._bar, self._cancel):
+            handle.visible = busy is not None
+        if busy is not None:
+            done = f" {busy.done} of {busy.total}" if busy.total else ""
+            text = html.escape(f"{busy.what or busy.name}{done}, {busy.seconds:.0f} s")
+            self._what.content = f'<div style="padding:0 1em;font-size:.85em">{text}</div>'
+            self._bar.value = 100.0 * busy.done / busy.total if busy.total else 100.0
+
+    def help(self) -> None:
+        """Show the keys."""
+        gui = self._page.client.gui
+        with gui.add_modal("Keys") as modal:
+            gui.add_markdown(help_text())
+            gui.add_button("Close").on_click(lambda _: modal.close())

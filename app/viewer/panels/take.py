@@ -1,0 +1,184 @@
+"""What leaves the explorer: Gaussians, masks, pictures, videos, a page; and selections that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.console import size
+from render.errors import InputError
+from render.progress import Progress
+
+if TYPE_CHECKING:
+    import viser
+
+    from app.viewer.page import Page
+    from render.camera import Camera
+
+SELECTED, REST, LEFT = "the selection", "all but the selection", "the scene as it is now"
+LARGEST_DOWNLOAD = 256_000_000  # bytes; larger files are only written beside the scene
+SIZES = {"as the window": 0, "720 rows": 720, "1080 rows": 1080, "2160 rows": 2160}
+
+
+class TakePanel:
+    """The tab *Take*."""
+
+    def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
+        self._page = page
+        self._stops: list[Camera] = []
+        gui = page.client.gui
+        with tabs.add_tab("Take"):
+            self._name = gui.add_text("Name", page.session.document.active, hint="of the files")
+            with gui.add_folder("Gaussians"):
+                self._part = gui.add_dropdown("Part", (SELECTED, REST, LEFT))
+                gui.add_button("Export .ply").on_click(lambda _: self._ply())
+            with gui.add_folder("Selection"):
+                gui.add_button("Masks for all photos").on_click(lambda _: self._masks())
+                gui.add_button("Keep in the scene").on_click(lambda _: self._keep())
+                known = tuple(page.session.scene.selections) or ("(none)",)
+                self._kept = gui.add_dropdown("Kept", known)
+                gui.add_button("Load").on_click(lambda _: self._load())
+            with gui.add_folder("Picture"):
+                self._size = gui.add_dropdown("Size", tuple(SIZES))
+                gui.add_button("Save PNG").on_click(lambda _: self._still())
+            with gui.add_folder("Video"):
+                stops = gui.add_button_group("Path", ("Add this view", "Start over"))
+                self._seconds = gui.add_slider("Seconds", 1.0, 60.0, 0.5, 6.0)
+                gui.add_button("Save MP4").on_click(lambda _: self._video())
+                self._count = gui.add_markdown("no view yet")
+            with gui.add_folder("Page"):
+                gui.add_button("Save as one HTML file").on_click(lambda _: self._html())
+        stops.on_click(lambda _: self._stop(stops.value))
+
+    def refresh(self) -> None:
+        """Show which selections the scene keeps."""
+        known = tuple(self._page.session.scene.selections) or ("(none)",)
+        if tuple(self._kept.options) != known:
+            self._kept.options = known
+
+    def _ply(self) -> None:
+        from app.exports import check_export, export
+
+        session, part = self._page.session, self._part.value
+        document = session.document
+        inside = document.selection.mask
+        keep = {SELECTED: inside, REST: ~inside, LEFT: ~document.removed}[part] & ~document.removed
+        about = {"part": part, "made": dict(document.selection.about) if part != LEFT else {}}
+
+        def work(path: Path, _: Progress) -> None:
+            check_export(session.scene, path)
+            export(session.scene, path, keep, about)
+
+        self._make(".ply", work)
+
+    def _masks(self) -> None:
+        from app.exports import write_masks
+
+        session = self._page.session
+        selection, gaussians = session.document.selection, session.visible_gaussians
+        if not bool(selection.mask.any()):
+            self._page.complain(InputError("Nothing is selected, so every mask would be empty; select something."))
+            return
+
+        def work(path: Path, progress: Progress) -> None:
+            write_masks(path, session.scene.views, gaussians, selection.to(session.device), progress=progress)
+
+        self._make("", work)
+
+    def _keep(self) -> None:
+        page, name = self._page, self._name.value
+        page.explorer.submit(
+            page,
+            f"keep {id(self)}",
+            lambda _: page.session.save_selection(name),
+            self._kept_as,
+        )
+
+    def _kept_as(self, path: Path) -> None:
+        self._page.tell(f"Kept as {path.stem}; fit3d extract, remove and masks know it.")
+        self.refresh()
+
+    def _load(self) -> None:
+        from app.explorer.commands import Load
+
+        if self._kept.value != "(none)":
+            self._page.attempt(lambda: Load(self._kept.value))
+
+    def _still(self) -> None:
+        from app.explorer.taking import still
+
+        page = self._page
+        try:
+            camera = page.camera(SIZES[self._size.value] or page.client.camera.image_height)
+        except InputError as error:
+            page.complain(error)
+            return
+        look = page.look
+        self._make(".png", lambda path, _: still(page.session, look, camera, path))
+
+    def _video(self) -> None:
+        from app.explorer.camera_path import camera_path
+        from app.explorer.taking import video
+
+        page, stops, seconds = self._page, list(self._stops), float(self._seconds.value)
+        if len(stops) < 2:
+            page.complain(InputError("A video needs two views or more; add them with: Add this view."))
+            return
+        look = page.look
+        self._make(
+            ".mp4",
+            lambda path, progress: video(page.session, look, camera_path(stops, seconds), path, progress=progress),
+        )
+
+    def _html(self) -> None:
+        from app.viewer.page_file import write_page
+
+        page = self._page
+        look = page.look
+        self._make(".html", lambda path, _: write_page(page.session, look, page.explorer.world, path))
+
+    def _stop(self, what: str) -> None:
+        if what == "Start over":
+            self._stops.clear()
+        else:
+            try:
+                self._stops.append(self._page.camera())
+            except InputError as error:
+                self._page.complain(error)
+        count = len(self._stops)
+        self._count.content = f"{count} view{'s' * (count != 1)}" if count else "no view yet"
+
+    def _make(self, suffix: str, work: Callable[[Path, Progress], Any]) -> None:
+        """Have something written beside the scene under a name that is free, and offered as a download."""
+        from app.explorer.commands.base import check_name
+
+        page, name = self._page, self._name.value
+        try:
+            check_name(name)
+        except InputError as error:
+            page.complain(error)
+            return
+        folder = page.session.scene.path / "exports"
+
+        def written(progress: Progress) -> Path:
+            path = free_path(folder, name, suffix)
+            work(path, progress)
+            return path
+
+        page.explorer.submit(page, f"export {suffix} {id(self)}", written, self._offer)
+
+    def _offer(self, path: Path) -> None:
+        """Tell where a file is, and send it if it is small enough."""
+        length = path.stat().st_size if path.is_file() else 0
+        self._page.tell(f"Wrote exports/{path.name} in the scene's folder{f' ({size(length)})' if length else ''}.")
+        if 0 < length <= LARGEST_DOWNLOAD:
+            self._page.client.send_file_download(path.name, path.read_bytes())
+
+
+def free_path(folder: Path, name: str, suffix: str) -> Path:
+    """``folder/name.suffix``, or with a number where that exists: nothing is ever replaced from a page."""
+    path, number = folder / f"{name}{suffix}", 2
+    while path.exists():
+        path, number = folder / f"{name}-{number}{suffix}", number + 1
+    return path

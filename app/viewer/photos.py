@@ -1,0 +1,167 @@
+"""The photos in a page: where they were taken from, and one of them laid over what is rendered."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+    from app.viewer.page import Page
+    from render.camera import Camera
+    from render.views import View
+
+NAME = "/photos"
+MOST_FRUSTUMS = 200
+ARRIVAL = 1.0  # seconds in which the page may still report where it was before
+THUMBNAIL = 96  # pixels, the height of the pictures in the frustums
+SIZE = 0.18  # of a frustum in shown units; a scene measures ten
+NEAR = 2 * SIZE  # a frustum so close to the camera would cover the view
+STILL = 1e-3  # how far a camera may be from a photo's, in shown units and as a rotation, to look through it
+
+
+class Photos:
+    """Frustums of a page's photos, and the comparison of one photo with what is rendered from its place."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._handles: list[Any] = []
+        self._places = np.zeros((0, 3))  # of the frustums, in shown units
+        self._view: View | None = None
+        self._image: UInt8[np.ndarray, "h w 3"] | None = None
+        self.share = 0.5  # of the photo in the comparison
+        self.shown = False
+        self._arrived = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """The photos, in the order of the scene."""
+        return [view.name for view in self._page.session.scene.views]
+
+    @property
+    def compared(self) -> bool:
+        """Whether a photo is laid over the picture."""
+        return self._image is not None
+
+    @property
+    def looked_through(self) -> bool:
+        """Whether the page is at a photo's place."""
+        return self._view is not None
+
+    def start(self) -> None:
+        """Look from the first photo's place."""
+        views = self._page.session.scene.views
+        if views:
+            self._page.go_to(views[0].camera)
+
+    def show(self, shown: bool) -> None:
+        """Show where the photos were taken from, or do not."""
+        self.shown = shown
+        if shown and not self._handles:
+            self._page.explorer.submit(self._page, f"photos {id(self)}", lambda _: self._add())
+        self._show_frustums()
+        self._page.redraw()
+
+    def look_through(self, name: str) -> None:
+        """Go to a photo's place; the photo can be laid over the picture there."""
+        self._view, self._image = self._page.session.scene.view(name), None
+        self._arrived = time.monotonic()
+        self._page.go_to(self._view.camera)
+        self._page.see.photo_chosen(name)
+
+    def compare(self, share: float | None) -> None:
+        """Lay the photo that is looked through over the picture, by a share; None = no longer."""
+        if share is None or self._view is None:
+            self._image = None
+        else:
+            self.share = share
+            if self._image is None:
+                self._image = self._view.image()
+        self._page.redraw()
+
+    def camera_moved(self) -> None:
+        """Nobody looks through a photo any more once the camera has left its place."""
+        self._show_frustums()
+        if self._view is None or time.monotonic() - self._arrived < ARRIVAL:
+            return
+        if not _same(self._page.camera(64), self._view.camera):
+            self._image = self._view = None
+            self._page.see.photo_left()
+
+    def blended(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """A frame with the photo laid over its middle, at its full height."""
+        import cv2
+
+        photo = self._image
+        if photo is None:
+            return image
+        height, width = image.shape[:2]
+        wide = max(1, round(photo.shape[1] * height / photo.shape[0]))
+        fitted = cv2.resize(photo, (wide, height), interpolation=cv2.INTER_AREA)
+        crop = max(0, (wide - width) // 2)
+        fitted = fitted[:, crop : crop + width]
+        left = (width - fitted.shape[1]) // 2
+        result = image.copy()
+        under = result[:, left : left + fitted.shape[1]]
+        result[:, left : left + fitted.shape[1]] = cv2.addWeighted(fitted, self.share, under, 1 - self.share, 0)
+        return result
+
+    def _show_frustums(self) -> None:
+        """Show those that do not stand in the way."""
+        distances = np.linalg.norm(self._places - np.asarray(self._page.client.camera.position), axis=1)
+        for handle, distance in zip(self._handles, distances, strict=True):
+            visible = self.shown and bool(distance > NEAR)
+            if handle.visible != visible:
+                handle.visible = visible
+
+    def _add(self) -> None:
+        import viser.transforms
+
+        from render.conventions import invert_rigid
+
+        page, views = self._page, self._page.session.scene.views
+        handles, places = [], []
+        for view in views[:: max(1, -(-len(views) // MOST_FRUSTUMS))]:
+            pose = invert_rigid(page.explorer.world.to_shown(view.camera).world_to_camera.double()).numpy()
+            camera = view.camera
+            handle = page.client.scene.add_camera_frustum(
+                f"{NAME}/{view.name}",
+                fov=2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1]))),
+                aspect=camera.width / camera.height,
+                scale=SIZE,
+                thickness=0.006,
+                color=(255, 170, 60),
+                image=_thumbnail(view),
+                wxyz=viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz,
+                position=pose[:3, 3],
+                visible=False,
+            )
+            handle.on_click(partial(self._clicked, view.name))
+            handles.append(handle)
+            places.append(pose[:3, 3])
+        self._handles, self._places = handles, np.array(places).reshape(-1, 3)
+        self._show_frustums()
+
+    def _clicked(self, name: str, _: object) -> None:
+        self.look_through(name)
+
+
+def _thumbnail(view: View) -> UInt8[np.ndarray, "h w 3"] | None:
+    """A small copy of the photo; none where its file is gone."""
+    import cv2
+
+    if view.path is not None and not view.path.is_file():
+        return None
+    image = view.image()
+    width = max(1, round(image.shape[1] * THUMBNAIL / image.shape[0]))
+    return cv2.resize(image, (width, THUMBNAIL), interpolation=cv2.INTER_AREA)
+
+
+def _same(camera: Camera, other: Camera) -> bool:
+    difference = camera.world_to_camera - other.world_to_camera
+    extent = max(1.0, float(other.world_to_camera[:3, 3].norm()))
+    return float(difference.abs().max()) <= STILL * extent

@@ -1,0 +1,46 @@
+"""What pages say about a point, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.explorer.asking import Found
+    from app.explorer.inspecting import Inspection
+
+SHOWN = 8  # Gaussians of a pixel
+
+
+def inspected(found: Inspection | None) -> str:
+    """What lies under a click."""
+    if found is None:
+        return "Nothing is there."
+    x, y, z = found.point.tolist()
+    lines = [
+        f"**position** {x:.4g}, {y:.4g}, {z:.4g}",
+        f"**depth** {found.depth:.4g}, **opacity** {found.alpha:.3f}",
+        *([f"**relevancy** {found.relevancy:.3f}"] if found.relevancy is not None else []),
+        f"**in** {', '.join(found.selections) or 'no selection'}",
+    ]
+    rows = [
+        f"| {index} | {weight:.3f} |"
+        for index, weight in zip(found.ids[:SHOWN].tolist(), found.weights[:SHOWN].tolist(), strict=True)
+    ]
+    more = len(found.ids) - SHOWN
+    rest = [f"and {more} more"] if more > 0 else []
+    return "\n\n".join(lines) + "\n\n" + "\n".join(["| Gaussian | weight |", "| --- | --- |", *rows]) + _paragraph(rest)
+
+
+def objects(found: list[Found]) -> str:
+    """What a text found, the best first."""
+    if not found:
+        return "Nothing was found."
+    rows = [
+        f"| {number} | {one.score:.3f} | {one.count:,} | {' x '.join(f'{side:.2g}' for side in one.extent.tolist())} |"
+        for number, one in enumerate(found, 1)
+    ]
+    return "\n".join(["| object | score | Gaussians | size |", "| --- | --- | --- | --- |", *rows])
+
+
+def _paragraph(lines: list[str]) -> str:
+    return "".join(f"\n\n{line}" for line in lines)
