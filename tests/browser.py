@@ -2,6 +2,8 @@
 
 A test module that names this one in ``pytest_plugins`` gets the fixtures ``chromium`` and ``page``.  With
 ``FIT3D_SCREENSHOTS`` set to a folder, :func:`picture` also keeps what it sees there.
+
+PYTEST_DONT_REWRITE: the test modules import it before pytest could.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
     from app.viewer.server import SecureServer
 
@@ -38,39 +41,38 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-SIZE = {"width": 900, "height": 600}
+SIZE: ViewportSize = {"width": 900, "height": 600}
 PATIENCE = 25.0  # seconds; software WebGL on a busy machine is slow
 PAUSE = 0.02
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+def chromium() -> Iterator[Browser]:
     """One browser for all tests; they skip where there is none."""
     library = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine")
     with library.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"),
-            executable_path=program,
-            headless=True,
-            args=FLAGS,
-            viewport=SIZE,
-            accept_downloads=True,
-        )
-        context.set_default_timeout(1000 * PATIENCE)
-        yield context
-        context.close()
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def new_page(chromium: Browser) -> Iterator[Page]:
+    """A window of its own, with its own cookies: another person.  Pages in one window would take turns to be drawn."""
+    context = chromium.new_context(viewport=SIZE, accept_downloads=True)
+    context.set_default_timeout(1000 * PATIENCE)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture
-def page(chromium: BrowserContext) -> Iterator[Page]:
-    """An empty page, closed after the test, without cookies of earlier ones."""
-    chromium.clear_cookies()
-    page = chromium.new_page()
-    yield page
-    page.close()
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty page, closed after the test."""
+    with new_page(chromium) as page:
+        yield page
 
 
 def visit(page: Page, server: SecureServer, address: str | None = None) -> Any:
@@ -103,7 +105,8 @@ def wait(condition: Callable[[], object], complaint: str, page: Page | None = No
 def canvas_box(page: Page) -> tuple[float, float, float, float]:
     """Where the 3D view lies in the page: left, top, width and height in pixels."""
     box = page.locator('canvas[data-engine^="three.js"]').bounding_box()
-    assert box is not None
+    if box is None:
+        pytest.fail("the 3D view is not to be seen")
     return box["x"], box["y"], box["width"], box["height"]
 
 
