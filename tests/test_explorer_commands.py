@@ -519,6 +519,7 @@ def malformed() -> list[Any]:
         {**good, "strokes": [{**stroke, "points": [[0, 0]] * 20_001}]},
         {**good, "strokes": [{**stroke, "radius": 0}]},
         {**good, "combine": "xor"},
+        {key: value for key, value in good.items() if key != "field"},
         {**good, "method": "magic"},
         {**good, "steps": 5},
         {**good, "bandwidth": 0},

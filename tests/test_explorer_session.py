@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,10 +25,14 @@ from tests.explorer_room import (
     middle_of,
     of,
     open_session,
+    overlap,
     strokes_on,
     thing,
 )
 from tests.test_explorer_commands import copied
+from training.rooms.demo import bundled_demo_room, open_demo_room
+from uplift.prompts import read_scribbles
+from uplift.thresholds import iou
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +268,30 @@ def test_what_was_selected_can_be_taken_away_and_brought_back(session: Session) 
     assert float((gone & of("plant")).sum() / of("plant").sum()) > 0.95
     session.undo()
     assert session.visible_gaussians is session.gaussians
+
+
+@pytest.mark.slow
+def test_the_plant_of_the_demo_room_is_scribbled_on_found_by_text_and_removed(tmp_path: Path) -> None:
+    demo = open_demo_room(bundled_demo_room(), tmp_path)
+    session = Session(demo.scene, device="cpu", text_encoders={demo.text: demo.texts})
+    assert (session.default_field, session.default_text_field) == (demo.structure, demo.text)
+    view, elsewhere = (demo.scene.view(name) for name in (demo.exhibit.marked, demo.exhibit.elsewhere))
+    drawn = read_scribbles(demo.scribbles, view)
+    strokes = tuple(
+        c.Stroke(((x + 0.5, y + 0.5),), 0.5, positive)
+        for mask, positive in ((drawn.positive, True), (drawn.negative, False))
+        for y, x in np.argwhere(mask)[::6].tolist()
+    )
+    found = session.run(c.Scribble(c.Viewpoint.of(view.camera), strokes, demo.structure)).selection
+    plant = torch.from_numpy(demo.room.gaussian_instances() == demo.exhibit.thing)
+    assert overlap(found.mask, plant) > 0.9
+    truth = demo.room.instances(elsewhere.name) == demo.exhibit.thing
+    assert iou(found.mask_in(session.gaussians, elsewhere), truth) > 0.8
+    named = session.run(c.Text("green plant", demo.text, demo.structure, combine="intersect")).selection
+    assert overlap(named.mask, plant) > 0.8
+    session.run(c.Remove())
+    assert not bool((session.visible_gaussians.opacities[plant] > 0).float().mean() > 0.2)
+    session.close()
+    again = Session(demo.scene, device="cpu")
+    assert torch.equal(again.document.removed, session.document.removed)
+    again.close()

@@ -89,10 +89,12 @@ class Autosave:
             document = self._next()
             if document is None:
                 return
-            self._write(document)
-            with self._wake:
-                self._writing = False
-                self._wake.notify_all()
+            try:
+                self._write(document)
+            finally:
+                with self._wake:
+                    self._writing = False
+                    self._wake.notify_all()
 
     def _next(self) -> Document | None:
         """Wait until a document is due; None at the end."""
@@ -113,9 +115,10 @@ class Autosave:
         """Write a document; a folder that cannot be written is told of once, and work goes on."""
         try:
             self._packer.save(self.path, document, self._gaussians)
-        except (OSError, InputError) as error:
+        except (OSError, InputError, MemoryError) as error:
             if not self._warned:
-                log.warning("The session cannot be kept in %s (%s); save selections by hand.", self.path, error)
+                why = str(error) or type(error).__name__
+                log.warning("The session cannot be kept in %s (%s); save selections by hand.", self.path, why)
             self._warned = True
         else:
             self._warned = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -152,7 +152,8 @@ class Click(Propagated):
     viewpoint: Viewpoint
     points: tuple[Point, ...]
     background_points: tuple[Point, ...] = ()
-    field: str = ""
+    _: KW_ONLY
+    field: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
