@@ -25,6 +25,7 @@ from app.explorer.frames import (
 from app.explorer.looks import Look, splats
 from app.pictures import render_colours, render_depth, render_heat, render_rgb
 from render.camera import Camera
+from render.devices import is_accelerated, resolve_device
 from render.errors import InputError
 from render.rasterizer import rasterize
 from tests.explored import FIELD, HEIGHT, WIDTH, camera, of, select, session
@@ -162,10 +163,41 @@ def test_higher_harmonics_are_seen_under_a_selection_too() -> None:
     assert np.array_equal(plain, render_rgb(shown.gaussians, view))
     select(shown, ("vase", RED))
     marked = frame(shown, Look(), view)
+    assert np.array_equal(frame(shown, Look(), camera(view=2)), frame(shown, Look(), camera(view=2)))
+    assert np.array_equal(frame(shown, Look(), view), marked)
     away = Selection.from_mask(of("vase")).render(shown.gaussians, view).numpy() < 1e-4
     rim = (marked == 255).all(2)
     assert difference(marked[away & ~rim], plain[away & ~rim]) <= 1
     assert difference(marked, plain) > 50
+
+
+@pytest.mark.gpu
+def test_an_accelerator_draws_what_the_cpu_draws() -> None:
+    device = resolve_device("auto")
+    if not is_accelerated(device):
+        pytest.skip("no NVIDIA GPU")
+    from app.explorer.asking import best_view
+    from app.explorer.inspecting import inspect
+    from app.explorer.pca_focus import focus_on_selection, focus_on_view
+    from app.explorer.session import Session
+    from render.scene import Scene
+    from tests.explored import folder, words
+
+    here = session()
+    there = Session(Scene.open(folder()), device=device, autosave=False, text_encoders={FIELD: words()})
+    for shown in (here, there):
+        select(shown, ("chair", RED), ("rug", BLUE))
+        shown.show(replace(shown.document, active="chair", hidden=of("vase")))
+    for look in (*LOOKS.values(), replace(LOOKS["rgb"], second=LOOKS["pca"], layout="wipe")):
+        apart = np.abs(frame(here, look, camera()).astype(int) - frame(there, look, camera()))
+        assert (apart.max(2) > 4).mean() < 0.01
+    basis = focus_on_view(there, FIELD, camera())
+    torch.testing.assert_close(basis.mean, focus_on_view(here, FIELD, camera()).mean, rtol=1e-2, atol=1e-3)
+    assert focus_on_selection(there, FIELD).components.shape == (3, 32)
+    assert best_view(there, of("chair")).view.name == best_view(here, of("chair")).view.name
+    found = inspect(there, camera(), 60.5, 45.5, LOOKS["relevancy"])
+    assert found is not None
+    assert found.ids.device.type == "cpu"
 
 
 def test_a_cancelled_frame_is_given_up() -> None:

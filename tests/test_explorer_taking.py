@@ -49,7 +49,9 @@ def test_a_large_still_is_drawn_in_bands(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(frames, "rasterize", noting)
     monkeypatch.setattr(frames, "BAND_PIXELS", large.width * 100)
-    written = still(shown, Look(), large, tmp_path / "still.png")
+    told: list[tuple[int, int, str]] = []
+    written = still(shown, Look(), large, tmp_path / "still.png", progress=lambda *one: told.append(one))
+    assert told == [(row, large.height, "drawing") for row in (0, 100, 200, 300)]
     assert len(heights) == 4
     assert max(heights) < large.height / 2
     monkeypatch.undo()

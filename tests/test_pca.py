@@ -121,6 +121,25 @@ def test_one_channel_is_shown_as_grey_and_two_leave_blue_at_one_half() -> None:
     assert (two[:, 2] == 0.5).all()
 
 
+def test_fewer_components_are_the_first_of_all() -> None:
+    values = features()
+    whole = PCAColours.fit(values)
+    for count in (1, 2):
+        some = PCAColours.fit(values, components=count)
+        assert torch.equal(some.components, whole.components[:count])
+        restored = PCAColours.from_tensors(some.tensors())
+        assert torch.equal(restored.colours(values), some.colours(values))
+
+
+@pytest.mark.parametrize("percentile", [0.0, 5.0, 30.0])
+def test_the_percentile_says_how_much_becomes_black_and_full(percentile: float) -> None:
+    values = features()
+    colours = PCAColours.fit(values, percentile=percentile).colours(values)
+    for level in (0, 1):
+        share = (colours == level).float().mean(dim=0)
+        assert (share - percentile / 100).abs().max() < 0.01
+
+
 def test_a_basis_survives_saving_as_tensors() -> None:
     basis = PCAColours.fit(features())
     restored = PCAColours.from_tensors(basis.tensors())
@@ -136,6 +155,9 @@ def test_bad_input_is_refused() -> None:
         PCAColours.fit(torch.zeros(4, 2), torch.ones(3))
     with pytest.raises(InputError, match="positive weight"):
         PCAColours.fit(torch.zeros(4, 2), torch.zeros(4))
+    for wrong in ({"components": 0}, {"components": 4}, {"percentile": 50.0}, {"percentile": -1.0}):
+        with pytest.raises(InputError, match="1 to 3 components and a percentile"):
+            PCAColours.fit(features(), **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="NaN"):
         PCAColours.fit(torch.full((4, 2), torch.nan))
     with pytest.raises(InputError, match="takes 8 channels, found values with 7"):

@@ -196,10 +196,11 @@ class FrameWorker:
             drawn = self._draw(request.look, camera, cancelled)
         except Interrupted:
             return
-        self._pace.note(camera.width * camera.height, time.perf_counter() - start)
         self._complaint = ""
         if not self._closed:
             self._deliver(drawn, "full" if share == 1 else "low")
+        # Sending counts too: it also grows with the pixels.
+        self._pace.note(camera.width * camera.height, time.perf_counter() - start)
 
     def _draw_in_bands(self, look: Look, camera: Camera, cancelled: Cancelled) -> Frame:
         pixels = camera.width * camera.height

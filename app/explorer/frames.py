@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.explorer.cache import Cache
 from app.explorer.looks import (
     Heat,
     Look,
@@ -21,6 +22,7 @@ from app.explorer.looks import (
     shown_selections,
     tinted,
 )
+from render.progress import Progress, silent
 from render.rasterizer import rasterize
 from render.rasterizer.threads import kernels_alone_on_all_threads
 from render.spherical_harmonics import sh_to_rgb
@@ -97,7 +99,13 @@ def frame_with_depth(session: Session, look: Look, camera: Camera, cancelled: Ca
 
 
 def frame_in_bands(
-    session: Session, look: Look, camera: Camera, cancelled: Cancelled = never, *, pixels: int | None = None
+    session: Session,
+    look: Look,
+    camera: Camera,
+    cancelled: Cancelled = never,
+    *,
+    pixels: int | None = None,
+    progress: Progress = silent,
 ) -> Frame:
     """As :func:`frame_with_depth`, some rows at a time: memory is bounded, and cancelling works between them.
 
@@ -110,6 +118,7 @@ def frame_in_bands(
         camera: From where.
         cancelled: Asked before every band.
         pixels: Of a band, about; None = 2 million.
+        progress: Told of rows.
     """
     rows = max(16, (BAND_PIXELS if pixels is None else pixels) // camera.width)
     if rows >= camera.height:
@@ -119,6 +128,7 @@ def frame_in_bands(
         np.empty((camera.height, camera.width, 3), np.uint8), np.empty((camera.height, camera.width), np.float32)
     )
     for first in range(0, camera.height, rows):
+        progress(first, camera.height, "drawing")
         last = min(first + rows, camera.height)
         top, bottom = max(0, first - margin), min(camera.height, last + margin)
         band = _drawn(session, look, camera, top, bottom, cancelled).rows(first - top, last - top)
@@ -200,8 +210,16 @@ def _seen_from(session: Session, look: Look, camera: Camera, document: Document)
     gaussians = session.gaussians
     if gaussians.sh_degree == 0:
         return colours(session, look, document)
-    seen = sh_to_rgb(gaussians.sh, gaussians.means, camera.centre.to(gaussians.means))
-    return tinted(seen, shown_selections(document)) if look.overlay else seen
+    shown = shown_selections(document) if look.overlay else []
+
+    def make() -> Tensor:
+        seen = sh_to_rgb(gaussians.sh, gaussians.means, camera.centre.to(gaussians.means))
+        return tinted(seen, shown) if shown else seen
+
+    # The last alone is kept: bands and sizes of one frame share it, a moving camera does not.
+    last: Cache = cache_of(session).get("seen last", lambda: Cache(limit=0))
+    key = (*camera.centre.tolist(), *((named.selection, named.colour) for named in shown))
+    return last.get(key, make)
 
 
 def _grey_and_heat(session: Session, warm: Heat) -> Float[Tensor, "n 2"]:

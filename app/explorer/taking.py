@@ -34,10 +34,26 @@ BITS_PER_PIXEL = 0.2  # of other codecs
 VIDEO, PICTURE = (".mp4",), (".png", ".jpg", ".jpeg")
 
 
-def still(session: Session, look: Look, camera: Camera, path: str | Path, cancelled: Cancelled = never) -> Path:
+def still(
+    session: Session,
+    look: Look,
+    camera: Camera,
+    path: str | Path,
+    cancelled: Cancelled = never,
+    *,
+    progress: Progress = silent,
+) -> Path:
     """Write one picture, a PNG or JPEG file, at the camera's size, which may be any (``camera.resized``).
 
     The picture is drawn in bands, so memory is that of its bytes and of one band.
+
+    Args:
+        session: The scene and its document.
+        look: What is shown.
+        camera: From where, and how large.
+        path: Of the file; an existing one is replaced at once or not at all.
+        cancelled: Asked before every band.
+        progress: Told of every band of a large picture; raising from it cancels, and nothing is written.
 
     Raises:
         InputError: the name ends in neither .png nor .jpg, or the picture has more than 2^28 pixels.
@@ -54,7 +70,7 @@ def still(session: Session, look: Look, camera: Camera, path: str | Path, cancel
             f"A still has at most {MOST_PIXELS:,} pixels and {MOST_EDGE:,} a side, found "
             f"{camera.width}x{camera.height}; take a smaller one."
         )
-    save_picture(path, frame_in_bands(session, look, camera, cancelled).image)
+    save_picture(path, frame_in_bands(session, look, camera, cancelled, progress=progress).image)
     return path
 
 
