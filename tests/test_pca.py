@@ -157,7 +157,7 @@ def test_bad_input_is_refused() -> None:
         PCAColours.fit(torch.zeros(4, 2), torch.zeros(4))
     for wrong in ({"components": 0}, {"components": 4}, {"percentile": 50.0}, {"percentile": -1.0}):
         with pytest.raises(InputError, match="1 to 3 components and a percentile"):
-            PCAColours.fit(features(), **wrong)  # type: ignore[arg-type]
+            PCAColours.fit(features(), **wrong)
     with pytest.raises(InputError, match="NaN"):
         PCAColours.fit(torch.full((4, 2), torch.nan))
     with pytest.raises(InputError, match="takes 8 channels, found values with 7"):
