@@ -20,11 +20,12 @@ import viser
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from app.viewer.channel import Channel
 from app.viewer.drawing import Drawing, DrawingCanvas
 from app.viewer.server import MAX_CONNECTIONS, MAX_MESSAGE, SecureServer, open_server
 from tests.viser_page import CAMERA, close_code, connected, encoded, until, updated, visiting
 
-MARGIN = 48 * 2**20  # bytes that may stay: pages of the allocator, and threads that were started
+MARGIN = 24 * 2**20  # bytes that may stay: pages of the allocator, and threads that were started
 TRUE_KINDS = ("ViewerCameraMessage", "GuiUpdateMessage", "ScenePointerMessage", "SceneNodeClickMessage")
 OTHER_KINDS = ("RunJavascriptMessage", "BackgroundImageMessage", "GuiFormDirtyMessage", "ShareUrlRequest", "Message")
 
@@ -75,6 +76,12 @@ def memory() -> int:
 
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # or the allocator keeps what is free
     return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def living(kind: type) -> int:
+    """How many objects of a kind there are."""
+    gc.collect()
+    return sum(type(found) is kind for found in gc.get_objects())
 
 
 def anything(random: random.Random, depth: int = 3) -> Any:
@@ -196,16 +203,23 @@ def test_fifty_pages_that_come_and_go_leave_nothing_behind(server: SecureServer,
     server.viser.on_client_connect(lambda client: canvases.append(DrawingCanvas(server, client, print)))
     before = memory()
     for number in range(50):
-        with visiting(server) as (page, client):
-            client.gui.add_text("own", initial_value="")
-            if number % 2:
-                page.socket.close()  # without a farewell
+        come_and_go(server, farewell=number % 2 == 0)
     until(lambda: len(server.viser.get_clients()) == 1)
     until(lambda: len(canvases) == 51)
     until(lambda: len(server._channels) == 1)
     assert server._connections == 1
     assert honest.is_answered()
+    canvases.clear()
+    until(lambda: living(viser.ClientHandle) == 1)
+    assert living(Channel) == 1
     assert memory() < before + MARGIN
+
+
+def come_and_go(server: SecureServer, *, farewell: bool) -> None:
+    with visiting(server) as (page, client):
+        client.gui.add_text("own", initial_value="")
+        if not farewell:
+            page.socket.shutdown(socket.SHUT_RDWR)
 
 
 def test_pages_that_say_nothing_do_not_lock_others_out(server: SecureServer, honest: Honest) -> None:
