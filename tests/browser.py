@@ -42,7 +42,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 SIZE: ViewportSize = {"width": 900, "height": 600}
-PATIENCE = 25.0  # seconds; software WebGL on a busy machine is slow
+PATIENCE = 90.0  # seconds; the first picture of software WebGL takes long on a busy machine
 PAUSE = 0.02
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from torch import Tensor
 
+    from render.camera import Camera
+
 pytest_plugins = ("tests.browser",)
 
 DRAWING: dict[str, Any] = {
@@ -395,11 +397,9 @@ def test_the_camera_of_a_page_looks_where_visers_own_clicks_do(
     desk.settle()
     desk.client.scene.on_click()(clicks.append)
     left, top, *_ = canvas_box(desk.page)
-    for x, y in [(37, 210), (520, 411), (333, 590)]:
-        clicks_until(desk, left + x, top + y, clicks)
+    pairs = [steady_click(desk, left + x, top + y, clicks, height) for x, y in [(37, 210), (520, 411), (333, 590)]]
     desk.client.scene.remove_click_callback()
-    camera = camera_of(desk.client, height)
-    for click in clicks:
+    for click, camera in pairs:
         x, y = click.screen_pos[0] * camera.width, click.screen_pos[1] * camera.height
         ray = np.array([(x - camera.K[0, 2]) / camera.K[0, 0], (y - camera.K[1, 2]) / camera.K[1, 1], 1.0])
         ray = camera.world_to_camera[:3, :3].numpy().T @ (ray / np.linalg.norm(ray))
@@ -407,17 +407,24 @@ def test_the_camera_of_a_page_looks_where_visers_own_clicks_do(
         np.testing.assert_allclose(camera.centre.numpy(), click.ray_origin, atol=1e-4)
 
 
-def clicks_until(desk: Desk, x: float, y: float, clicks: list[Any]) -> None:
-    """Click until it arrives: viser does not say when a page has learnt that clicks are wanted."""
-    count = len(clicks)
+def steady_click(desk: Desk, x: float, y: float, clicks: list[Any], height: int) -> tuple[Any, Camera]:
+    """A click during which the camera stood still, and that camera.
+
+    Repeated until it arrives: viser does not say when a page has learnt that clicks are wanted, and its camera may glide.
+    """
+    pairs: list[tuple[Any, Camera]] = []
 
     def arrived() -> bool:
-        if len(clicks) == count:
-            desk.page.mouse.click(x, y)
-            desk.page.wait_for_timeout(200)
-        return len(clicks) > count
+        clicks.clear()
+        before = desk.pose()
+        desk.page.mouse.click(x, y)
+        desk.page.wait_for_timeout(300)
+        if clicks and bool((desk.pose() == before).all()):
+            pairs.append((clicks[-1], camera_of(desk.client, height)))
+        return bool(pairs)
 
-    wait(arrived, "the click did not arrive", desk.page)
+    wait(arrived, "no click arrived", desk.page)
+    return pairs[0]
 
 
 def test_strokes_of_two_pages_go_to_their_own_callbacks(desk: Desk, server: SecureServer, chromium: Browser) -> None:
