@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import urllib.request
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from app.main import OK, Command, main, parse
+from app.main import OK, Command, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,11 +84,18 @@ def test_tables_are_whole() -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert main(shlex.split("uv run fit3d demo")[3:]) == OK
-    written = Path(capfd.readouterr().out.strip().splitlines()[-1].removeprefix("wrote "))
-    assert written.is_relative_to(tmp_path)
-    assert written.stat().st_size > 100_000
+def test_the_demo_opens_a_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from app.main import entrypoint; entrypoint()", "demo", "--port", "0"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if line.startswith("open http"):
+                break
+        with urllib.request.urlopen(said[-1].split()[1], timeout=30) as page:  # noqa: S310  the demo's own address
+            assert b"<html" in page.read()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == OK
+    assert any("fit3d segment" in line for line in said)

@@ -1,4 +1,4 @@
-"""``fit3d demo``: the bundled room, looked at, searched and edited, without network or GPU."""
+"""``fit3d demo``: the bundled room in the browser, or on one sheet, without network or GPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.commands.view import PORT
 from app.console import duration, progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ RED, BLUE = (235, 40, 40), (40, 80, 235)
 
 @dataclass(frozen=True)
 class Demo:
-    """Look at the bundled room: its features, a thing selected by a scribble and taken away, texts found.
+    """Explore the bundled room in the browser; no network, no GPU.
 
-    No network, no GPU.
+    With --out a sheet of pictures is drawn instead: its features, a thing selected by a scribble and taken away, texts
+    found.
 
     The scene, a furnished room of the split test with 24 photos, Gaussians and fields of tiny-dino and tiny-clip, is
     copied to the cache folder ($XDG_CACHE_HOME/fit3d, by default ~/.cache/fit3d), where other commands can work on it:
@@ -39,7 +41,11 @@ class Demo:
     """
 
     out: Path | None = None
-    """PNG or JPEG file to write; by default demo.jpg in the scene's folder."""
+    """PNG or JPEG file to draw the sheet to."""
+    port: int = PORT
+    """Port to listen at; 0 takes a free one."""
+    open: bool = False
+    """Open the page in this machine's browser."""
     make: Path | None = None
     """Make the scene anew in this folder instead, from the generator of rooms and the bundled encoders, as
     assets/demo_room was made (minutes)."""
@@ -49,15 +55,25 @@ class Demo:
     """auto, cpu, cuda or cuda:N."""
 
     def run(self) -> None:
-        """Draw the sheet, or make the scene."""
+        """Show the scene, draw the sheet, or make the scene."""
         from render.errors import InputError
 
-        if self.make is None:
-            self._show()
-        elif self.out is None:
-            self._make(self.make)
-        else:
+        if self.make is not None and self.out is not None:
             raise InputError("--make writes a scene and --out a picture of the bundled one; leave one of them out.")
+        if self.make is not None:
+            self._make(self.make)
+        elif self.out is not None:
+            self._draw(self.out)
+        else:
+            self._explore()
+
+    def _explore(self) -> None:
+        from app.commands.view import serve
+        from training.rooms.demo import open_demo_room
+
+        demo = open_demo_room()
+        _say_next(demo)
+        serve(demo.scene, port=self.port, open_page=self.open, device=self.device)
 
     def _make(self, folder: Path) -> None:
         from app.scenes import refuse_existing
@@ -75,15 +91,14 @@ class Demo:
         wrote(folder)
         say(f"{size(sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()))} in all")
 
-    def _show(self) -> None:
+    def _draw(self, path: Path) -> None:
         from app.pictures import check_picture_name, panel_sheet, save_picture
         from app.scenes import refuse_existing, save_selection
         from render.devices import resolve_device
         from training.rooms.demo import open_demo_room
 
-        if self.out is not None:
-            check_picture_name(self.out)
-            refuse_existing(self.out, self.overwrite)
+        check_picture_name(path)
+        refuse_existing(path, self.overwrite)
         device = resolve_device(self.device)
         began = time.perf_counter()
         with _timed("scene opened"):
@@ -95,7 +110,6 @@ class Demo:
         wrote(save_selection(demo.scene, _selection_name(demo), selection))
         panels += draw_removal(demo, gaussians, segmenter, selection)
         panels += draw_texts(demo, gaussians)
-        path = self.out or demo.scene.path / "demo.jpg"
         save_picture(path, panel_sheet(panels, COLUMNS))
         passed = duration(time.perf_counter() - began)
         say(f"{len(gaussians)} Gaussians, {len(demo.scene.views)} photos; all in {passed}")
@@ -189,7 +203,7 @@ def _say_next(demo: DemoRoom) -> None:
         f"info {scene}",
         f"segment {scene} --field {demo.structure} --view {shown.marked} --scribbles {scribbles} --name mine",
         f'query {scene} "{text}" --field {demo.text} --structure {demo.structure} --name found',
-        f"remove {scene} {_selection_name(demo)} --out without.ply",
+        f"remove {scene} mine --out without.ply",
         f"render {scene} --what pca --field {demo.structure} --out pictures",
     ):
         say(f"  uv run fit3d {command}")

@@ -71,26 +71,31 @@ def serve(
         InputError: the port is taken, the scene has no Gaussians, or there is no such device.
     """
     from app.explorer.session import Session
+    from app.explorer.threads import libraries_with_one_thread
     from app.viewer.explorer import Explorer
     from app.viewer.server import open_server
 
     server = open_server(host, port, token=token, label="fit3d")
     try:
-        session = Session(scene, device=device)
-        explorer = Explorer(session, server, draw=draw)
-    except BaseException:
+        with libraries_with_one_thread():
+            session = Session(scene, device=device)
+            explorer = Explorer(session, server, draw=draw)
+            say(f"{session.n} Gaussians, {len(scene.views)} photos, fields: {', '.join(session.field_names) or 'none'}")
+            say(f"open {server.url} in a browser; Ctrl-C ends")
+            _wait(server.url if open_page else None)
+            explorer.close()
+    finally:
         server.close()
-        raise
-    say(f"{session.n} Gaussians, {len(scene.views)} photos, fields: {', '.join(session.field_names) or 'none'}")
-    say(f"open {server.url} in a browser; Ctrl-C ends")
+
+
+def _wait(address: str | None) -> None:
+    """Open a page, if there is one to open, and wait for Ctrl-C."""
     try:
-        if open_page:
+        if address is not None:
             import webbrowser
 
-            webbrowser.open(server.url)
+            webbrowser.open(address)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         say("closing")
-    finally:
-        explorer.close()
