@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from render.views import View
     from uplift.encoders.clip import ClipEncoder
 
-VERSION = 1  # raise it when the room changes, so that older copies in caches are not taken for it
+VERSION = 2  # raise it when the room changes, so that older copies in caches are not taken for it
 SPLIT = "test"
 DEMO = "demo.json"
 SCRIBBLES = "scribbles.png"

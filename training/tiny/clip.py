@@ -70,7 +70,7 @@ ABOUT = About(
         "whole sentences, relations, counting, and things smaller than about a twentieth of the photo's height",
     ),
 )
-RECIPE = Recipe(ABOUT, steps=3500, batch=8, rate=2e-3)
+RECIPE = Recipe(ABOUT, steps=5200, batch=8, rate=2e-3)
 
 
 class ClipTask:
