@@ -13,7 +13,7 @@ from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.scene import Scene
-from uplift._text_scores import READERS
+from uplift._text_scores import READERS, text_encoder
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph, knn_graph
 from uplift.scene_graph import SceneGraph, everywhere, metric_of, prepare_graph
@@ -71,6 +71,7 @@ class Resources:
         self._graphs: Kept[str, SceneGraph] = Kept()
         self._plain: Kept[str, NeighbourGraph] = Kept()
         self._searchers: Kept[tuple[str, str], Searcher] = Kept()
+        self._encoders: Kept[str, TextEncoder] = Kept()  # one for all searchers of a field: it is large
         self._nearest: Kept[str, Int[torch.Tensor, " n"]] = Kept()
         self._segmenters: dict[str, tuple[Gaussians, Segmenter]] = {}
         self._lock = threading.Lock()
@@ -142,9 +143,12 @@ class Resources:
             raise InputError(
                 f"The field {name!r} was made by {field.encoder}, which cannot read texts; fields that can: {known}."
             )
-        graph = self.graph(guide, progress)
-        encoder, weights = self._text_encoders.get(name), self._text_weights
-        return Searcher(self._gaussians, field, encoder, weights=weights, structure=self.field(guide), graph=graph)
+        graph, encoder = self.graph(guide, progress), self._encoders.get(name, lambda: self._make_encoder(name))
+        return Searcher(self._gaussians, field, encoder, structure=self.field(guide), graph=graph)
+
+    def _make_encoder(self, name: str) -> TextEncoder:
+        given = self._text_encoders.get(name)
+        return text_encoder(self.field(name), self._text_weights, self._gaussians.device) if given is None else given
 
     def _make_graph(self, name: str, progress: Progress) -> SceneGraph:
         field, path = self.field(name), self._scene.graph_path(f"{name}-{NEIGHBOURS}")

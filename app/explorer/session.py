@@ -16,7 +16,7 @@ from app.explorer.document import Document
 from app.explorer.history import Edit, History
 from app.explorer.resources import Resources
 from app.explorer.threads import libraries_with_one_thread
-from app.scenes import gaussians_of, refuse_existing, save_selection
+from app.scenes import gaussians_of, save_selection
 from render.devices import resolve_device
 from render.errors import InputError
 from render.gaussians import Gaussians
@@ -266,7 +266,10 @@ class Session:
         document = self._document
         name = document.active if name is None else name
         check_name(name)
-        refuse_existing(self.scene.selection_path(name), overwrite)
+        if not overwrite and name in self.scene.selections:
+            raise InputError(
+                f"The scene keeps a selection {name!r} already, which is not overwritten; take another name."
+            )
         return save_selection(self.scene, name, document.selection)
 
     def flush(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
 
 from app.explorer.worker import Cancelled, ComputeWorker
 from app.viewer.page import Page
@@ -49,6 +51,7 @@ class Explorer:
         self._closing = threading.Event()
         self._unsubscribe = session.subscribe(self._changed)
         server.viser.scene.set_up_direction(tuple(self.world.up))
+        self._set_first_look()
         server.viser.gui.configure_theme(
             control_layout="collapsible", control_width="medium", dark_mode=True, show_share_button=False
         )
@@ -64,6 +67,11 @@ class Explorer:
     def pages(self) -> list[Page]:
         """The pages that are open now."""
         return list(self._pages.values())
+
+    @property
+    def clients(self) -> Collection[int]:
+        """Numbers of the clients that are connected now; a page is closed a moment after its client has left."""
+        return self.server.viser.get_clients().keys()
 
     def run(self, page: Page, command: Command, *, slider: bool = False) -> None:
         """Do a command; what a slider asks for replaces what it asked before."""
@@ -81,7 +89,8 @@ class Explorer:
         interrupt: bool = True,
     ) -> None:
         """Have something computed for a page; its failures are told there."""
-        self.compute.submit(name, work, partial(self._done, page, done), interrupt=interrupt)
+        page.works.add(name)
+        self.compute.submit(name, work, partial(self._done, page, name, done), interrupt=interrupt)
 
     def undo(self, page: Page) -> None:
         """Take the last edit back; what is being computed is given up, for it would follow from what goes."""
@@ -106,6 +115,20 @@ class Explorer:
         self._pages.clear()
         self.session.close()
 
+    def _set_first_look(self) -> None:
+        """Pages begin at the first photo's place, and go back there when their view is reset."""
+        views = self.session.scene.views
+        if not views:
+            return
+        camera = self.world.to_shown(views[0].camera)
+        first = self.server.viser.initial_camera
+        position = camera.centre.double().numpy()
+        down, ahead = camera.world_to_camera[1:3, :3].double().numpy()
+        # What the camera turns around: as far ahead as the middle of the scene.
+        reach = max(float(ahead @ (self.world.centre * self.world.scale - position)), 1.0)
+        first.position, first.look_at, first.up = position, position + reach * ahead, -down
+        first.fov = 2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1])))
+
     def _prepare(self, progress: Progress) -> None:
         """What the first prompt would wait for: features and their graph."""
         if self.session.default_field is not None:
@@ -123,11 +146,10 @@ class Explorer:
         except (InputError, OSError, RuntimeError) as error:
             log.warning("Not ready for texts yet: %s", error)
 
-    def _done(self, page: Page, done: Callable[[Any], None] | None, result: Any) -> None:
-        if isinstance(result, Cancelled):
-            page.tell("Cancelled; nothing was changed.")
-        elif isinstance(result, BaseException):
-            page.complain(result)
+    def _done(self, page: Page, name: str, done: Callable[[Any], None] | None, result: Any) -> None:
+        page.works.discard(name)
+        if isinstance(result, BaseException):
+            page.give_up(result)
         elif done is not None:
             try:
                 done(result)
@@ -147,6 +169,8 @@ class Explorer:
     def _disconnected(self, client: viser.ClientHandle) -> None:
         page = self._pages.pop(client.client_id, None)
         if page is not None:
+            for name in list(page.works):
+                self.compute.cancel(name)  # nobody waits for it any more
             page.close()
 
     def _tick(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from app.explorer.commands import Click, Combine, Lasso, Rectangle, Scribble, Stroke, Viewpoint
 from app.explorer.frame_worker import FrameWorker
 from app.explorer.looks import Look
+from app.explorer.worker import Cancelled
 from app.viewer.cameras import camera_of
 from app.viewer.drawing import CanvasStatus, Drawing, DrawingCanvas
 from app.viewer.panels.ask import AskPanel
@@ -20,6 +21,8 @@ from app.viewer.panels.see import SeePanel
 from app.viewer.panels.select import SelectPanel
 from app.viewer.panels.take import TakePanel
 from app.viewer.photos import Photos
+from app.viewer.report import told
+from app.viewer.scribbling import last_prompt, marks_of, scribble_from, with_frame
 from app.viewer.shortcuts import register
 from app.viewer.splats import Splats
 from render.errors import InputError
@@ -52,7 +55,11 @@ class Page:
         self.session = explorer.session
         self.look = Look()
         self.tool = "off"
+        self.works: set[str] = set()  # names of what is computed for this page
         self._software = True  # until the page says who draws there
+        self._asked: Scribble | None = None  # the scribble that is being answered
+        self._afresh = False  # whether the next stroke begins a scribble
+        self._marked = False  # whether strokes stay drawn
         self._closed = False
         self._frames = FrameWorker(self.session, self._deliver, failed=self.complain)
         self._splats = Splats(self)
@@ -65,7 +72,6 @@ class Page:
         self.canvas = DrawingCanvas(
             explorer.server, client, self._drawn, on_radius=self.select.show_radius, on_status=self._canvas_changed
         )
-        self.photos.start()
         client.camera.on_update(lambda _: self._moved())
         self.changed()
 
@@ -83,8 +89,14 @@ class Page:
         Raises:
             InputError: the page has reported no camera yet.
         """
-        height = min(self.client.camera.image_height, TALLEST) if height is None else height
+        height = min(self.height, TALLEST) if height is None else height
         return self.explorer.world.to_scene(camera_of(self.client, max(height, 1)))
+
+    @property
+    def height(self) -> int:
+        """Of the window's view, in pixels of its screen; viser reports fewer while its own drawing is slow."""
+        status = self.canvas.status
+        return self.client.camera.image_height if status is None else max(1, round(status.height * status.ratio))
 
     def go_to(self, camera: Camera) -> None:
         """Look from a camera of the scene's frame; the window keeps its shape and shows the camera's full height."""
@@ -131,7 +143,18 @@ class Page:
 
     def run(self, command: Command, *, slider: bool = False) -> None:
         """Do a command, in time."""
+        self._asked = command if isinstance(command, Scribble) else None
         self.explorer.run(self, command, slider=slider)
+
+    @property
+    def prompt(self) -> Command | None:
+        """The prompt that was answered last, or is being answered."""
+        return self._asked or last_prompt(self.session.history)
+
+    def begin_anew(self) -> None:
+        """Have the next stroke begin a scribble, wherever it is drawn."""
+        self._afresh = True
+        self._show_marks()
 
     def attempt(self, make: Callable[[], Command], *, slider: bool = False) -> bool:
         """Do a command that is made of what a person entered; what cannot be is told, and the answer is no."""
@@ -154,22 +177,32 @@ class Page:
         if not self._closed:
             self.client.add_notification("fit3d", text, auto_close_seconds=NOTICE_SECONDS)
 
+    def give_up(self, error: BaseException) -> None:
+        """What was asked for will not come."""
+        self._asked = None
+        if isinstance(error, Cancelled):
+            self.tell("Cancelled; nothing was changed.")
+        else:
+            self.complain(error)
+
     def complain(self, error: BaseException) -> None:
         """Say what went wrong, and why."""
-        from app.main import sentence
-
         if not isinstance(error, (InputError, OSError)):
             log.error("A page's request failed.", exc_info=error)
         if not self._closed:
-            self.client.add_notification("That did not work", sentence(error), color="red", auto_close_seconds=15.0)
+            text = told(error, self.session.scene.path)
+            self.client.add_notification("That did not work", text, color="red", auto_close_seconds=15.0)
 
     def changed(self) -> None:
         """The document is another one."""
         if self._closed:
             return
+        if self._asked is not None and self._asked == last_prompt(self.session.history):
+            self._asked = None
         self.header.refresh()
         self.select.refresh()
         self.take.refresh()
+        self._show_marks()
         self.redraw()
 
     def close(self) -> None:
@@ -180,6 +213,8 @@ class Page:
 
     def _moved(self) -> None:
         self.photos.camera_moved()
+        if self._marked:
+            self._show_marks()
         if self.drawn_by_server:
             self.redraw(moving=True)
 
@@ -188,7 +223,7 @@ class Page:
         self.redraw()
 
     def _deliver(self, frame: Frame, quality: str) -> None:
-        if self._closed or not self.drawn_by_server:
+        if self._closed or not self.drawn_by_server or self.client.client_id not in self.explorer.clients:
             return
         image = self.photos.blended(frame.image)
         depth = frame.depth * self.explorer.world.scale if self.photos.shown else None
@@ -216,15 +251,34 @@ class Page:
             return Rectangle(viewpoint, box, combine, through)
         if drawing.tool == "lasso":
             return Lasso(viewpoint, points, combine, through)
-        return self._prompt(drawing, viewpoint, points, combine)
-
-    def _prompt(self, drawing: Drawing, viewpoint: Viewpoint, points: Any, combine: Combine) -> Command:
-        """A click or a stroke, with the strokes before it where both belong to one object."""
-        options = self.select.options()
         if drawing.tool == "point":
-            return Click(viewpoint, points, combine=combine, **options)
-        stroke = Stroke(points, drawing.radius_at(viewpoint.height), drawing.positive)
-        return Scribble(viewpoint, (*self.select.earlier(viewpoint), stroke), combine=combine, **options)
+            return Click(viewpoint, points, combine=combine, **self.select.options())
+        return self._scribble(drawing, viewpoint, points, combine)
+
+    def _scribble(self, drawing: Drawing, viewpoint: Viewpoint, points: Any, combine: Combine) -> Scribble:
+        """A stroke, with those before it where all belong to one object; ctrl then marks its background."""
+        last = None if self._afresh or drawing.shift or drawing.alt or self.select.combine != "set" else self.prompt
+        before = scribble_from(last, viewpoint)
+        self._afresh = False
+        if before is None:
+            stroke = Stroke(points, drawing.radius_at(viewpoint.height), drawing.positive)
+            return Scribble(viewpoint, (stroke,), combine=combine, **self.select.options())
+        place = before.viewpoint
+        points = drawing.points_at(place.width, place.height)
+        stroke = Stroke(points, drawing.radius_at(place.height), drawing.positive and not drawing.ctrl)
+        return Scribble(place, with_frame(place, (*before.strokes, stroke)), **self.select.options())
+
+    def _show_marks(self) -> None:
+        """Keep the strokes of the last scribble drawn while the camera stays; anything else that is done ends them."""
+        shown: list[Drawing] = []
+        if not self._afresh and isinstance(self.prompt, Scribble):
+            try:
+                shown = marks_of(scribble_from(self.prompt, Viewpoint.of(self.camera())), self.canvas.status)
+            except InputError:
+                shown = []  # the page has not said yet where its camera is
+        if shown or self._marked:
+            self.canvas.show(shown)
+        self._marked = bool(shown)
 
     def _actions(self) -> dict[str, Callable[[], None]]:
         from app.viewer.actions import actions_of

@@ -19,8 +19,9 @@ NAME = "/photos"
 MOST_FRUSTUMS = 200
 ARRIVAL = 1.0  # seconds in which the page may still report where it was before
 THUMBNAIL = 96  # pixels, the height of the pictures in the frustums
-SIZE = 0.18  # of a frustum in shown units; a scene measures ten
-NEAR = 2 * SIZE  # a frustum so close to the camera would cover the view
+SIZE = 0.1  # of a frustum in shown units; a scene measures ten
+NEAR = 1.2  # a frustum so close to the camera would cover much of the view
+LINE = 1.25  # pixels
 STILL = 1e-3  # how far a camera may be from a photo's, in shown units and as a rotation, to look through it
 
 
@@ -51,12 +52,6 @@ class Photos:
     def looked_through(self) -> bool:
         """Whether the page is at a photo's place."""
         return self._view is not None
-
-    def start(self) -> None:
-        """Look from the first photo's place."""
-        views = self._page.session.scene.views
-        if views:
-            self._page.go_to(views[0].camera)
 
     def show(self, shown: bool) -> None:
         """Show where the photos were taken from, or do not."""
@@ -133,7 +128,8 @@ class Photos:
                 fov=2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1]))),
                 aspect=camera.width / camera.height,
                 scale=SIZE,
-                thickness=0.006,
+                thickness=LINE,
+                thickness_units="screen",
                 color=(255, 170, 60),
                 image=_thumbnail(view),
                 wxyz=viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz,

@@ -1,10 +1,12 @@
-"""What pages say about a point, in Markdown."""
+"""What pages say about points, objects and errors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.explorer.asking import Found
     from app.explorer.inspecting import Inspection
 
@@ -40,6 +42,17 @@ def objects(found: list[Found]) -> str:
         for number, one in enumerate(found, 1)
     ]
     return "\n".join(["| object | score | Gaussians | size |", "| --- | --- | --- | --- |", *rows])
+
+
+def told(error: BaseException, folder: Path) -> str:
+    """What went wrong, as one line; files of the scene by their names in its folder, which a page need not know."""
+    from app.main import sentence
+
+    text = sentence(error)
+    for path in dict.fromkeys((str(folder), str(folder.absolute()), str(folder.resolve()))):
+        text = text.replace(f"{path}/", "") if len(path) > 1 else text
+        text = text.replace(path, folder.name) if len(path) > 1 else text
+    return text
 
 
 def _paragraph(lines: list[str]) -> str:

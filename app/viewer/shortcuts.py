@@ -35,32 +35,32 @@ class Shortcut:
 
 SHORTCUTS = (
     Shortcut("tool off", "Move the camera", "V"),
-    Shortcut("tool inspect", "Inspect tool: read what lies under a click", "N"),
+    Shortcut("tool inspect", "Inspect tool", "N"),
     Shortcut("tool point", "Click tool", "C"),
     Shortcut("tool brush", "Brush tool", "B"),
     Shortcut("tool rectangle", "Rectangle tool", "R"),
     Shortcut("tool lasso", "Lasso tool", "L"),
     Shortcut("look rgb", "Show colours", "1"),
-    Shortcut("look pca", "Show features (PCA)", "2"),
+    Shortcut("look pca", "Show features", "2"),
     Shortcut("look relevancy", "Show relevancy", "3"),
     Shortcut("look depth", "Show depth", "4"),
     Shortcut("look opacity", "Show opacity", "5"),
-    Shortcut("focus", "Focus the feature colours on what is seen", "F"),
-    Shortcut("overlay", "Show or hide the selections", "O"),
-    Shortcut("photos", "Show or hide the photos' cameras", "P"),
+    Shortcut("focus", "Focus the features' colours", "F"),
+    Shortcut("overlay", "Selections on or off", "O"),
+    Shortcut("photos", "Photos on or off", "P"),
     Shortcut("undo", "Undo", "Z", "cmd/ctrl"),
     Shortcut("redo", "Redo", "Z", "cmd/ctrl+shift"),
     Shortcut("grow", "Grow the selection", "G"),
     Shortcut("shrink", "Shrink the selection", "G", "shift"),
     Shortcut("invert", "Invert the selection", "I"),
-    Shortcut("similar", "Select what is similar", "S"),
-    Shortcut("clear", "Clear the selection", "D"),
+    Shortcut("similar", "Select similar", "S"),
+    Shortcut("clear", "Select nothing", "D"),
     Shortcut("hide", "Hide the selection", "H"),
-    Shortcut("isolate", "Show the selection alone", "J"),
+    Shortcut("isolate", "Isolate the selection", "J"),
     Shortcut("show all", "Show what is hidden", "H", "shift"),
     Shortcut("remove", "Remove the selection", "X"),
-    Shortcut("cancel", "Cancel what is being computed", "Q"),
-    Shortcut("help", "This page", "K"),
+    Shortcut("cancel", "Cancel computing", "Q"),
+    Shortcut("help", "This help", "K"),
 )
 
 
@@ -78,17 +78,17 @@ def register(gui: viser.GuiApi, actions: Mapping[str, Callable[[], None]]) -> No
 
 
 def help_text() -> str:
-    """The help page, Markdown."""
-    rows = [f"| {shortcut.keys} | {shortcut.label} |" for shortcut in SHORTCUTS]
-    return "\n".join(
-        [
-            "With a drawing tool: **Shift** adds to the selection, **Ctrl** takes away from it, **[** and **]** change "
-            "the brush, **Escape** gives a stroke up, the wheel and the right button still move the camera.",
-            "",
-            "| key | |",
-            "| --- | --- |",
-            *rows,
-            "",
-            "The command palette (Ctrl K) finds all of these by name.",
-        ]
+    """The help page, HTML in two columns."""
+    rows = "".join(
+        f'<div style="display:flex;break-inside:avoid;padding:.1em 0"><b style="flex:0 0 4.4em">{shortcut.keys}</b>'
+        f"<span>{shortcut.label}</span></div>"
+        for shortcut in SHORTCUTS
+    )
+    return (
+        '<div style="font-size:.8em;line-height:1.4;padding:0 1em">'
+        "<p>Drawing: <b>Shift</b> adds to the selection. <b>Ctrl</b> with the brush marks background of the strokes "
+        "before, else takes away; <b>Alt</b> takes away. <b>[</b> and <b>]</b> change the brush, <b>Escape</b> gives "
+        "a stroke up; the wheel, the right button, and the left one with <b>Space</b> move the camera.</p>"
+        f'<div style="columns:2;column-gap:1.5em">{rows}</div>'
+        "<p><b>Ctrl K</b>: all of these by name.</p></div>"
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.explorer.commands import Text
 from app.viewer.panels.see import NONE
 from app.viewer.report import objects
+from app.viewer.scribbling import last_prompt
 from render.errors import InputError
 
 if TYPE_CHECKING:
     import viser
 
-    from app.explorer.asking import Histogram
+    from app.explorer.asking import Found, Histogram
     from app.explorer.looks import Look
     from app.viewer.page import Page
 
@@ -27,6 +29,7 @@ class AskPanel:
         self._page = page
         gui, session = page.client.gui, page.session
         self._histogram: Histogram | None = None
+        self._refined = False  # whether the histogram is of the scores that objects are cut from, else of relevancies
         texts = session.text_field_names
         structures = (NONE, *(name for name in session.field_names if name not in texts))
         with tabs.add_tab("Ask"):
@@ -49,7 +52,7 @@ class AskPanel:
         self._text.on_update(lambda _: self._where())
         show.on_click(lambda _: self._where() if show.value == "Where" else self._best())
         self._past.on_update(lambda event: self._again(event))
-        self._threshold.on_update(lambda _: self._show_histogram())
+        self._threshold.on_update(lambda event: self._cut(event))
         select.on_click(lambda _: self._select(select.value == "Above threshold"))
 
     def _asked(self) -> tuple[str, str, tuple[str, ...]]:
@@ -86,17 +89,23 @@ class AskPanel:
         return look, score_histogram(self._page.session, look)
 
     def _show(self, prepared: tuple[Look, Histogram]) -> None:
-        look, self._histogram = prepared
+        look, histogram = prepared
         self._remember(look.text or "")
-        edges = self._histogram.edges
-        low, high = float(edges[0]), float(edges[-1])
-        self._threshold.min, self._threshold.max = round(low, 3), round(high, 3)
-        self._threshold.step = max(1e-3, round((high - low) / 200, 3))
-        self._threshold.value = min(max(0.5, low), high)
-        for handle in (self._picture, self._threshold, self._share):
-            handle.visible = True
-        self._show_histogram()
+        self._spread(histogram, 0.5, refined=False)
         self._page.see.show_relevancy(look)
+
+    def _spread(self, histogram: Histogram, threshold: float, *, refined: bool) -> None:
+        """Show how scores spread, and where they are cut."""
+        self._histogram, self._refined = histogram, refined
+        low, high = float(histogram.edges[0]), float(histogram.edges[-1])
+        # In one message: a slider whose limits and value do not fit would move by itself.
+        with self._page.client.atomic():
+            self._threshold.min, self._threshold.max = round(low, 3), round(high, 3)
+            self._threshold.step = max(1e-3, round((high - low) / 200, 3))
+            self._threshold.value = min(max(threshold, low), high)
+            for handle in (self._picture, self._threshold, self._share):
+                handle.visible = True
+        self._show_histogram()
 
     def _show_histogram(self) -> None:
         if self._histogram is not None:
@@ -104,45 +113,79 @@ class AskPanel:
             self._picture.image = self._histogram.picture(threshold)
             self._share.content = f"about {self._histogram.above(threshold):,} Gaussians lie above {threshold:.3f}"
 
+    def _cut(self, event: Any) -> None:
+        """A person moved the threshold: the line follows, and so does what the last text selected by these scores."""
+        if event.client_id is None:
+            return
+        self._show_histogram()
+        last = self._page.prompt
+        if isinstance(last, Text) and last.refine == self._refined and self._histogram is not None:
+            threshold = max(float(self._threshold.value), 1e-6)
+            self._page.attempt(lambda: replace(last, threshold=threshold), slider=True)
+
     def _command(self, *, top: int | None, above: bool = False) -> Text:
         text, field, negatives = self._asked()
         structure = None if self._structure.value == NONE else self._structure.value
-        options: dict[str, Any] = {"threshold": float(self._threshold.value)} if above else {}
+        moved = {"threshold": float(self._threshold.value)} if above and not self._refined else {}
+        options: dict[str, Any] = moved
         return Text(
             text, field, structure, negatives, combine=self._page.select.combine, top=top, refine=not above, **options
         )
 
     def _select(self, above: bool) -> None:
         top = int(self._top.value) or None
-        if self._page.attempt(lambda: self._command(top=top, above=above)):
-            self._list()
+        try:
+            command = self._command(top=top, above=above)
+        except InputError as error:
+            self._page.complain(error)
+            return
+        self._page.run(command)
+        self._list(command)
 
-    def _list(self) -> None:
-        """Write down the objects of the selection, when it is there."""
-        from app.explorer.asking import top_objects
+    def _list(self, command: Text) -> None:
+        """When it is there, write down the objects of the selection, and show the scores that they were cut from."""
+        from app.explorer.asking import Histogram, top_objects
 
         page = self._page
-        page.explorer.submit(
-            page,
-            f"objects {id(self)}",
-            lambda _: top_objects(page.session, page.session.document.selection),
-            lambda found: setattr(self._found, "content", objects(found)),
-        )
+
+        def work(_: object) -> tuple[list[Found], Histogram] | None:
+            if last_prompt(page.session.history) != command:
+                return None  # it could not be done, or is undone already
+            found = top_objects(page.session, page.session.document.selection)
+            searcher = page.session.searcher(command.field, command.structure)
+            spread = searcher.histogram(command.text, diffusion=command.refine, negatives=command.negatives)
+            return found, Histogram(*spread)
+
+        page.explorer.submit(page, f"objects {id(self)}", work, lambda made: self._listed(command, made))
+
+    def _listed(self, command: Text, made: tuple[list[Found], Histogram] | None) -> None:
+        if made is None:
+            return
+        found, histogram = made
+        self._found.content = objects(found)
+        self._remember(command.text)
+        chosen = self._page.session.document.selection.about.get("threshold")
+        cut = command.threshold if command.threshold is not None else chosen
+        self._spread(histogram, float(cut) if isinstance(cut, int | float) else 0.5, refined=command.refine)
 
     def _best(self) -> None:
         """Select the best object and go where a photo shows it best."""
         from app.explorer.asking import best_view
 
         page = self._page
-        if not page.attempt(lambda: self._command(top=1)):
+        try:
+            command = self._command(top=1)
+        except InputError as error:
+            page.complain(error)
             return
+        page.run(command)
         page.explorer.submit(
             page,
             f"best {id(self)}",
             lambda _: best_view(page.session, page.session.document.selection.mask),
             lambda best: page.photos.look_through(best.view.name),
         )
-        self._list()
+        self._list(command)
 
     def _remember(self, text: str) -> None:
         known = [past for past in self._past.options if past not in (NONE, text)]

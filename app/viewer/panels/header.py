@@ -28,13 +28,12 @@ class Header:
         self._page = page
         gui, explorer = page.client.gui, page.explorer
         self._status = gui.add_html("")
-        history = gui.add_button_group("History", ("Undo", "Redo"))
-        history.on_click(lambda _: (explorer.undo if history.value == "Undo" else explorer.redo)(page))
+        history = gui.add_button_group("History", ("Undo", "Redo", "Keys"))
+        history.on_click(lambda _: self._pressed(history.value))
         self._what = gui.add_html("", visible=False)
         self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
         self._cancel = gui.add_button("Cancel", color="red", visible=False)
         self._cancel.on_click(lambda _: explorer.compute.cancel())
-        gui.add_button("Keys and help", icon=None, color="gray").on_click(lambda _: self.help())
 
     def refresh(self) -> None:
         """Say again what is selected, and with which tool."""
@@ -63,9 +62,15 @@ class Header:
             self._what.content = f'<div style="padding:0 1em;font-size:.85em">{text}</div>'
             self._bar.value = 100.0 * busy.done / busy.total if busy.total else 100.0
 
+    def _pressed(self, button: str) -> None:
+        if button == "Keys":
+            self.help()
+        else:
+            (self._page.explorer.undo if button == "Undo" else self._page.explorer.redo)(self._page)
+
     def help(self) -> None:
         """Show the keys."""
         gui = self._page.client.gui
         with gui.add_modal("Keys") as modal:
-            gui.add_markdown(help_text())
+            gui.add_html(help_text())
             gui.add_button("Close").on_click(lambda _: modal.close())

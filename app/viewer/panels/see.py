@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.explorer.colour_bar import colour_bar
 from app.explorer.looks import Layout, Look, What
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class SeePanel:
 
     def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
         self._page = page
+        self._barred: Look | None = None  # what the colour bar is of
         gui, session = page.client.gui, page.session
         fields = session.field_names or [NONE]
         with tabs.add_tab("See"):
             self._what = gui.add_dropdown("Show", tuple(WHAT.values()))
             self._field = gui.add_dropdown("Features of", tuple(fields), initial_value=session.default_field or NONE)
             self._overlay = gui.add_checkbox("Selections", True, hint="Tint and outline the selections (O)")
-            self._bar = gui.add_image(_bar(0.0, 1.0), visible=False)
+            self._bar = gui.add_image(colour_bar(0.0, 1.0), visible=False)
             with gui.add_folder("Compare", expand_by_default=False):
                 self._layout = gui.add_dropdown("Layout", tuple(LAYOUTS.values()))
                 seconds = (RGB, *(FIELD + name for name in session.field_names))
@@ -75,13 +77,17 @@ class SeePanel:
 
     def refresh(self) -> None:
         """Show the colour bar of what is shown, if it has one."""
-        from app.explorer.looks import heat, is_prepared
+        from app.explorer.colour_bar import bar_of
+        from app.explorer.looks import is_prepared
 
         look = self._page.look
-        self._bar.visible = look.what == "relevancy"
-        if look.what == "relevancy" and is_prepared(self._page.session, look):
-            shown = heat(self._page.session, look)
-            self._bar.image = _bar(shown.low, shown.high)
+        if look == self._barred or not is_prepared(self._page.session, look):
+            return  # pages redraw often, and a picture is sent every time
+        self._barred = look
+        bar = bar_of(self._page.session, look)
+        self._bar.visible = bar is not None
+        if bar is not None:
+            self._bar.image = bar
 
     def ask(self, text: str, field: str | None, negatives: tuple[str, ...]) -> Look:
         """The look of a text's relevancy, like the one that is shown now."""
@@ -199,9 +205,3 @@ class SeePanel:
             if self._share.value > 0 and not self._page.photos.looked_through and self._photo.value != NONE:
                 self._page.photos.look_through(self._photo.value)
             self._page.photos.compare(self._share.value or None)
-
-
-def _bar(low: float, high: float) -> Any:
-    from app.explorer.colour_bar import colour_bar
-
-    return colour_bar(low, high)

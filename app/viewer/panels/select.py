@@ -27,9 +27,7 @@ from app.explorer.commands import (
     ShowAll,
     Shrink,
     Similar,
-    Stroke,
     Threshold,
-    Viewpoint,
     cut_of,
 )
 from app.viewer.panels.see import NONE
@@ -69,24 +67,27 @@ class SelectPanel:
             with gui.add_folder("Brush and box"):
                 self._marks = gui.add_dropdown("Strokes mark", (OBJECT, BACKGROUND))
                 self._radius = gui.add_slider("Radius", 1.0, 100.0, 1.0, RADIUS, hint="[ and ]")
-                self._through = gui.add_checkbox("Boxes go through", False, hint="take what is hidden too")
+                anew = gui.add_button_group("Next stroke", ("New strokes",), hint="begins another scribble")
+                self._through = gui.add_checkbox("Through", False, hint="boxes and lassos take what is hidden too")
             with gui.add_folder("How marks spread"):
                 self._field = gui.add_dropdown(
-                    "Along features of", tuple(fields), initial_value=session.default_field or NONE
+                    "Features of", tuple(fields), initial_value=session.default_field or NONE
                 )
                 self._method = gui.add_dropdown("Method", (WALKER, DIFFUSION))
                 self._bandwidth = gui.add_slider("Bandwidth", 0.02, 2.0, 0.02, BANDWIDTH)
                 self._steps = gui.add_slider("Steps", 1, 200, 1, STEPS, visible=False)
                 self._threshold = gui.add_slider("Threshold", 0.02, 1.5, 0.01, THRESHOLD)
             with gui.add_folder("Change"):
-                change = gui.add_button_group("Extent", ("Grow", "Shrink", "Largest", "Invert"))
-                also = gui.add_button_group("Also", ("Similar", "All", "Nothing"))
+                change = gui.add_button_group("Extent", ("Grow", "Shrink", "Largest"))
+                also = gui.add_button_group("Instead", ("Invert", "All", "Nothing"))
+                alike = gui.add_button_group("By features", ("Similar",))
             with gui.add_folder("Selections"):
                 self._names = gui.add_dropdown("Active", tuple(session.document.selections))
                 self._name = gui.add_text("Name", session.document.active)
                 self._colour = gui.add_rgb("Colour", (255, 140, 26))
                 self._shown = gui.add_checkbox("Shown", True)
-                manage = gui.add_button_group("List", ("New", "Delete", "Hide others", "Show all "))
+                manage = gui.add_button_group("List", ("New", "Delete"))
+                others = gui.add_button_group("Others", ("Hide others", "Show others"))
             with gui.add_folder("Scene"):
                 sight = gui.add_button_group("Sight", ("Hide", "Isolate", "Show all"))
                 away = gui.add_button_group("Edit", ("Remove", "Restore"))
@@ -98,11 +99,14 @@ class SelectPanel:
         self._bandwidth.on_update(lambda event: self._by_person(event, self._ask_again))
         self._steps.on_update(lambda event: self._by_person(event, self._ask_again))
         self._threshold.on_update(lambda event: self._by_person(event, self._cut))
-        self._connect(change, {"Grow": Grow, "Shrink": Shrink, "Largest": Largest, "Invert": Invert})
-        self._connect(also, {"Similar": self._similar, "All": All, "Nothing": Clear})
+        anew.on_click(lambda _: page.begin_anew())
+        self._connect(change, {"Grow": Grow, "Shrink": Shrink, "Largest": Largest})
+        self._connect(also, {"Invert": Invert, "All": All, "Nothing": Clear})
+        self._connect(alike, {"Similar": self._similar})
         self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
         self._connect(away, {"Remove": Remove, "Restore": Restore})
         manage.on_click(lambda _: self._manage(manage.value))
+        others.on_click(lambda _: self._show_others(others.value == "Show others"))
         self._names.on_update(
             lambda event: self._by_person(event, lambda: page.attempt(lambda: Activate(self._names.value)))
         )
@@ -150,14 +154,6 @@ class SelectPanel:
             "steps": None if walker else int(self._steps.value),
         }
 
-    def earlier(self, viewpoint: Viewpoint) -> tuple[Stroke, ...]:
-        """The strokes of the last scribble, if one more would belong to it: drawn from the same place."""
-        last = self._page.session.history.last
-        if last is None or not isinstance(last.command, Scribble) or self.combine != "set":
-            return ()
-        same = last.command.viewpoint == viewpoint and last.command.combine == "set"
-        return last.command.strokes if same else ()
-
     def similar(self) -> None:
         """Select what looks like what is selected."""
         self._page.attempt(self._similar)
@@ -204,12 +200,14 @@ class SelectPanel:
             while f"selection {number}" in document.selections:
                 number += 1
             page.attempt(lambda: NewSelection(f"selection {number}"))
-        elif what == "Delete":
-            page.attempt(lambda: Delete(document.active))
         else:
-            others = what == "Hide others"
-            for name in document.selections:
-                page.run(Show(name, name == document.active or not others))
+            page.attempt(lambda: Delete(document.active))
+
+    def _show_others(self, shown: bool) -> None:
+        document = self._page.session.document
+        for name in document.selections:
+            if name != document.active:
+                self._page.run(Show(name, shown))
 
     def _rename(self) -> None:
         if self._name.value != self._active:
@@ -225,9 +223,8 @@ class SelectPanel:
     def _ask_again(self) -> None:
         """The last prompt once more, with what the sliders say now."""
         self._steps.visible = self._method.value == DIFFUSION
-        last = self._page.session.history.last
-        if last is not None and isinstance(last.command, Scribble | Click):
-            command = last.command
+        command = self._page.prompt
+        if isinstance(command, Scribble | Click):
             self._page.attempt(lambda: replace(command, **self.options()), slider=True)
 
     def _by_person(self, event: Any, act: Any) -> None:

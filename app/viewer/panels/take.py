@@ -110,7 +110,7 @@ class TakePanel:
 
         page = self._page
         try:
-            camera = page.camera(SIZES[self._size.value] or page.client.camera.image_height)
+            camera = page.camera(SIZES[self._size.value] or page.height)
         except InputError as error:
             page.complain(error)
             return
@@ -173,7 +173,7 @@ class TakePanel:
         length = path.stat().st_size if path.is_file() else 0
         self._page.tell(f"Wrote exports/{path.name} in the scene's folder{f' ({size(length)})' if length else ''}.")
         if 0 < length <= LARGEST_DOWNLOAD:
-            self._page.client.send_file_download(path.name, path.read_bytes())
+            self._page.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
 
 def free_path(folder: Path, name: str, suffix: str) -> Path:
