@@ -1,4 +1,4 @@
-"""Rows of ``fit3d bench viewer``: what a person waits for in the explorer, without the browser's share."""
+"""Rows of ``fit3d bench viewer``: what a person waits for in the explorer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from app.benchmarks.browsing import page_seconds
 from app.benchmarks.segmenting import wavy_features
 from app.benchmarks.synthetic import capture_like
 from app.benchmarks.worker import median_seconds, peak_bytes
@@ -81,7 +82,8 @@ def viewer_row(count: int, width: int, height: int, threads: int, runs: int) -> 
         row |= _moving(session, subject, camera, runs) | _editing(session, subject, camera, runs)
         row["pca"] = _median_of(_recolouring(session, subject, camera), runs)
         row["peak"] = peak_bytes()
-        session.close()
+        page = page_seconds(session, Path(folder) / "profile")
+        row |= {} if page is None else {"page": page}
     return row
 
 
