@@ -214,17 +214,17 @@ def test_two_people_share_the_selection_and_look_at_it_each_in_their_way(person:
 
 
 def test_who_vanishes_in_the_middle_leaves_nothing_running(person: Person, place: Place, chromium: Browser) -> None:
-    def threads() -> list[str]:
-        return sorted(one.name for one in threading.enumerate() if one.name.startswith("explorer-frames"))
+    def threads() -> int:
+        return sum(one.name.startswith("explorer-frames") for one in threading.enumerate())
 
-    before = threads()
+    person.wait(lambda: threads() == 1, "somebody from before is still there")
     with new_page(chromium) as window:
         gone = Person.at(place, window)
         place.explorer.submit(gone.page, "endless", endless)
         gone.wait(lambda: place.explorer.compute.busy is not None, "it did not begin")
     person.wait(lambda: place.explorer.compute.busy is None, "it goes on for nobody")
     person.wait(lambda: len(place.explorer.pages) == 1, "the page is still there")
-    assert threads() == before
+    person.wait(lambda: threads() == 1, "its frames are still drawn")
     person.look_through(place.demo.exhibit.marked)
     person.page.use("rectangle")
     person.draw([(100, 200), (180, 300)])
@@ -257,6 +257,39 @@ def test_keys_take_tools_and_looks_but_not_while_a_text_is_written(person: Perso
     person.press("Close")
 
 
+def test_a_click_of_the_inspector_says_what_lies_there(person: Person) -> None:
+    person.look_through(person.place.demo.exhibit.marked)
+    count = select_box(person.place)
+    assert count > 0
+    person.key("n")
+    person.wait(partial(person.holds, "inspect"), "the key was not heard")
+    person.tab("Select")
+    person.draw([(140.0, 250.0)])
+    person.wait(
+        lambda: any("depth" in notice and "selection" in notice for notice in person.notices()), "no word of it"
+    )
+    person.tab("See")
+    person.wait(lambda: "position" in person.panel(), "the panel does not say it")
+    assert len(person.place.session.document.selection) == count
+
+
+def test_the_camera_turns_to_the_selection(person: Person) -> None:
+    person.key("t")
+    person.wait(lambda: any("Nothing is selected" in notice for notice in person.notices()), "nobody was told")
+    select_box(person.place)
+    inside = person.place.session.document.selection.mask
+    middle = person.place.session.gaussians.means[inside].median(dim=0).values
+
+    def off_axis() -> float:
+        pose = person.page.camera().world_to_camera
+        x, y, z = (pose[:3, :3] @ middle + pose[:3, 3]).tolist()
+        return float(np.hypot(x, y) / z) if z > 0 else np.inf
+
+    assert off_axis() > 0.1
+    person.key("t")
+    person.wait(lambda: off_axis() < 0.01, "the camera did not turn to it")
+
+
 def test_what_goes_wrong_is_told_with_its_cause(person: Person) -> None:
     person.tab("Ask")
     person.enter("Find", "a pink elephant")
@@ -264,8 +297,9 @@ def test_what_goes_wrong_is_told_with_its_cause(person: Person) -> None:
     session = person.place.session
     select_box(person.place)
     person.tab("Take")
-    for _ in range(2):
-        person.press("Keep in the scene")
+    person.press("Keep in the scene")
+    person.wait(lambda: any("Kept as" in notice for notice in person.notices()), "it was not kept")
+    person.press("Keep in the scene")
     person.wait(lambda: any("take another name" in notice for notice in person.notices()), "nobody was told")
     assert not any(str(session.scene.path) in notice or "--" in notice for notice in person.notices())
 
@@ -274,10 +308,12 @@ def test_long_work_shows_how_far_it_is_and_can_be_cancelled(person: Person) -> N
     before = person.place.session.document
     person.place.explorer.submit(person.page, "endless", endless)
     person.wait(lambda: "thinking 1 of 2" in person.panel(), "the panel does not say what is computed")
+    person.wait(lambda: any("thinking" in notice for notice in person.notices()), "it is not told over the view")
     person.shown("busy")
     person.press("Cancel")
     person.wait(lambda: any("Cancelled" in notice for notice in person.notices()), "nobody was told")
     person.wait(lambda: person.place.explorer.compute.busy is None, "it goes on")
+    person.wait(lambda: not any("thinking" in notice for notice in person.notices()), "it is told for ever")
     assert person.place.session.document is before
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from app.explorer.commands import Clear, Grow, Hide, Invert, Isolate, Remove, ShowAll, Shrink
+from app.explorer.commands import All, Clear, Grow, Hide, Invert, Isolate, Remove, ShowAll, Shrink
 from app.explorer.looks import What
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.viewer.page import Page
 
 SIMPLE = {
+    "all": All,
     "grow": Grow,
     "shrink": Shrink,
     "invert": Invert,
@@ -34,6 +35,7 @@ def actions_of(page: Page) -> dict[str, Callable[[], None]]:
         **{f"look {what}": partial(page.see.choose, what) for what in get_args(What)},
         **{name: partial(_run, page, command) for name, command in SIMPLE.items()},
         "similar": page.select.similar,
+        "look at": page.look_at_selection,
         "focus": page.see.focus_on_view,
         "overlay": page.see.toggle_overlay,
         "photos": page.see.toggle_photos,

@@ -111,6 +111,16 @@ class Page:
             mine.position = shown[:3, 3]
             mine.fov = 2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1])))
 
+    def look_at_selection(self) -> None:
+        """Turn the camera to the selection's middle, which it turns around from now on."""
+        document = self.session.document
+        inside = document.selection.mask & document.visible
+        if not bool(inside.any()):
+            self.complain(InputError("Nothing is selected that could be looked at; select something first."))
+            return
+        middle = self.session.gaussians.means[inside.to(self.session.device)].median(dim=0).values
+        self.client.camera.look_at = middle.double().cpu().numpy() * self.explorer.world.scale
+
     def set_look(self, look: Look) -> None:
         """Look at something else; what has to be computed for it first is, and shows its progress."""
         from app.explorer.looks import is_prepared, prepare

@@ -33,6 +33,17 @@ def inspected(found: Inspection | None) -> str:
     return "\n\n".join(lines) + "\n\n" + "\n".join(["| Gaussian | weight |", "| --- | --- |", *rows]) + _paragraph(rest)
 
 
+def briefly(found: Inspection | None) -> str:
+    """The same in one line."""
+    if found is None:
+        return "Nothing is there."
+    x, y, z = found.point.tolist()
+    parts = [f"{x:.4g}, {y:.4g}, {z:.4g}", f"depth {found.depth:.4g}", f"Gaussian {int(found.ids[0])}"]
+    if found.relevancy is not None:
+        parts.append(f"relevancy {found.relevancy:.3f}")
+    return "; ".join([*parts, *found.selections])
+
+
 def objects(found: list[Found]) -> str:
     """What a text found, the best first."""
     if not found:

@@ -35,6 +35,7 @@ class Shortcut:
 
 SHORTCUTS = (
     Shortcut("tool off", "Move the camera", "V"),
+    Shortcut("tool off", "Put the tool away", "escape"),
     Shortcut("tool inspect", "Inspect tool", "N"),
     Shortcut("tool point", "Click tool", "C"),
     Shortcut("tool brush", "Brush tool", "B"),
@@ -50,6 +51,7 @@ SHORTCUTS = (
     Shortcut("photos", "Photos on or off", "P"),
     Shortcut("undo", "Undo", "Z", "cmd/ctrl"),
     Shortcut("redo", "Redo", "Z", "cmd/ctrl+shift"),
+    Shortcut("all", "Select all", "A"),
     Shortcut("grow", "Grow the selection", "G"),
     Shortcut("shrink", "Shrink the selection", "G", "shift"),
     Shortcut("invert", "Invert the selection", "I"),
@@ -59,6 +61,8 @@ SHORTCUTS = (
     Shortcut("isolate", "Isolate the selection", "J"),
     Shortcut("show all", "Show what is hidden", "H", "shift"),
     Shortcut("remove", "Remove the selection", "X"),
+    Shortcut("remove", "Remove the selection", "delete"),
+    Shortcut("look at", "Turn around the selection", "T"),
     Shortcut("cancel", "Cancel computing", "Q"),
     Shortcut("help", "This help", "K"),
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from app.viewer.shortcuts import help_text
 
 if TYPE_CHECKING:
+    import viser
+
     from app.explorer.worker import Busy
     from app.viewer.page import Page
 
@@ -21,11 +23,15 @@ TOOLS = {
 }
 
 
+NOTICE = 2.0  # seconds from which on a computation is also told where no panel can hide it
+
+
 class Header:
     """The top of a page's panel."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._notice: viser.NotificationHandle | None = None
         gui, explorer = page.client.gui, page.explorer
         self._status = gui.add_html("")
         history = gui.add_button_group("History", ("Undo", "Redo", "Keys"))
@@ -56,11 +62,23 @@ class Header:
         """Show how far a computation is, with a button that cancels it; None = nothing is computed."""
         for handle in (self._what, self._bar, self._cancel):
             handle.visible = busy is not None
+        text = "" if busy is None else _progress(busy)
         if busy is not None:
-            done = f" {busy.done} of {busy.total}" if busy.total else ""
-            text = html.escape(f"{busy.what or busy.name}{done}, {busy.seconds:.0f} s")
-            self._what.content = f'<div style="padding:0 1em;font-size:.85em">{text}</div>'
+            self._what.content = f'<div style="padding:0 1em;font-size:.85em">{html.escape(text)}</div>'
             self._bar.value = 100.0 * busy.done / busy.total if busy.total else 100.0
+        self._show_notice(f"{text} (Q cancels)" if busy is not None and busy.seconds > NOTICE else None)
+
+    def _show_notice(self, text: str | None) -> None:
+        """Tell over the view what is computed: whoever scrolled the panel does not see its head."""
+        notice = self._notice
+        if text is None:
+            self._notice = None
+            if notice is not None:
+                notice.remove()
+        elif notice is None:
+            self._notice = self._page.client.add_notification("Computing", text, loading=True, with_close_button=False)
+        elif notice.body != text:
+            notice.body = text
 
     def _pressed(self, button: str) -> None:
         if button == "Keys":
@@ -74,3 +92,9 @@ class Header:
         with gui.add_modal("Keys") as modal:
             gui.add_html(help_text())
             gui.add_button("Close").on_click(lambda _: modal.close())
+
+
+def _progress(busy: Busy) -> str:
+    """How far a computation is."""
+    done = f" {busy.done} of {busy.total}" if busy.total else ""
+    return f"{busy.what or busy.name}{done}, {busy.seconds:.0f} s"

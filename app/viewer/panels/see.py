@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.explorer.colour_bar import colour_bar
 from app.explorer.looks import Layout, Look, What
+from app.viewer.report import briefly, inspected
 
 if TYPE_CHECKING:
     import viser
 
+    from app.explorer.inspecting import Inspection
     from app.viewer.page import Page
     from render.camera import Camera
 
@@ -53,7 +55,7 @@ class SeePanel:
                 names = tuple(page.photos.names) or (NONE,)
                 self._photo = gui.add_dropdown("Look through", names)
                 self._share = gui.add_slider("Photo over render", 0.0, 1.0, 0.05, 0.0)
-            with gui.add_folder("Under the click", expand_by_default=False):
+            with gui.add_folder("Under the click"):
                 self._found = gui.add_markdown("Take the tool *Inspect* (N) and click.")
         for handle in (self._what, self._field, self._overlay, self._layout, self._second):
             handle.on_update(lambda _: self._chosen())
@@ -128,15 +130,18 @@ class SeePanel:
     def inspect(self, camera: Camera, pixel: tuple[float, float]) -> None:
         """Find what lies under a pixel and write it down."""
         from app.explorer.inspecting import inspect
-        from app.viewer.report import inspected
 
         page = self._page
         page.explorer.submit(
             page,
             f"inspect {id(self)}",
             lambda _: inspect(page.session, camera, *pixel, page.look),
-            lambda found: setattr(self._found, "content", inspected(found)),
+            self._show_inspected,
         )
+
+    def _show_inspected(self, found: Inspection | None) -> None:
+        self._found.content = inspected(found)
+        self._page.tell(briefly(found))  # another tab may be open
 
     def _chosen(self) -> None:
         what = next(key for key, label in WHAT.items() if label == self._what.value)

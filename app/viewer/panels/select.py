@@ -80,7 +80,7 @@ class SelectPanel:
             with gui.add_folder("Change"):
                 change = gui.add_button_group("Extent", ("Grow", "Shrink", "Largest"))
                 also = gui.add_button_group("Instead", ("Invert", "All", "Nothing"))
-                alike = gui.add_button_group("By features", ("Similar",))
+                more = gui.add_button_group("Find", ("Similar", "Look at it"))
             with gui.add_folder("Selections"):
                 self._names = gui.add_dropdown("Active", tuple(session.document.selections))
                 self._name = gui.add_text("Name", session.document.active)
@@ -102,7 +102,7 @@ class SelectPanel:
         anew.on_click(lambda _: page.begin_anew())
         self._connect(change, {"Grow": Grow, "Shrink": Shrink, "Largest": Largest})
         self._connect(also, {"Invert": Invert, "All": All, "Nothing": Clear})
-        self._connect(alike, {"Similar": self._similar})
+        more.on_click(lambda _: self.similar() if more.value == "Similar" else page.look_at_selection())
         self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
         self._connect(away, {"Remove": Remove, "Restore": Restore})
         manage.on_click(lambda _: self._manage(manage.value))
