@@ -13,7 +13,7 @@ from app.viewer.drawing import CanvasStatus
 from app.viewer.panels.take import free_path
 from app.viewer.report import told
 from app.viewer.scribbling import frame_of, last_prompt, marks_of, scribble_from, with_frame
-from app.viewer.shortcuts import SHORTCUTS, help_text
+from app.viewer.shortcuts import MOVING, SHORTCUTS, help_text
 from render.errors import InputError
 from tests.explorer_room import THINGS, WORDS, explorer_scene, open_session, strokes_on
 
@@ -130,6 +130,10 @@ def test_files_get_names_that_are_free(tmp_path: Path) -> None:
         path.touch()
         names.append(path.name)
     assert names == ["plant.ply", "plant-2.ply", "plant-3.ply"]
+
+
+def test_no_shortcut_is_a_key_that_moves_the_camera() -> None:
+    assert not [shortcut for shortcut in SHORTCUTS if shortcut.modifier is None and shortcut.key in MOVING]
 
 
 def test_no_two_shortcuts_share_a_key_and_the_help_names_all() -> None:

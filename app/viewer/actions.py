@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from app.explorer.commands import All, Clear, Grow, Hide, Invert, Isolate, Remove, ShowAll, Shrink
+from app.explorer.commands import All, Clear, Grow, Hide, Invert, Isolate, ShowAll, Shrink
 from app.explorer.looks import What
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ SIMPLE = {
     "hide": Hide,
     "isolate": Isolate,
     "show all": ShowAll,
-    "remove": Remove,
 }
 TOOLS = ("off", "inspect", "point", "brush", "rectangle", "lasso")
 
@@ -35,6 +34,7 @@ def actions_of(page: Page) -> dict[str, Callable[[], None]]:
         **{f"look {what}": partial(page.see.choose, what) for what in get_args(What)},
         **{name: partial(_run, page, command) for name, command in SIMPLE.items()},
         "similar": page.select.similar,
+        "remove": page.select.remove,
         "look at": page.look_at_selection,
         "focus": page.see.focus_on_view,
         "overlay": page.see.toggle_overlay,

@@ -33,6 +33,8 @@ class Shortcut:
         return f"{held}{self.key.capitalize()}"
 
 
+MOVING = ("W", "A", "S", "D", "Q", "E", "space", "arrowup", "arrowdown", "arrowleft", "arrowright")
+"""Keys that are held to move viser's camera, or to draw without moving it: alone they mean nothing else."""
 SHORTCUTS = (
     Shortcut("tool off", "Move the camera", "V"),
     Shortcut("tool off", "Put the tool away", "escape"),
@@ -51,19 +53,19 @@ SHORTCUTS = (
     Shortcut("photos", "Photos on or off", "P"),
     Shortcut("undo", "Undo", "Z", "cmd/ctrl"),
     Shortcut("redo", "Redo", "Z", "cmd/ctrl+shift"),
-    Shortcut("all", "Select all", "A"),
+    Shortcut("all", "Select all", "A", "cmd/ctrl"),
     Shortcut("grow", "Grow the selection", "G"),
     Shortcut("shrink", "Shrink the selection", "G", "shift"),
     Shortcut("invert", "Invert the selection", "I"),
-    Shortcut("similar", "Select similar", "S"),
-    Shortcut("clear", "Select nothing", "D"),
+    Shortcut("similar", "Select similar", "M"),
+    Shortcut("clear", "Select nothing", "U"),
     Shortcut("hide", "Hide the selection", "H"),
     Shortcut("isolate", "Isolate the selection", "J"),
     Shortcut("show all", "Show what is hidden", "H", "shift"),
     Shortcut("remove", "Remove the selection", "X"),
     Shortcut("remove", "Remove the selection", "delete"),
     Shortcut("look at", "Turn around the selection", "T"),
-    Shortcut("cancel", "Cancel computing", "Q"),
+    Shortcut("cancel", "Cancel computing", "backspace"),
     Shortcut("help", "This help", "K"),
 )
 

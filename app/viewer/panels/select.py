@@ -90,6 +90,9 @@ class SelectPanel:
                 others = gui.add_button_group("Others", ("Hide others", "Show others"))
             with gui.add_folder("Scene"):
                 sight = gui.add_button_group("Sight", ("Hide", "Isolate", "Show all"))
+                self._margin = gui.add_slider(
+                    "Margin", 0, 3, 1, 0, hint="Also remove faint rims, and so many neighbours; 0 = what is tinted"
+                )
                 away = gui.add_button_group("Edit", ("Remove", "Restore"))
         self._tool.on_click(lambda _: page.use(TOOLS[self._tool.value]))
         self._radius.on_update(lambda event: self._by_person(event, lambda: page.use(page.tool)))
@@ -104,7 +107,7 @@ class SelectPanel:
         self._connect(also, {"Invert": Invert, "All": All, "Nothing": Clear})
         more.on_click(lambda _: self.similar() if more.value == "Similar" else page.look_at_selection())
         self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
-        self._connect(away, {"Remove": Remove, "Restore": Restore})
+        self._connect(away, {"Remove": self._remove, "Restore": Restore})
         manage.on_click(lambda _: self._manage(manage.value))
         others.on_click(lambda _: self._show_others(others.value == "Show others"))
         self._names.on_update(
@@ -154,6 +157,10 @@ class SelectPanel:
             "steps": None if walker else int(self._steps.value),
         }
 
+    def remove(self) -> None:
+        """Take away what is selected."""
+        self._page.attempt(self._remove)
+
     def similar(self) -> None:
         """Select what looks like what is selected."""
         self._page.attempt(self._similar)
@@ -169,6 +176,9 @@ class SelectPanel:
     @property
     def _active(self) -> str:
         return self._page.session.document.active
+
+    def _remove(self) -> Remove:
+        return Remove(int(self._margin.value))
 
     def _similar(self) -> Similar:
         return Similar(self.field, combine=self.combine)
