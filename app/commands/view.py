@@ -12,6 +12,7 @@ import tyro
 from app.console import say
 
 if TYPE_CHECKING:
+    from app.viewer.follow import Checkpoint, Run
     from render.scene import Scene
 
 PORT = 8080
@@ -22,10 +23,14 @@ class View:
     """Explore a scene in the browser: see its features, select, ask, edit, export.
 
     What is selected and edited is kept in SCENE/session and found again the next time.
+
+    A run of ns-train can be explored as it is, also while it is trained: its newest checkpoint is shown, and when a
+    newer one is written the open pages change over to it, with what was done done again there.  The trainer is not
+    touched.
     """
 
     scene: tyro.conf.Positional[Path]
-    """Scene folder."""
+    """Scene folder, or a run of ns-train: its folder, or the config.yml there."""
     port: int = PORT
     """Port to listen at; 0 takes a free one."""
     host: str = "127.0.0.1"
@@ -42,16 +47,24 @@ class View:
 
     def run(self) -> None:
         """Serve until Ctrl-C."""
+        from app.viewer.follow import Run, first_scene
         from render.scene import Scene
 
+        run, followed = Run.at(self.scene), None
+        if run is None:
+            scene = Scene.open(self.scene)
+        else:
+            checkpoint, scene = first_scene(run)
+            followed = run, checkpoint
         serve(
-            Scene.open(self.scene),
+            scene,
             host=self.host,
             port=self.port,
             token=self.token,
             draw=self.draw,
             open_page=self.open,
             device=self.device,
+            followed=followed,
         )
 
 
@@ -64,8 +77,19 @@ def serve(
     draw: Literal["auto", "browser", "server"] = "auto",
     open_page: bool = False,
     device: str = "auto",
+    followed: tuple[Run, Checkpoint] | None = None,
 ) -> None:
     """Show a scene until Ctrl-C.
+
+    Args:
+        scene: The scene.
+        host: Address to listen at.
+        port: Port to listen at; 0 takes a free one.
+        token: Access token; None = made where the host needs one.
+        draw: Who draws; see :class:`app.viewer.explorer.Explorer`.
+        open_page: Open the page in this machine's browser.
+        device: auto, cpu, cuda or cuda:N.
+        followed: The run and the checkpoint that the scene is of, whose later ones are shown once they are there.
 
     Raises:
         InputError: the port is taken, the scene has no Gaussians, or there is no such device.
@@ -73,6 +97,7 @@ def serve(
     from app.explorer.session import Session
     from app.explorer.threads import libraries_with_one_thread
     from app.viewer.explorer import Explorer
+    from app.viewer.follow import Follower
     from app.viewer.server import open_server
 
     server = open_server(host, port, token=token, label="fit3d")
@@ -82,7 +107,14 @@ def serve(
             explorer = Explorer(session, server, draw=draw)
             say(f"{session.n} Gaussians, {len(scene.views)} photos, fields: {', '.join(session.field_names) or 'none'}")
             say(f"open {server.url} in a browser; Ctrl-C ends")
+            follower = None
+            if followed is not None:
+                run, checkpoint = followed
+                follower = Follower(explorer, run, checkpoint)
+                say(f"step {checkpoint.step:,} of {run.path}; later ones are shown once they are written")
             _wait(server.url if open_page else None)
+            if follower is not None:
+                follower.close()
             explorer.close()
     finally:
         server.close()

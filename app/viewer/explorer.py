@@ -49,6 +49,8 @@ class Explorer:
         self._pages: dict[int, Page] = {}
         self._numbers = count()
         self._closing = threading.Event()
+        self.editing = threading.RLock()
+        """Held while edits are undone, done again, or taken over by another session."""
         self._unsubscribe = session.subscribe(self._changed)
         server.viser.scene.set_up_direction(tuple(self.world.up))
         self._set_first_look()
@@ -75,9 +77,13 @@ class Explorer:
 
     def run(self, page: Page, command: Command, *, slider: bool = False) -> None:
         """Do a command; what a slider asks for replaces what it asked before."""
-        work = self.session.amend if slider else self.session.run
         name = f"slider {command.kind}" if slider else f"{command.kind} {next(self._numbers)}"
-        self.submit(page, name, lambda progress: work(command, progress), interrupt=not slider)
+
+        def work(progress: Progress) -> Document:
+            session = self.session  # another one may be shown by now
+            return session.amend(command, progress) if slider else session.run(command, progress)
+
+        self.submit(page, name, work, interrupt=not slider)
 
     def submit(
         self,
@@ -95,13 +101,28 @@ class Explorer:
     def undo(self, page: Page) -> None:
         """Take the last edit back; what is being computed is given up, for it would follow from what goes."""
         self.compute.cancel()
-        if self.session.undo() is None:
-            page.tell("There is nothing to undo.")
+        with self.editing:
+            if self.session.undo() is None:
+                page.tell("There is nothing to undo.")
 
     def redo(self, page: Page) -> None:
         """Do again what was taken back last."""
-        if self.session.redo() is None:
-            page.tell("There is nothing to redo.")
+        with self.editing:
+            if self.session.redo() is None:
+                page.tell("There is nothing to redo.")
+
+    def change_over(self, session: Session) -> None:
+        """Show another session of the same place on all pages, and close the one that was shown.
+
+        For the thread that computes: what it does next is done to the new session.  Whoever takes edits over holds
+        ``editing``.
+        """
+        self._unsubscribe()
+        before, self.session = self.session, session
+        self._unsubscribe = session.subscribe(self._changed)
+        for page in self.pages:
+            self._change_over(page)
+        before.close()
 
     def close(self) -> None:
         """Let go of all pages and write what is not written yet."""
@@ -163,8 +184,16 @@ class Explorer:
     def _connected(self, client: viser.ClientHandle) -> None:
         page = Page(self, client)
         self._pages[client.client_id] = page
+        if page.session is not self.session:  # it changed while the page was made
+            self._change_over(page)
         if self.session.recovered:
             page.tell("The selections of the last session were restored.")
+
+    def _change_over(self, page: Page) -> None:
+        try:
+            page.change_over(self.session)
+        except (InputError, OSError, RuntimeError) as error:
+            page.complain(error)
 
     def _disconnected(self, client: viser.ClientHandle) -> None:
         page = self._pages.pop(client.client_id, None)

@@ -24,6 +24,7 @@ from app.viewer.photos import Photos
 from app.viewer.report import told
 from app.viewer.scribbling import last_prompt, marks_of, scribble_from, with_frame
 from app.viewer.shortcuts import register
+from app.viewer.splats import NAME as SPLATS
 from app.viewer.splats import Splats
 from render.errors import InputError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from app.explorer.commands import Command
     from app.explorer.frames import Frame
+    from app.explorer.session import Session
     from app.viewer.explorer import Explorer
     from render.camera import Camera
 
@@ -215,11 +217,48 @@ class Page:
         self._show_marks()
         self.redraw()
 
+    def change_over(self, session: Session) -> None:
+        """Show another session of the same place; camera, tool and look stay, as far as its fields allow.
+
+        For the thread that computes.
+
+        Raises:
+            InputError: what is looked at cannot be made of the other session; the page shows its colours then.
+        """
+        from app.explorer.looks import prepare
+
+        if self._closed:
+            return
+        self.session, self._asked = session, None
+        frames, self._frames = self._frames, FrameWorker(session, self._deliver, failed=self.complain)
+        frames.close()
+        self._splats = Splats(self)
+        if self.drawn_by_server:
+            self.client.scene.remove_by_name(SPLATS)
+        # What is known of colours does not hold any more, the colour bar's limits least of all.
+        look, self.look = self.look, Look(overlay=self.look.overlay)
+        self.see.refresh()
+        try:
+            look = look_in(session, look)
+            prepare(session, look)
+            self.look = look
+        finally:
+            self._stay_at_photo()
+            self.changed()
+
     def close(self) -> None:
         """The page is gone."""
         self._closed = True
         self.canvas.close()
         self._frames.close()
+
+    def _stay_at_photo(self) -> None:
+        """Whoever looks through a photo looks through the same one of the session that is shown now."""
+        if self.photos.looked_through:
+            pose = self.camera(64).world_to_camera
+            views = self.session.scene.views
+            here = min(views, key=lambda view: float((view.camera.world_to_camera - pose).abs().max()))
+            self.photos.look_through(here.name)
 
     def _moved(self) -> None:
         self.photos.camera_moved()
@@ -294,3 +333,18 @@ class Page:
         from app.viewer.actions import actions_of
 
         return actions_of(self)
+
+
+def look_in(session: Session, look: Look) -> Look:
+    """A look as it can be had in a session: the same if its fields are there, else the scene's colours."""
+    if look.second is not None:
+        first, second = (look_in(session, part) for part in look.parts)
+        return replace(first, second=second, layout=look.layout, split=look.split)
+    if look.what not in ("pca", "relevancy") or (look.what == "relevancy" and look.text is None):
+        return look
+    name = look.field or (session.default_field if look.what == "pca" else session.default_text_field)
+    if name is None or name not in session.field_names:
+        return Look(overlay=look.overlay)
+    if look.basis is not None and len(look.basis.mean) != session.field(name).values.shape[1]:
+        return replace(look, basis=None)
+    return look
