@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -142,6 +144,54 @@ def test_pages_change_over_to_a_newer_checkpoint_and_keep_what_they_look_at(run:
         followed.explorer.undo(page)
         assert not session.document.removed.any()
         assert followed.complaints == []
+
+
+def test_whoever_looks_through_a_photo_still_does_and_it_is_there(run: Path, followed: Followed) -> None:
+    with visiting(followed.explorer.server):
+        until(lambda: followed.explorer.pages)
+        (page,) = followed.explorer.pages
+        page.photos.look_through("a")
+        first = followed.session.scene.path
+        write_checkpoint(run, 500, 300)
+        until(lambda: not first.exists())
+        assert page.photos.looked_through
+        page.photos.compare(0.5)
+        assert page.photos.compared
+
+
+def test_the_session_that_was_shown_is_let_go_of(run: Path, followed: Followed) -> None:
+    with visiting(followed.explorer.server):
+        until(lambda: followed.explorer.pages)
+        before = weakref.ref(followed.session)
+        write_checkpoint(run, 500, 300)
+        until(lambda: followed.told)
+        until(lambda: gc.collect() >= 0 and before() is None)
+
+
+def test_an_edit_that_waits_is_done_on_the_newer_gaussians(run: Path, followed: Followed) -> None:
+    with visiting(followed.explorer.server):
+        until(lambda: followed.explorer.pages)
+        (page,) = followed.explorer.pages
+        busy, first, command = threading.Event(), followed.session, box(followed.session.scene)
+        followed.explorer.compute.submit("busy", lambda _: busy.wait(), lambda _: None)
+        write_checkpoint(run, 500, 300)
+        until(lambda: "change over" in followed.explorer.compute._numbers)
+        followed.explorer.run(page, command)
+        busy.set()
+        until(lambda: followed.session.history.edits)
+        assert followed.session is not first
+        assert [edit.command for edit in followed.session.history.edits] == [command]
+
+
+def test_cancelling_everything_does_not_keep_the_checkpoint_away(run: Path, followed: Followed) -> None:
+    busy = threading.Event()
+    followed.explorer.compute.submit("busy", lambda _: busy.wait(), lambda _: None)
+    write_checkpoint(run, 500, 300)
+    until(lambda: "change over" in followed.explorer.compute._numbers)
+    followed.explorer.compute.cancel()
+    busy.set()
+    until(lambda: followed.shows(500))
+    assert followed.complaints == []
 
 
 def test_only_the_scene_that_is_shown_stays_in_the_cache_unless_selections_were_kept(

@@ -97,7 +97,7 @@ def serve(
     from app.explorer.session import Session
     from app.explorer.threads import libraries_with_one_thread
     from app.viewer.explorer import Explorer
-    from app.viewer.follow import Follower
+    from app.viewer.follow import EXPORTS, Follower
     from app.viewer.server import open_server
 
     server = open_server(host, port, token=token, label="fit3d")
@@ -112,6 +112,7 @@ def serve(
                 run, checkpoint = followed
                 follower = Follower(explorer, run, checkpoint)
                 say(f"step {checkpoint.step:,} of {run.path}; later ones are shown once they are written")
+                say(f"exports go to {run.path / EXPORTS}")
             _wait(server.url if open_page else None)
             if follower is not None:
                 follower.close()
