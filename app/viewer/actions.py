@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from app.explorer.commands import All, Clear, Grow, Hide, Invert, Isolate, ShowAll, Shrink
 from app.explorer.looks import What
+from app.viewer.panels.header import TOOLS
 
 if TYPE_CHECKING:
     from app.explorer.commands import Command
@@ -23,7 +24,6 @@ SIMPLE = {
     "isolate": Isolate,
     "show all": ShowAll,
 }
-TOOLS = ("off", "inspect", "point", "brush", "rectangle", "lasso")
 
 
 def actions_of(page: Page) -> dict[str, Callable[[], None]]:
@@ -41,7 +41,7 @@ def actions_of(page: Page) -> dict[str, Callable[[], None]]:
         "photos": page.see.toggle_photos,
         "undo": partial(explorer.undo, page),
         "redo": partial(explorer.redo, page),
-        "cancel": explorer.compute.cancel,
+        "cancel": explorer.cancel,
         "help": page.header.help,
     }
 

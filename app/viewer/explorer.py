@@ -46,6 +46,7 @@ class Explorer:
         self.session, self.server, self.draw = session, server, draw
         self.world = World.of(session.scene, session.gaussians)
         self.compute = ComputeWorker()
+        self.exports = ComputeWorker()  # what is written must not keep anybody from selecting
         self._pages: dict[int, Page] = {}
         self._numbers = count()
         self._closing = threading.Event()
@@ -93,10 +94,17 @@ class Explorer:
         done: Callable[[Any], None] | None = None,
         *,
         interrupt: bool = True,
+        worker: ComputeWorker | None = None,
     ) -> None:
-        """Have something computed for a page; its failures are told there."""
+        """Have something computed for a page, by the worker for prompts or another; its failures are told there."""
         page.works.add(name)
-        self.compute.submit(name, work, partial(self._done, page, name, done), interrupt=interrupt)
+        chosen = self.compute if worker is None else worker
+        chosen.submit(name, work, partial(self._done, page, name, done), interrupt=interrupt)
+
+    def cancel(self, name: str | None = None) -> None:
+        """Give up the work of a name, or all that is computed and written."""
+        for worker in (self.compute, self.exports):
+            worker.cancel(name)
 
     def undo(self, page: Page) -> None:
         """Take the last edit back; what is being computed is given up, for it would follow from what goes."""
@@ -131,6 +139,7 @@ class Explorer:
         self.server.close()
         self._ticker.join()
         self.compute.close()
+        self.exports.close()
         for page in self.pages:
             page.close()
         self._pages.clear()
@@ -179,14 +188,19 @@ class Explorer:
 
     def _changed(self, _: Document, __: Document) -> None:
         for page in self.pages:
-            page.changed()
+            try:
+                page.changed()
+            except (InputError, OSError, RuntimeError) as error:
+                page.complain(error)  # the others are told all the same
 
     def _connected(self, client: viser.ClientHandle) -> None:
         page = Page(self, client)
         self._pages[client.client_id] = page
         if page.session is not self.session:  # it changed while the page was made
             self._change_over(page)
-        if self.session.recovered:
+        if client.client_id not in self.clients:  # it left while the page was made
+            self._disconnected(client)
+        elif self.session.recovered:
             page.tell("The selections of the last session were restored.")
 
     def _change_over(self, page: Page) -> None:
@@ -199,14 +213,14 @@ class Explorer:
         page = self._pages.pop(client.client_id, None)
         if page is not None:
             for name in list(page.works):
-                self.compute.cancel(name)  # nobody waits for it any more
+                self.cancel(name)  # nobody waits for it any more
             page.close()
 
     def _tick(self) -> None:
         """Show on every page what has been computed for a while."""
         shown = False
         while not self._closing.wait(TICK):
-            busy = self.compute.busy
+            busy = self.compute.busy or self.exports.busy
             slow = busy is not None and busy.seconds > PATIENCE
             if slow or shown:
                 for page in self.pages:

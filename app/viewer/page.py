@@ -11,6 +11,7 @@ import numpy as np
 
 from app.explorer.commands import Click, Combine, Lasso, Rectangle, Scribble, Stroke, Viewpoint
 from app.explorer.frame_worker import FrameWorker
+from app.explorer.frames import part_at
 from app.explorer.looks import Look
 from app.explorer.worker import Cancelled
 from app.viewer.cameras import camera_of
@@ -127,17 +128,19 @@ class Page:
         """Look at something else; what has to be computed for it first is, and shows its progress."""
         from app.explorer.looks import is_prepared, prepare
 
+        try:
+            ready = is_prepared(self.session, look)
+        except InputError as error:
+            self.see.show_chosen(self.look)
+            self.complain(error)
+            return
         self.look = look
-        if is_prepared(self.session, look):
+        if ready:
             self.redraw()
         else:
             self.explorer.submit(
                 self, f"look {id(self)}", lambda _: prepare(self.session, look), lambda _: self.redraw()
             )
-
-    def change_look(self, **changes: Any) -> None:
-        """Look at the same with some changes."""
-        self.set_look(replace(self.look, **changes))
 
     def redraw(self, *, moving: bool = False) -> None:
         """Show what the page looks at now."""
@@ -167,6 +170,13 @@ class Page:
         """Have the next stroke begin a scribble, wherever it is drawn."""
         self._afresh = True
         self._show_marks()
+
+    def trying(self, act: Callable[[], object]) -> None:
+        """Do something that a person asked for; why it cannot be done is told."""
+        try:
+            act()
+        except (InputError, OSError) as error:
+            self.complain(error)
 
     def attempt(self, make: Callable[[], Command], *, slider: bool = False) -> bool:
         """Do a command that is made of what a person entered; what cannot be is told, and the answer is no."""
@@ -249,6 +259,8 @@ class Page:
     def close(self) -> None:
         """The page is gone."""
         self._closed = True
+        self.ask.close()
+        self.select.close()
         self.canvas.close()
         self._frames.close()
 
@@ -280,14 +292,18 @@ class Page:
 
     def _drawn(self, drawing: Drawing) -> None:
         """A stroke, a box, an outline or a click has ended."""
-        try:
-            camera = self.camera()
-            if self.tool == "inspect":
-                self.see.inspect(camera, drawing.points_at(camera.width, camera.height)[0])
-            else:
-                self.run(self._command(drawing, camera))
-        except InputError as error:
-            self.complain(error)
+        self.trying(lambda: self._answer(drawing))
+
+    def _answer(self, drawing: Drawing) -> None:
+        camera = self.camera()
+        if self.tool == "inspect":
+            x, y = drawing.points_at(camera.width, camera.height)[0]
+            look, camera, x = part_at(self.look, camera, x)
+            self.see.inspect(look, camera, (x, y))
+        elif self.look.layout == "side":
+            raise InputError("Two pictures are side by side; choose one picture or a wipe to draw on.")
+        else:
+            self.run(self._command(drawing, camera))
 
     def _command(self, drawing: Drawing, camera: Camera) -> Command:
         viewpoint = Viewpoint.of(camera)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Float, UInt8
 
     from app.viewer.page import Page
     from render.camera import Camera
@@ -30,8 +30,8 @@ class Photos:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._handles: list[Any] = []
-        self._places = np.zeros((0, 3))  # of the frustums, in shown units
+        # Frustums, and their places in shown units; always exchanged together.
+        self._frustums: tuple[list[Any], Float[np.ndarray, "n 3"]] = ([], np.zeros((0, 3)))
         self._view: View | None = None
         self._image: UInt8[np.ndarray, "h w 3"] | None = None
         self.share = 0.5  # of the photo in the comparison
@@ -56,34 +56,37 @@ class Photos:
     def show(self, shown: bool) -> None:
         """Show where the photos were taken from, or do not."""
         self.shown = shown
-        if shown and not self._handles:
+        if shown and not self._frustums[0]:
             self._page.explorer.submit(self._page, f"photos {id(self)}", lambda _: self._add())
         self._show_frustums()
         self._page.redraw()
 
     def look_through(self, name: str) -> None:
         """Go to a photo's place; the photo can be laid over the picture there."""
-        self._view, self._image = self._page.session.scene.view(name), None
+        view = self._page.session.scene.view(name)
+        self._view, self._image = view, None
         self._arrived = time.monotonic()
-        self._page.go_to(self._view.camera)
+        self._page.go_to(view.camera)
         self._page.see.photo_chosen(name)
 
     def compare(self, share: float | None) -> None:
         """Lay the photo that is looked through over the picture, by a share; None = no longer."""
-        if share is None or self._view is None:
+        view = self._view
+        if share is None or view is None:
             self._image = None
         else:
             self.share = share
             if self._image is None:
-                self._image = self._view.image()
+                self._image = view.image()
         self._page.redraw()
 
     def camera_moved(self) -> None:
         """Nobody looks through a photo any more once the camera has left its place."""
         self._show_frustums()
-        if self._view is None or time.monotonic() - self._arrived < ARRIVAL:
+        view = self._view
+        if view is None or time.monotonic() - self._arrived < ARRIVAL:
             return
-        if not _same(self._page.camera(64), self._view.camera):
+        if not _same(self._page.camera(64), view.camera):
             self._image = self._view = None
             self._page.see.photo_left()
 
@@ -107,8 +110,9 @@ class Photos:
 
     def _show_frustums(self) -> None:
         """Show those that do not stand in the way."""
-        distances = np.linalg.norm(self._places - np.asarray(self._page.client.camera.position), axis=1)
-        for handle, distance in zip(self._handles, distances, strict=True):
+        handles, places = self._frustums
+        distances = np.linalg.norm(places - np.asarray(self._page.client.camera.position), axis=1)
+        for handle, distance in zip(handles, distances, strict=True):
             visible = self.shown and bool(distance > NEAR)
             if handle.visible != visible:
                 handle.visible = visible
@@ -139,11 +143,11 @@ class Photos:
             handle.on_click(partial(self._clicked, view.name))
             handles.append(handle)
             places.append(pose[:3, 3])
-        self._handles, self._places = handles, np.array(places).reshape(-1, 3)
+        self._frustums = handles, np.array(places).reshape(-1, 3)
         self._show_frustums()
 
     def _clicked(self, name: str, _: object) -> None:
-        self.look_through(name)
+        self._page.trying(lambda: self.look_through(name))
 
 
 def _thumbnail(view: View) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,22 @@ class Splats:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._lock = threading.Lock()  # what is sent last must be what was asked for last
         self._handle: Any = None
         self._shown: tuple[np.ndarray, np.ndarray] | None = None
 
     def show(self, look: Look) -> None:
         """Draw them in the colours of a look; what did not change is not sent again."""
+        with self._lock:
+            self._show(look)
+
+    def hide(self) -> None:
+        """Draw none; the server's frames are shown."""
+        with self._lock:
+            if self._handle is not None and self._handle.visible:
+                self._handle.visible = False
+
+    def _show(self, look: Look) -> None:
         from app.explorer.looks import splats
 
         rgb, opacities = splats(self._page.session, look)
@@ -42,11 +54,6 @@ class Splats:
                 if not np.array_equal(opacities, self._shown[1]):
                     self._handle.opacities = opacities[:, None]
         self._shown = rgb, opacities
-
-    def hide(self) -> None:
-        """Draw none; the server's frames are shown."""
-        if self._handle is not None and self._handle.visible:
-            self._handle.visible = False
 
     def _sent(self, rgb: np.ndarray, opacities: np.ndarray) -> Any:
         scale = self._page.explorer.world.scale

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from app.explorer.commands import Text
 from app.viewer.panels.see import NONE
 from app.viewer.report import objects
+from app.viewer.resting import Resting
 from app.viewer.scribbling import last_prompt
 from render.errors import InputError
 
 if TYPE_CHECKING:
     import viser
 
-    from app.explorer.asking import Found, Histogram
+    from app.explorer.asking import BestView, Found, Histogram
     from app.explorer.looks import Look
     from app.viewer.page import Page
 
@@ -35,7 +36,7 @@ class AskPanel:
         with tabs.add_tab("Ask"):
             if not texts:
                 gui.add_markdown(f"{NO_TEXTS}.")
-            self._text = gui.add_text("Find", "", hint="Enter shows where it is")
+            self._text = gui.add_text("Find", "", hint="shown when you stop typing")
             self._negatives = gui.add_text("But not", "", hint="phrases, separated by commas")
             self._past = gui.add_dropdown("Earlier", (NONE,))
             self._field = gui.add_dropdown("In", tuple(texts) or (NONE,))
@@ -49,11 +50,17 @@ class AskPanel:
             self._top = gui.add_slider("Objects at most", 0, 10, 1, 0, hint="0 = all")
             select = gui.add_button_group("Select", ("Objects", "Above threshold"))
             self._found = gui.add_markdown("")
-        self._text.on_update(lambda _: self._where())
+        self._typing = Resting(self._where)
+        for handle in (self._text, self._negatives):
+            handle.on_update(lambda event: self._typing.ask() if event.client_id is not None else None)
         show.on_click(lambda _: self._where() if show.value == "Where" else self._best())
         self._past.on_update(lambda event: self._again(event))
         self._threshold.on_update(lambda event: self._cut(event))
         select.on_click(lambda _: self._select(select.value == "Above threshold"))
+
+    def close(self) -> None:
+        """The page is gone."""
+        self._typing.cancel()
 
     def _asked(self) -> tuple[str, str, tuple[str, ...]]:
         text, field = self._text.value.strip(), self._field.value
@@ -71,6 +78,7 @@ class AskPanel:
 
     def _where(self) -> None:
         """Show where the text is relevant, and how its scores spread."""
+        self._typing.cancel()
         if not self._text.value.strip():
             return
         try:
@@ -170,8 +178,6 @@ class AskPanel:
 
     def _best(self) -> None:
         """Select the best object and go where a photo shows it best."""
-        from app.explorer.asking import best_view
-
         page = self._page
         try:
             command = self._command(top=1)
@@ -182,10 +188,17 @@ class AskPanel:
         page.explorer.submit(
             page,
             f"best {id(self)}",
-            lambda _: best_view(page.session, page.session.document.selection.mask),
-            lambda best: page.photos.look_through(best.view.name),
+            lambda _: self._best_view(command),
+            lambda best: None if best is None else page.photos.look_through(best.view.name),
         )
         self._list(command)
+
+    def _best_view(self, command: Text) -> BestView | None:
+        """The photo that shows best what a command selected; none if it could not be done."""
+        from app.explorer.asking import best_view
+
+        session = self._page.session
+        return best_view(session, session.document.selection.mask) if last_prompt(session.history) == command else None
 
     def _remember(self, text: str) -> None:
         known = [past for past in self._past.options if past not in (NONE, text)]

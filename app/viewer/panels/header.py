@@ -39,7 +39,7 @@ class Header:
         self._what = gui.add_html("", visible=False)
         self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
         self._cancel = gui.add_button("Cancel", color="red", visible=False)
-        self._cancel.on_click(lambda _: explorer.compute.cancel())
+        self._cancel.on_click(lambda _: explorer.cancel())
 
     def refresh(self) -> None:
         """Say again what is selected, and with which tool."""

@@ -61,12 +61,12 @@ class SeePanel:
             handle.on_update(lambda _: self._chosen())
         self._split.on_update(lambda _: self._chosen())
         for slider in (self._components, self._percentile):
-            slider.on_update(lambda _: self._refocus())
+            slider.on_update(lambda _: page.trying(self._refocus))
         self._scope: Literal["view", "selection", "scene"] = "scene"
-        focus.on_click(lambda _: self._focus(focus.value))
+        focus.on_click(lambda _: page.trying(lambda: self._focus(focus.value)))
         self._cameras.on_update(lambda _: page.photos.show(self._cameras.value))
-        self._photo.on_update(lambda event: self._look_through(event))
-        self._share.on_update(lambda event: self._compare(event))
+        self._photo.on_update(lambda event: page.trying(lambda: self._look_through(event)))
+        self._share.on_update(lambda event: page.trying(lambda: self._compare(event)))
 
     @property
     def field(self) -> str | None:
@@ -76,6 +76,10 @@ class SeePanel:
     def choose(self, what: What) -> None:
         """Show something else."""
         self._what.value = WHAT[what]
+
+    def show_chosen(self, look: Look) -> None:
+        """Say again what is looked at, where another choice could not be had."""
+        self._what.value, self._layout.value = WHAT[look.what], LAYOUTS[look.layout]
 
     def refresh(self) -> None:
         """Show the colour bar of what is shown, if it has one."""
@@ -107,7 +111,7 @@ class SeePanel:
         """Spread the colours over the features that are seen now."""
         if self._page.look.what != "pca":
             self.choose("pca")
-        self._focus("view")
+        self._page.trying(lambda: self._focus("view"))
 
     def toggle_overlay(self) -> None:
         """Show the selections, or do not."""
@@ -127,15 +131,15 @@ class SeePanel:
         """No photo is looked through any more."""
         self._share.value = 0.0
 
-    def inspect(self, camera: Camera, pixel: tuple[float, float]) -> None:
-        """Find what lies under a pixel and write it down."""
+    def inspect(self, look: Look, camera: Camera, pixel: tuple[float, float]) -> None:
+        """Find what lies under a pixel of a look's picture and write it down."""
         from app.explorer.inspecting import inspect
 
         page = self._page
         page.explorer.submit(
             page,
             f"inspect {id(self)}",
-            lambda _: inspect(page.session, camera, *pixel, page.look),
+            lambda _: inspect(page.session, camera, *pixel, look),
             self._show_inspected,
         )
 

@@ -31,6 +31,7 @@ from app.explorer.commands import (
     cut_of,
 )
 from app.viewer.panels.see import NONE
+from app.viewer.resting import Resting
 from render.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class SelectPanel:
     def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
         self._page = page
         gui, session = page.client.gui, page.session
-        self._refreshing = False
+        self._renaming = Resting(self._rename)
         fields = session.field_names or [NONE]
         with tabs.add_tab("Select"):
             self._tool = gui.add_button_group("Tool", tuple(TOOLS))
@@ -113,7 +114,7 @@ class SelectPanel:
         self._names.on_update(
             lambda event: self._by_person(event, lambda: page.attempt(lambda: Activate(self._names.value)))
         )
-        self._name.on_update(lambda event: self._by_person(event, self._rename))
+        self._name.on_update(lambda event: self._by_person(event, self._renaming.ask))
         self._colour.on_update(
             lambda event: self._by_person(event, lambda: page.run(Colour(self._active, self._rgb()), slider=True))
         )
@@ -167,11 +168,16 @@ class SelectPanel:
 
     def show_radius(self, radius: float) -> None:
         """A key changed the brush."""
-        self._quietly(lambda: setattr(self._radius, "value", radius))
+        self._radius.value = radius
 
     def refresh(self) -> None:
         """Show the document's selections again."""
-        self._quietly(self._show_document)
+        self._renaming.cancel()
+        self._show_document()
+
+    def close(self) -> None:
+        """The page is gone."""
+        self._renaming.cancel()
 
     @property
     def _active(self) -> str:
@@ -220,8 +226,8 @@ class SelectPanel:
                 self._page.run(Show(name, shown))
 
     def _rename(self) -> None:
-        if self._name.value != self._active:
-            self._page.attempt(lambda: Rename(self._name.value))
+        if self._name.value != self._active and not self._page.attempt(lambda: Rename(self._name.value)):
+            self._name.value = self._active
 
     def _rgb(self) -> tuple[int, int, int]:
         red, green, blue = (int(value) for value in self._colour.value)
@@ -239,12 +245,5 @@ class SelectPanel:
 
     def _by_person(self, event: Any, act: Any) -> None:
         """Only what a person changed is an action; what the program shows is none."""
-        if event.client_id is not None and not self._refreshing:
+        if event.client_id is not None:
             act()
-
-    def _quietly(self, act: Any) -> None:
-        self._refreshing = True
-        try:
-            act()
-        finally:
-            self._refreshing = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.console import size
+from app.viewer.panels.see import NONE
 from render.errors import InputError
 from render.progress import Progress
 
@@ -27,6 +28,7 @@ class TakePanel:
     def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
         self._page = page
         self._stops: list[Camera] = []
+        self._named = page.session.document.active
         gui = page.client.gui
         with tabs.add_tab("Take"):
             self._name = gui.add_text("Name", page.session.document.active, hint="of the files")
@@ -36,7 +38,7 @@ class TakePanel:
             with gui.add_folder("Selection"):
                 gui.add_button("Masks for all photos").on_click(lambda _: self._masks())
                 gui.add_button("Keep in the scene").on_click(lambda _: self._keep())
-                known = tuple(page.session.scene.selections) or ("(none)",)
+                known = tuple(page.session.scene.selections) or (NONE,)
                 self._kept = gui.add_dropdown("Kept", known)
                 gui.add_button("Load").on_click(lambda _: self._load())
             with gui.add_folder("Picture"):
@@ -52,8 +54,12 @@ class TakePanel:
         stops.on_click(lambda _: self._stop(stops.value))
 
     def refresh(self) -> None:
-        """Show which selections the scene keeps."""
-        known = tuple(self._page.session.scene.selections) or ("(none)",)
+        """Show which selections the scene keeps, and name files after the active one unless somebody named them."""
+        active = self._page.session.document.active
+        if self._name.value == self._named:
+            self._name.value = active
+        self._named = active
+        known = tuple(self._page.session.scene.selections) or (NONE,)
         if tuple(self._kept.options) != known:
             self._kept.options = known
 
@@ -102,7 +108,7 @@ class TakePanel:
     def _load(self) -> None:
         from app.explorer.commands import Load
 
-        if self._kept.value != "(none)":
+        if self._kept.value != NONE:
             self._page.attempt(lambda: Load(self._kept.value))
 
     def _still(self) -> None:
@@ -166,7 +172,7 @@ class TakePanel:
             work(path, progress)
             return path
 
-        page.explorer.submit(page, f"export {suffix} {id(self)}", written, self._offer)
+        page.explorer.submit(page, f"export {suffix} {id(self)}", written, self._offer, worker=page.explorer.exports)
 
     def _offer(self, path: Path) -> None:
         """Tell where a file is, and send it if it is small enough."""
