@@ -231,6 +231,7 @@ def write_scene(
     attachments: Mapping[str, Path] | None = None,
     finish: Callable[[Path], None] | None = None,
     overwrite: bool = False,
+    link: bool = False,
     progress: Progress = silent,
 ) -> None:
     """Write a scene folder; all or nothing.
@@ -246,6 +247,8 @@ def write_scene(
         attachments: Further files: relative path in the scene -> file to copy.
         finish: Called with the unfinished folder, for what else belongs into it (fields).
         overwrite: Replace a scene that exists, with its fields and selections.
+        link: Share photo files with where they come from instead of copying them, where the file system can: for
+            scenes that come and go.
         progress: Told of every photo.
 
     Raises:
@@ -265,7 +268,7 @@ def write_scene(
     with atomic_folder(path, overwrite=overwrite) as folder:
         for done, (photo, name) in enumerate(zip(photos, names, strict=True)):
             progress(done, len(photos), "writing photos")
-            _write_photo(folder / name, photo)
+            _write_photo(folder / name, photo, link)
         for name, file in attachments.items():
             _copy(file, folder / name)
         if points is not None:
@@ -352,15 +355,26 @@ def _hoist(transforms: dict[str, Any]) -> dict[str, Any]:
     return {**transforms, **shared, "frames": kept}
 
 
-def _write_photo(file: Path, photo: Path | UInt8[ndarray, "h w 3"]) -> None:
+def _write_photo(file: Path, photo: Path | UInt8[ndarray, "h w 3"], link: bool) -> None:
     if isinstance(photo, Path):
-        _copy(photo, file)
+        if not (link and _linked(photo, file)):
+            _copy(photo, file)
         return
     from PIL import Image
 
     file.parent.mkdir(parents=True, exist_ok=True)
     # More effort takes three times as long to make photos a sixth smaller.
     Image.fromarray(photo).save(file, compress_level=1)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Make a hard link; says whether that is possible: not to another file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -297,6 +297,13 @@ def test_a_finished_run_is_imported_once(run: Path) -> None:
     assert Run.at(scene.path) is None
 
 
+def test_photos_are_shared_with_the_run(run: Path) -> None:
+    _, scene = first_scene(Run(run))
+    (photo,) = (view.path for view in scene.views)
+    assert photo is not None
+    assert photo.samefile(run.parent / "data" / "images" / "a.png")
+
+
 def test_a_run_without_a_checkpoint_is_waited_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "config.yml").write_text((run / "config.yml").read_text() + "steps_per_save: 2000\n")
     path = run / "nerfstudio_models" / "step-000000009.ckpt"

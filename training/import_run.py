@@ -36,7 +36,9 @@ SH_C0 = 0.28209479177387814
 VIEWS_AT_ONCE = 4
 
 
-def import_run(run: Path, scene: Path, *, overwrite: bool = False, progress: Progress = silent) -> None:
+def import_run(
+    run: Path, scene: Path, *, overwrite: bool = False, link: bool = False, progress: Progress = silent
+) -> None:
     """Write the scene folder of a ``fit3d`` or ``splatfacto`` run, features included where it has any.
 
     nerfstudio's orientation, centring and scaling are undone, spherical harmonics rotated along.  Learned
@@ -46,6 +48,7 @@ def import_run(run: Path, scene: Path, *, overwrite: bool = False, progress: Pro
         run: The folder with ``config.yml`` that ``ns-train`` wrote, or that file.
         scene: The folder to make.
         overwrite: Replace a scene that exists.
+        link: Share photo files with the run instead of copying them, where the file system can.
         progress: Told of photos and of views.
 
     Raises:
@@ -77,6 +80,7 @@ def import_run(run: Path, scene: Path, *, overwrite: bool = False, progress: Pro
         attachments=capture.attachments,
         finish=write_field,
         overwrite=overwrite,
+        link=link,
         progress=progress,
     )
 

@@ -133,7 +133,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._with_one(checkpoint) as run:
             try:
-                import_run(run, path, progress=progress)
+                import_run(run, path, link=True, progress=progress)
             except InputError as error:
                 raise InputError(str(error).replace(str(run), str(self.path))) from error
 
