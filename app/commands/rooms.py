@@ -147,17 +147,32 @@ def _workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
         yield None
         return
     # A forked child would inherit locks of threads that it does not have.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """What a worker process does first."""
+    import threading
+
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End with the command: killed, it could not tell its workers, which would draw on for what is queued."""
+    import multiprocessing
+    import os
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_one(folder: Path, split: str, index: int, form: RoomFormat, threads: int | None) -> None:
