@@ -12,10 +12,12 @@ import tyro
 from app.console import say
 
 if TYPE_CHECKING:
+    from app.explorer.session import Session
     from app.viewer.follow import Checkpoint, Run
     from render.scene import Scene
 
 PORT = 8080
+SMALL = (64, 48)  # pixels of a frame that nobody sees
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def serve(
     try:
         with libraries_with_one_thread():
             session = Session(scene, device=device)
+            _draw_once(session)
             explorer = Explorer(session, server, draw=draw)
             say(f"{session.n} Gaussians, {len(scene.views)} photos, fields: {', '.join(session.field_names) or 'none'}")
             say(f"open {server.url} in a browser; Ctrl-C ends")
@@ -119,6 +122,15 @@ def serve(
             explorer.close()
     finally:
         server.close()
+
+
+def _draw_once(session: Session) -> None:
+    """Compile what draws, which takes a while once on a machine, before anybody looks at a black page."""
+    from app.explorer.frames import frame
+    from app.explorer.looks import Look
+
+    for view in session.scene.views[:1]:
+        frame(session, Look(), view.camera.resized(*SMALL))
 
 
 def _wait(address: str | None) -> None:
