@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +114,91 @@ def test_a_session_that_is_killed_after_an_edit_has_it_in_the_next_one(scene: Pa
     assert session.recovered
     assert len(session.document.selection) == count > 0
     session.close()
-    assert [path.name for path in kept_file(scene).parent.iterdir()] == ["autosave.npz"]
+    assert names_in(kept_file(scene).parent) == ["autosave.lock", "autosave.npz"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_explorer_of_a_scene_says_once_that_it_keeps_nothing_and_harms_nothing(
+    scene: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = [sys.executable, "-c", WORKER, str(scene)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            count = int(process.stdout.readline())
+            wait_for(kept_file(scene).exists)
+            content = kept_file(scene).read_bytes()
+            with caplog.at_level(logging.WARNING):
+                second = open_session(scene, autosave=True)
+                second.run(c.All())
+                second.flush()
+                second.undo()
+                second.close()
+            assert not second.recovered
+            assert kept_file(scene).read_bytes() == content
+        finally:
+            process.kill()
+    (sentence,) = [record.getMessage() for record in caplog.records]
+    assert sentence.startswith(f"Another explorer has {scene} open")
+    # A process that has died holds nobody up.
+    third = open_session(scene, autosave=True)
+    assert len(third.document.selection) == count
+    third.run(c.All())
+    third.close()
+    assert kept_file(scene).read_bytes() != content
+
+
+def test_a_session_that_is_closed_lets_the_next_one_keep_its_work(scene: Path) -> None:
+    for command in (c.All(), c.Invert()):
+        first, second = (open_session(scene, autosave=True) for _ in range(2))
+        first.run(command)
+        second.run(c.NewSelection("of the second"))
+        second.close()
+        first.close()
+    last = open_session(scene, autosave=True)
+    assert list(last.document.selections) == ["selection"]
+    assert len(last.document.selection) == 0
+    last.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks files another way")
+def test_work_is_kept_where_files_cannot_be_locked(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unable)
+    session = open_session(scene, autosave=True)
+    session.run(c.All())
+    session.close()
+    again = open_session(scene, autosave=True)
+    assert again.recovered
+    again.close()
+
+
+def test_of_an_edit_and_its_undoing_in_two_threads_the_last_one_is_kept(scene: Path) -> None:
+    session = open_session(scene, autosave=True)
+    kept: list[Document] = []
+    undoing = threading.Thread(target=session.undo)
+
+    class Slow:
+        """Hears of the edit while somebody takes it back."""
+
+        def changed(self, document: Document) -> None:
+            if undoing.ident is None:
+                undoing.start()
+                undoing.join(0.3)  # time enough for it to overtake, if it could
+            kept.append(document)
+
+    saver, session._autosave = session._autosave, Slow()  # type: ignore[assignment]
+    session.run(c.All())
+    undoing.join()
+    assert len(kept) == 2
+    assert kept[-1] is session.document
+    session._autosave = saver
+    session.close()
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
@@ -173,11 +259,60 @@ def test_a_damaged_or_foreign_file_is_set_aside(scene: Path, damage: str, caplog
     (warning,) = [record.getMessage() for record in caplog.records if "kept session" in record.getMessage()]
     aside = path.with_name("autosave-set-aside.npz")
     assert str(aside) in warning
+    assert "allow_pickle" not in warning
+    assert "Error" not in warning
+    assert ("is damaged" in warning) != ("belongs to other Gaussians" in warning)
     assert aside.read_bytes() == content
     assert not path.exists()
     session.run(c.All())
     session.close()
-    assert open_session(scene, autosave=True).recovered
+    again = open_session(scene, autosave=True)
+    assert again.recovered
+    again.close()
+
+
+def test_files_that_are_set_aside_never_replace_each_other(scene: Path) -> None:
+    for number in range(3):
+        path = kept_file(scene)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"damage %d" % number)
+        open_session(scene, autosave=True).close()
+    asides = [path.with_name(f"autosave-set-aside{number}.npz") for number in ("", "-2", "-3")]
+    assert [aside.read_bytes() for aside in asides] == [b"damage 0", b"damage 1", b"damage 2"]
+
+
+def test_a_failure_that_nobody_foresaw_is_shown_and_later_edits_are_kept(
+    scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Document] = []
+    shown: list[object] = []
+    bad, good, last = (Document.new(10) for _ in range(3))
+    saver = Autosave(Scene.open(scene), quiet=60, latest=120)
+
+    def save(_: object, __: Path, document: Document, ___: str) -> None:
+        if document is bad:
+            saver.changed(good)  # made while the thread was about to fail
+            raise ZeroDivisionError
+        written.append(document)
+
+    monkeypatch.setattr(autosave.Packer, "save", save)
+    monkeypatch.setattr(threading, "excepthook", lambda failed: shown.append(failed.exc_type))
+    saver.changed(bad)
+    in_time(saver.flush)
+    in_time(saver.flush)
+    wait_for(lambda: shown == [ZeroDivisionError])
+    assert written == [good]
+    saver.changed(last)
+    in_time(saver.close)
+    assert written == [good, last]
+
+
+def in_time(work: Callable[[], None]) -> None:
+    """Do what may wait for ever if it is broken."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it never ended"
 
 
 def test_a_folder_that_cannot_be_written_is_told_of_once_and_work_goes_on(
@@ -213,7 +348,7 @@ def test_a_full_disk_leaves_the_last_good_file_and_writing_goes_on_when_there_is
         session.run(c.All())
         session.flush()
     assert kept_file(scene).read_bytes() == good
-    assert [path.name for path in kept_file(scene).parent.iterdir()] == ["autosave.npz"]
+    assert names_in(kept_file(scene).parent) == ["autosave.lock", "autosave.npz"]
     assert "No space left" in caplog.text
     session.run(c.Invert())
     session.close()

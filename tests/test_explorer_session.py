@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +106,39 @@ def test_a_slider_replaces_its_own_edit_and_no_other(session: Session) -> None:
     assert session.document is last
     # A scribble is not the last edit's kind: it is an edit of its own.
     session.amend(c.Scribble(viewpoint, strokes, THINGS, threshold=0.4))
-    session.amend(c.Scribble(viewpoint, strokes[::2], THINGS))
+    session.amend(c.Scribble(viewpoint, strokes, THINGS))
     assert len(session.history.edits) == 3
     direct = session.document.selection.mask
     session.undo()
-    assert torch.equal(session.run(c.Scribble(viewpoint, strokes[::2], THINGS)).selection.mask, direct)
+    assert torch.equal(session.run(c.Scribble(viewpoint, strokes, THINGS)).selection.mask, direct)
+
+
+def test_a_slider_of_something_else_is_an_edit_of_its_own(session: Session) -> None:
+    session.run(c.NewSelection("two"))
+    session.amend(c.Colour("selection", (1, 2, 3)))
+    session.amend(c.Colour("two", (4, 5, 6)))
+    session.amend(c.Colour("two", (7, 8, 9)))
+    colours = {name: one.colour for name, one in session.document.selections.items()}
+    assert colours == {"selection": (1, 2, 3), "two": (7, 8, 9)}
+    assert len(session.history.edits) == 3
+
+
+def test_what_a_slider_is_about_is_all_but_what_it_sets() -> None:
+    viewpoint, strokes = strokes_on("ball")
+    scribble = c.Scribble(viewpoint, strokes, THINGS)
+    for before, after, same in (
+        (scribble, replace(scribble, threshold=0.3, bandwidth=2.0, method="diffusion", steps=4, field=WORDS), True),
+        (scribble, replace(scribble, strokes=strokes[:1]), False),
+        (scribble, replace(scribble, viewpoint=thing("plant")[1]), False),
+        (c.Text("ball", WORDS), c.Text("ball", WORDS, threshold=0.2), True),
+        (c.Text("ball", WORDS), c.Text("plant", WORDS), False),
+        (c.Click(viewpoint, ((1, 1),), field=THINGS), c.Click(viewpoint, ((1, 2),), field=THINGS), False),
+        (c.Threshold(0.3), c.Threshold(0.4), True),
+        (c.Grow(1), c.Grow(2), True),
+        (c.Grow(1), c.Shrink(1), False),
+    ):
+        assert (before.target == after.target) is same, (before, after)
+        hash(before.target)
 
 
 def test_amending_after_an_undo_starts_from_what_is_shown(session: Session) -> None:
@@ -160,6 +189,11 @@ def test_listeners_are_called_without_the_lock(session: Session) -> None:
 
     stop = session.subscribe(listen)
     session.run(c.All())
+    assert done.is_set()
+    # Also of a slider that begins.
+    done.clear()
+    stop = session.subscribe(listen)
+    session.amend(c.Threshold(0.4))
     assert done.is_set()
 
 

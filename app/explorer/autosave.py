@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
 
 from app.explorer.document import Document
 from app.explorer.packing import Packer, load_document
@@ -12,15 +16,22 @@ from app.scenes import fingerprint
 from render.errors import InputError
 from render.scene import Scene
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 log = logging.getLogger(__name__)
 
-FOLDER, NAME = "session", "autosave.npz"
+FOLDER, NAME, LOCK = "session", "autosave.npz", "autosave.lock"
 QUIET = 0.5  # seconds without an edit after which the document is written,
 LATEST = 5.0  # and how long a busy person can put that off
 
 
 class Autosave:
     """Writes the latest document in a thread of its own, some time after it changed.
+
+    While another one, of this process or another, keeps the same scene's, it says so and does nothing.
 
     Args:
         scene: The scene, in whose folder it is kept.
@@ -35,23 +46,34 @@ class Autosave:
         self._quiet, self._latest = quiet, latest
         self._pending: Document | None = None
         self._writing = False
+        self._flushing = 0  # how many wait for it
         self._first = self._last = 0.0  # when the oldest and the newest unwritten edit were made
         self._closed = self._warned = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._packer = Packer()
+        self._lock, elsewhere = _locked(self.path.with_name(LOCK))
+        if elsewhere:
+            self._closed = True
+            log.warning(
+                "Another explorer has %s open and keeps its work there; what is done here is not kept, so save "
+                "selections by hand.",
+                scene.path,
+            )
 
     def read(self) -> Document | None:
-        """The document that an earlier session left; None if there is none.
+        """The document that an earlier session left; None if there is none, or another session keeps its own there.
 
         A damaged file, and one that belongs to other Gaussians, is set aside with a warning.
         """
-        if not self.path.is_file():
+        if self._closed or not self.path.is_file():
             return None
         try:
             return load_document(self.path, self._n, self._gaussians)
         except InputError as error:
-            self._set_aside(str(error))
+            # What is wrong inside the file tells a person nothing.
+            self._set_aside(str(error) if error.__cause__ is None else f"{self.path} is damaged")
+            log.debug("Why the kept session is not used", exc_info=error)
             return None
 
     def changed(self, document: Document) -> None:
@@ -64,37 +86,48 @@ class Autosave:
                 self._first = now
             self._pending, self._last = document, now
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="autosave", daemon=True)
-                self._thread.start()
+                self._start()
             self._wake.notify_all()
 
     def flush(self) -> None:
         """Write what is not written yet, now, and wait for it."""
         with self._wake:
-            self._last = self._first = -self._latest
+            self._flushing += 1
             self._wake.notify_all()
-            self._wake.wait_for(lambda: self._pending is None and not self._writing)
+            try:
+                self._wake.wait_for(lambda: self._thread is None or (self._pending is None and not self._writing))
+            finally:
+                self._flushing -= 1
 
     def close(self) -> None:
-        """Write what is not written yet, and end the thread."""
+        """Write what is not written yet, end the thread, and let others keep theirs."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        while (thread := self._thread) is not None:  # one that failed may have left its work to another
+            thread.join()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="autosave", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _work(self) -> None:
-        while True:
-            document = self._next()
-            if document is None:
-                return
-            try:
+        try:
+            while (document := self._next()) is not None:
                 self._write(document)
-            finally:
                 with self._wake:
                     self._writing = False
                     self._wake.notify_all()
+        finally:
+            # A failure that nobody foresaw is shown by Python; what comes later is written all the same.
+            with self._wake:
+                self._thread, self._writing = None, False
+                self._wake.notify_all()
+                if self._pending is not None:
+                    self._start()
 
     def _next(self) -> Document | None:
         """Wait until a document is due; None at the end."""
@@ -106,7 +139,7 @@ class Autosave:
                     self._wake.wait()
                     continue
                 left = min(self._last + self._quiet, self._first + self._latest) - time.monotonic()
-                if left <= 0 or self._closed:
+                if left <= 0 or self._closed or self._flushing:
                     document, self._pending, self._writing = self._pending, None, True
                     return document
                 self._wake.wait(left)
@@ -124,10 +157,34 @@ class Autosave:
             self._warned = False
 
     def _set_aside(self, why: str) -> None:
-        aside = self.path.with_name(f"{self.path.stem}-set-aside{self.path.suffix}")
+        stem, suffix = f"{self.path.stem}-set-aside", self.path.suffix
+        aside, numbers = self.path.with_name(stem + suffix), count(2)
+        while aside.exists():
+            aside = self.path.with_name(f"{stem}-{next(numbers)}{suffix}")
         try:
             self.path.replace(aside)
         except OSError as error:
             log.warning("The kept session is not used (%s), and cannot be set aside: %s", why, error)
         else:
             log.warning("The kept session is not used (%s); it lies now at %s.", why, aside)
+
+
+def _locked(path: Path) -> tuple[BinaryIO | None, bool]:
+    """Lock a file until it is closed or the process ends, and whether somebody else has locked it.
+
+    Where the folder cannot be written, or its file system knows no locks, work goes on without one.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("ab")
+    except OSError:
+        return None, False
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        return None, isinstance(error, BlockingIOError | PermissionError)
+    return file, False

@@ -46,7 +46,8 @@ class Session:
     Args:
         scene: The scene.
         device: Where it is computed: auto, cpu, cuda or cuda:N.
-        autosave: Keep the document in ``SCENE/session`` after edits, and begin with the one that is kept there.
+        autosave: Keep the document in ``SCENE/session`` after edits, and begin with the one that is kept there; not
+            while another session does so.
         text_encoders: Encoders of texts by the name of the field, instead of those that the fields name.
         text_weights: A file with the weights of those that the fields name.
 
@@ -186,27 +187,11 @@ class Session:
         Raises:
             InputError: it cannot be done.
         """
-        with self._editing:
-            before = self._document
-            after = self._apply(command, before, progress)
-            if after is before:
-                return after
-            self.history.push(Edit(command, before, after))
-            self._document = after
-        self._tell(before, after)
-        return after
+        return self._edit(command, progress, amending=False)
 
     def amend(self, command: Command, progress: Progress = silent) -> Document:
-        """As :meth:`run`, but in the place of the last edit if that was a command of the same kind: for sliders."""
-        with self._editing:
-            last = self.history.last
-            if last is None or type(last.command) is not type(command):
-                return self.run(command, progress)
-            before, after = self._document, self._apply(command, last.before, progress)
-            self.history.replace_last(Edit(command, last.before, after))
-            self._document = after
-        self._tell(before, after)
-        return after
+        """As :meth:`run`, but in the place of the last edit if that differs in what sliders set alone."""
+        return self._edit(command, progress, amending=True)
 
     def undo(self) -> Edit | None:
         """Take the last edit back; None if there is none."""
@@ -214,6 +199,7 @@ class Session:
             before, edit = self._document, self.history.step_back()
             if edit is not None:
                 edit.undo(self)
+                self._keep()
         if edit is not None:
             self._tell(before, edit.before)
         return edit
@@ -224,6 +210,7 @@ class Session:
             before, edit = self._document, self.history.step_forward()
             if edit is not None:
                 edit.do(self)
+                self._keep()
         if edit is not None:
             self._tell(before, edit.after)
         return edit
@@ -283,12 +270,31 @@ class Session:
         if self._autosave is not None:
             self._autosave.close()
 
+    def _edit(self, command: Command, progress: Progress, *, amending: bool) -> Document:
+        with self._editing:
+            before, last = self._document, self.history.last
+            if amending and last is not None and last.command.target == command.target:
+                after = self._apply(command, last.before, progress)
+                self.history.replace_last(Edit(command, last.before, after))
+            else:
+                after = self._apply(command, before, progress)
+                if after is before:
+                    return after
+                self.history.push(Edit(command, before, after))
+            self._document = after
+            self._keep()
+        self._tell(before, after)
+        return after
+
     def _apply(self, command: Command, document: Document, progress: Progress) -> Document:
         with libraries_with_one_thread(), torch.no_grad():
             return command.apply(Work(self, document, progress))
 
-    def _tell(self, before: Document, after: Document) -> None:
+    def _keep(self) -> None:
+        """Have what is shown now written soon; under the lock, so that a later document never comes first."""
         if self._autosave is not None:
-            self._autosave.changed(after)
+            self._autosave.changed(self._document)
+
+    def _tell(self, before: Document, after: Document) -> None:
         for callback in list(self._subscribers):
             callback(before, after)

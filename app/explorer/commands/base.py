@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
@@ -29,6 +29,7 @@ REMEMBERED = 50  # edits that a selection's record lists
 MOST_CHARACTERS = 100  # of a name; file systems take 255 bytes
 MOST_TEXT = 300  # characters of a text to search
 LARGEST = 1e9  # number that any field may hold
+SLIDERS = frozenset({"bandwidth", "threshold", "steps", "colour", "value", "method", "field"})  # fields that they set
 FORBIDDEN = '/\\:*?"<>|'  # what a file name cannot hold everywhere
 
 
@@ -61,6 +62,12 @@ class Command(ABC):
     @abstractmethod
     def title(self) -> str:
         """What is done, in a few words, for a list of edits."""
+
+    @property
+    def target(self) -> Hashable:
+        """What the command is about: its kind and all fields but those that sliders set."""
+        kept = [(one.name, getattr(self, one.name)) for one in fields(self) if one.name not in SLIDERS]
+        return self.kind, *kept
 
     @abstractmethod
     def apply(self, work: Work) -> Document:
