@@ -144,6 +144,29 @@ def test_cancelling_ends_what_runs_and_says_so(worker: ComputeWorker) -> None:
     assert got[-1] == "again"
 
 
+def test_names_are_forgotten_when_their_work_is_done(worker: ComputeWorker) -> None:
+    got: list[Any] = []
+    for index in range(20):
+        worker.submit(f"click {index}", lambda _: "done", got.append)
+    work, waiting = Work(), Work()
+    worker.submit("slider", work, got.append)
+    work.begun.wait(30)
+    worker.submit("slider", Work("replaced"), got.append, interrupt=False)
+    worker.submit("slider", waiting, got.append, interrupt=False)
+    worker.cancel()
+    flush(worker)
+    worker.cancel("a name of a page that has left")
+    until(lambda: not worker._numbers)
+    assert not worker._stopped
+    assert not worker._interrupted
+    assert not waiting.begun.is_set()
+    assert got[:20] == ["done"] * 20
+    assert isinstance(got[-1], Cancelled)
+    worker.submit("slider", lambda _: "again", got.append)
+    flush(worker)
+    assert got[-1] == "again"
+
+
 def test_cancelling_one_name_leaves_the_others(worker: ComputeWorker) -> None:
     got: list[Any] = []
     work = Work("kept")

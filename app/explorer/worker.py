@@ -59,7 +59,7 @@ class ComputeWorker:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="explorer-compute")
         self._lock = threading.Lock()
-        self._numbers: dict[str, int] = {}  # the newest of each name
+        self._numbers: dict[str, int] = {}  # the newest of each name that has work to do
         self._stopped: dict[str, int] = {}  # up to which number a person cancelled
         self._interrupted: set[int] = set()
         self._count = 0
@@ -109,8 +109,8 @@ class ComputeWorker:
     def cancel(self, name: str | None = None) -> None:
         """Cancel the work of a name, or all: what is queued does not begin, what runs ends at its next report."""
         with self._lock:
-            for one in [name] if name is not None else list(self._numbers):
-                self._stopped[one] = self._count
+            names = list(self._numbers) if name is None else [name]
+            self._stopped |= {one: self._count for one in names if one in self._numbers}
 
     def close(self) -> None:
         """Cancel everything and wait until the thread has ended; nothing is delivered any more."""
@@ -127,7 +127,7 @@ class ComputeWorker:
 
         self._thread = threading.get_ident()
         with self._lock:
-            waiting = self._closed or self._numbers[name] != number
+            waiting = self._closed or self._numbers.get(name) != number
         if waiting:
             raise Cancelled(f"Newer work took the place of {name}.")
         self._running = running
@@ -146,7 +146,10 @@ class ComputeWorker:
     def _deliver(self, name: str, number: int, done: Done, future: Future[T]) -> None:
         """Hand over a result, unless nobody waits for it."""
         with self._lock:
-            replaced = self._numbers[name] != number
+            replaced = self._numbers.get(name) != number
+            if not replaced:  # and older work of the name is over, as they are done in turn
+                del self._numbers[name]
+                self._stopped.pop(name, None)
             interrupted = number in self._interrupted
             self._interrupted.discard(number)
             if self._closed or future.cancelled():
