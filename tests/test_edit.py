@@ -97,6 +97,18 @@ def test_a_bad_list_gets_one_sentence_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_an_empty_list_says_so_and_what_was_asked_for_is_written(
+    scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    commands, before = written(tmp_path, []), contents(scene)
+    assert main(["edit", str(scene), str(commands), "--device", "cpu"]) == OK
+    printed = capfd.readouterr().out.splitlines()
+    assert printed == [f"{commands} lists no commands; nothing is selected, hidden or removed"]
+    assert contents(scene) == before
+    assert main(["edit", str(scene), str(commands), "--save", "none", "--device", "cpu"]) == OK
+    assert len(Selection.load(Scene.open(scene).selections["none"])) == 0
+
+
 def test_outputs_are_checked_before_anything_is_done(
     scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,8 @@ class Edit:
             check_name(self.save)
             refuse_existing(scene.selection_path(self.save), self.overwrite)
         commands = read_commands(self.commands, scene)
+        if not commands:
+            say(f"{self.commands} lists no commands; nothing is selected, hidden or removed")
         session = Session(scene, device=self.device, autosave=False, text_weights=self.weights)
         _run_all(session, commands)
         self._write(session)
