@@ -10,6 +10,7 @@ import socket
 import string
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
@@ -20,9 +21,11 @@ import viser
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from app.viewer.cameras import camera_of
 from app.viewer.channel import Channel
 from app.viewer.drawing import Drawing, DrawingCanvas
 from app.viewer.server import MAX_CONNECTIONS, MAX_MESSAGE, SecureServer, open_server
+from render.errors import InputError
 from tests.viser_page import CAMERA, close_code, connected, encoded, until, updated, visiting
 
 MARGIN = 24 * 2**20  # bytes that may stay: pages of the allocator, and threads that were started
@@ -349,3 +352,27 @@ def test_a_channel_is_closed_to_foreign_pages_and_gone_with_its_client(server: S
     until(lambda: not server._channels)
     with pytest.raises(InvalidHandshake), channel(server, canvas):
         pass
+
+
+def is_wide(client: viser.ClientHandle, width: int) -> bool:
+    return client.camera.image_width == width
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "asked"),
+    [(10**9, 1, 1), (1, 10**9, 100), (21_000, 1000, 10), (49, 1000, 100), (2000, 100, 500)],
+    ids=str,
+)
+def test_a_window_of_an_impossible_shape_gives_no_camera(
+    server: SecureServer, width: int, height: int, asked: int
+) -> None:
+    with visiting(server) as (page, client):
+        page.send(encoded(CAMERA | {"image_width": width, "image_height": height}))
+        until(partial(is_wide, client, width))
+        with pytest.raises(InputError, match=rf"{width:g}x{height:g}".replace("+", r"\+")):
+            camera_of(client, asked)
+        for width, height in ((8192, 4096), (2000, 100), (50, 1000)):
+            page.send(encoded(CAMERA | {"image_width": width, "image_height": height}))
+            until(partial(is_wide, client, width))
+            camera = camera_of(client, 400)
+            assert (camera.width, camera.height) == (400 * width // height, 400)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
+from urllib.parse import urlsplit
 
 import pytest
 import viser
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.viewer._guard import is_loopback, reached_at
 from app.viewer.cameras import camera_of
 from app.viewer.server import SecureServer, open_server
 from render.errors import InputError
@@ -286,7 +289,7 @@ def test_a_failure_inside_the_server_is_told_in_one_line(
 def test_another_host_asks_for_a_token_that_its_address_carries(guarded: SecureServer) -> None:
     assert guarded.token is not None
     assert len(guarded.token) >= 32
-    assert guarded.url == f"http://localhost:{guarded.port}/?token={guarded.token}"
+    assert guarded.url.endswith(f":{guarded.port}/?token={guarded.token}")
     for path in ("/", "/?token=", "/?token=wrong", f"/?token={guarded.token}x", "/?token=%C3%A9"):
         assert fetch(guarded, path).status == 401
 
@@ -321,6 +324,49 @@ def test_a_server_of_all_hosts_answers_to_addresses_and_its_own_name_only(guarde
     assert fetch(guarded, address, Host="example.org").status == 403
 
 
+def test_the_address_of_a_server_of_all_hosts_is_one_that_others_can_open(guarded: SecureServer) -> None:
+    address = urlsplit(guarded.url)
+    assert address.hostname is not None
+    assert not is_loopback(address.hostname)
+    assert fetch(guarded, f"/?token={guarded.token}", Host=address.netloc).status == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])  # noqa: S104
+def test_without_a_network_the_address_has_the_name_of_the_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    class Unplugged(socket.socket):
+        connect = unreachable
+
+    monkeypatch.setattr(socket, "socket", Unplugged)
+    assert reached_at(host) == socket.gethostname().lower()
+    assert [reached_at(one) for one in ("127.0.0.1", "localhost", "::1")] == ["127.0.0.1", "localhost", "::1"]
+
+
+def test_a_name_server_that_does_not_answer_holds_nobody_up_and_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answered = threading.Event()
+
+    def slow() -> str:
+        asked.append(threading.current_thread().name)
+        assert answered.wait(30)
+        return "Own.Example.org"
+
+    monkeypatch.setattr(socket, "getfqdn", slow)
+    with open_server("0.0.0.0", 0) as server:  # noqa: S104
+        address = f"/?token={server.token}"
+        for host, status in (("own.example.org", 403), ("evil.example.org", 403), (socket.gethostname(), 200)):
+            assert fetch(server, address, Host=host).status == status
+        answered.set()
+        until(lambda: fetch(server, address, Host="own.example.org").status == 200)
+        assert fetch(server, address, Host="evil.example.org").status == 403
+    assert asked == ["viewer-names"]
+    with open_server(port=0) as server:
+        assert fetch(server, Host="own.example.org").status == 403
+    assert len(asked) == 1, "a server of this machine alone has no use for it"
+
+
 def test_loopback_asks_for_a_token_if_one_is_given() -> None:
     with open_server(port=0, token="abc-1_2") as server:  # noqa: S106
         assert fetch(server).status == 401
@@ -346,7 +392,7 @@ def test_a_camera_that_is_none_is_refused_with_a_sentence(server: SecureServer) 
     with visiting(server) as (page, client):
         page.send(encoded(CAMERA | {"wxyz": [0.0, 0.0, 0.0, 0.0]}))
         until(lambda: not client.camera.wxyz.any())
-        with pytest.raises(InputError, match="cannot be used"):
+        with pytest.raises(InputError, match="cannot be used: it may look"):
             camera_of(client, 100)
         page.send(encoded(CAMERA | {"image_height": 0}))
         until(lambda: client.camera.image_height == 0)

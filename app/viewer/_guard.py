@@ -6,6 +6,8 @@ import hmac
 import http
 import ipaddress
 import socket
+import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
@@ -49,12 +51,14 @@ class Gate:
         token: What a page must know, or None where loopback suffices.
         cookie: Name of the cookie that carries the token; cookies do not tell ports apart, so the name must.
         files: Paths of the files that may be fetched.
+        names: Of this machine, in lower case; they count where it listens at all of its addresses.
     """
 
     host: str
     token: str | None
     cookie: str
     files: frozenset[str]
+    names: Collection[str] = ()
 
     def refusal(self, request: Request, *, channel: bool) -> http.HTTPStatus | None:
         """Why a request is refused, or None.
@@ -84,7 +88,7 @@ class Gate:
             return False
         if is_loopback(name) or name == self.host.lower():
             return True
-        return self.host in WILDCARDS and (_is_address(name) or name in _own_names())
+        return self.host in WILDCARDS and (_is_address(name) or name in self.names)
 
     def _admits(self, request: Request) -> bool:
         if self.token is None:
@@ -151,5 +155,26 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _own_names() -> set[str]:
-    return {socket.gethostname().lower(), socket.getfqdn().lower()}
+def own_names(host: str) -> set[str]:
+    """Names of this machine that a server may be asked by, in lower case; none unless it listens everywhere.
+
+    The one with the domain is asked of the network, which may take long: a thread adds it as soon as it is known.
+    """
+    if host not in WILDCARDS:
+        return set()
+    names = {socket.gethostname().lower()}
+    threading.Thread(target=lambda: names.add(socket.getfqdn().lower()), name="viewer-names", daemon=True).start()
+    return names
+
+
+def reached_at(host: str) -> str:
+    """A host that others can give in an address: where it is all of this machine's, the one that the network sees."""
+    if host not in WILDCARDS:
+        return host
+    family, somewhere = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))  # sends nothing: it only chooses the way out
+            return str(probe.getsockname()[0])
+    except OSError:  # no network
+        return socket.gethostname().lower()

@@ -15,6 +15,9 @@ from render.errors import InputError
 if TYPE_CHECKING:
     import viser
 
+WIDEST = 8192  # pixels
+ASPECTS = (0.05, 20.0)  # width by height of a window
+
 
 def camera_of(client: viser.ClientHandle, height: int) -> Camera:
     """What a client looks at, as a camera of any resolution.
@@ -27,7 +30,7 @@ def camera_of(client: viser.ClientHandle, height: int) -> Camera:
         height: Of the picture in pixels; its width follows from the page's.
 
     Raises:
-        InputError: the page has reported no camera yet, or one that is none.
+        InputError: the page has reported no camera yet, or one that is none, of an odd shape, or too wide.
     """
     state = _internals.camera_state(client)
     if state is None or min(state.image_width, state.image_height) < 1:
@@ -36,7 +39,13 @@ def camera_of(client: viser.ClientHandle, height: int) -> Camera:
     aspect = state.image_width / state.image_height
     size = np.linalg.norm(wxyz)
     if not (np.isfinite(size) and size > 1e-6 and np.isfinite(position).all() and 0 < fov < math.pi):
-        raise InputError("The page's camera cannot be used: it it may look along the up axis; turn it.")
+        raise InputError("The page's camera cannot be used: it may look along the up axis; turn it.")
+    if not ASPECTS[0] <= aspect <= ASPECTS[1] or height * aspect > WIDEST:
+        raise InputError(
+            f"The page's window must be {ASPECTS[0]:g} to {ASPECTS[1]:g} times as wide as high and its picture at most "
+            f"{WIDEST} pixels wide, found {state.image_width:g}x{state.image_height:g} for a height of {height}; "
+            "change the window's shape."
+        )
     width = max(1, round(height * aspect))
     focal = 0.5 * height / math.tan(0.5 * fov)
     # Rounding the width must not change what is seen: the pixels become a little oblong instead.

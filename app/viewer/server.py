@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from app.viewer import _internals
-from app.viewer._guard import WILDCARDS, Gate, bracketed, is_loopback, is_upgrade, path_of, refuse
+from app.viewer._guard import Gate, bracketed, is_loopback, is_upgrade, own_names, path_of, reached_at, refuse
 from app.viewer._incoming import Incoming, Malformed
 from app.viewer.channel import Channel
 from render.errors import InputError
@@ -46,8 +46,9 @@ class SecureServer:
 
     def __init__(self, listener: socket.socket, host: str, token: str | None, label: str | None) -> None:
         self.host, self.port, self.token = host, int(listener.getsockname()[1]), token
+        self._reached = reached_at(host)
         self.dropped: Counter[str] = Counter()
-        self._gate = Gate(host, token, f"fit3d_{self.port}", _page_files())
+        self._gate = Gate(host, token, f"fit3d_{self.port}", _page_files(), own_names(host))
         self._incoming = Incoming()
         self._channels: dict[str, Channel] = {}
         self._connections = 0
@@ -64,9 +65,8 @@ class SecureServer:
 
     @property
     def url(self) -> str:
-        """What a person opens; carries the token if there is one, so it is a secret then."""
-        host = "localhost" if self.host in WILDCARDS else self.host
-        return f"http://{bracketed(host)}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+        """What a person opens, here or elsewhere; carries the token if there is one, so it is a secret then."""
+        return f"http://{bracketed(self._reached)}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 
     def open_channel(
         self, client: viser.ClientHandle, receive: Callable[[str], None], greet: Callable[[], str]
