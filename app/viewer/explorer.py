@@ -78,7 +78,7 @@ class Explorer:
 
     def run(self, page: Page, command: Command, *, slider: bool = False) -> None:
         """Do a command; what a slider asks for replaces what it asked before."""
-        name = f"slider {command.kind}" if slider else f"{command.kind} {next(self._numbers)}"
+        name = f"slider {command.kind} {hash(command.target):x}" if slider else f"{command.kind} {next(self._numbers)}"
 
         def work(progress: Progress) -> Document:
             session = self.session  # another one may be shown by now

@@ -97,4 +97,4 @@ class Header:
 def _progress(busy: Busy) -> str:
     """How far a computation is."""
     done = f" {busy.done} of {busy.total}" if busy.total else ""
-    return f"{busy.what or busy.name}{done}, {busy.seconds:.0f} s"
+    return f"{busy.what or busy.name.rsplit(" ", 1)[0]}{done}, {busy.seconds:.0f} s"
