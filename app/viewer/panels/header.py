@@ -97,4 +97,5 @@ class Header:
 def _progress(busy: Busy) -> str:
     """How far a computation is."""
     done = f" {busy.done} of {busy.total}" if busy.total else ""
-    return f"{busy.what or busy.name.rsplit(" ", 1)[0]}{done}, {busy.seconds:.0f} s"
+    what = busy.what or busy.name.rsplit(" ", 1)[0]  # without the number that tells works apart
+    return f"{what}{done}, {busy.seconds:.0f} s"
