@@ -112,7 +112,7 @@ def test_strokes_of_the_mouse_select_the_thing(person: Person) -> None:
     """Ctrl marks background of the strokes before; what was drawn stays drawn until something else is done."""
     person.look_through(person.place.demo.exhibit.marked)
     person.key("b")
-    person.wait(lambda: person.page.tool == "brush", "the key was not heard")
+    person.wait(lambda: person.holds("brush"), "the key was not heard")
     person.scribble(ON_PLANT)
     person.scribble(AROUND_PLANT, held="Control")
     person.shown("scribble")
@@ -128,7 +128,7 @@ def test_strokes_of_the_mouse_select_the_thing(person: Person) -> None:
 
 def test_new_strokes_begin_another_scribble_and_ctrl_alone_takes_away(person: Person) -> None:
     person.look_through(person.place.demo.exhibit.marked)
-    person.page.use("brush")
+    person.take("brush")
     person.scribble(ON_PLANT)
     assert person.commands()[-1] == ("set", 2)
     person.tab("Select")
@@ -201,7 +201,7 @@ def test_two_people_share_the_selection_and_look_at_it_each_in_their_way(person:
     other.key("2")
     other.wait(lambda: other.page.look.what == "pca", "the key was not heard")
     person.look_through(person.place.demo.exhibit.marked)
-    person.page.use("rectangle")
+    person.take("rectangle")
     person.draw([(100, 200), (180, 300)])
     wait(lambda: len(person.place.session.document.selection), "the box selected nothing", person.window)
     count = len(person.place.session.document.selection)
@@ -226,7 +226,7 @@ def test_who_vanishes_in_the_middle_leaves_nothing_running(person: Person, place
     person.wait(lambda: len(place.explorer.pages) == 1, "the page is still there")
     person.wait(lambda: threads() == 1, "its frames are still drawn")
     person.look_through(place.demo.exhibit.marked)
-    person.page.use("rectangle")
+    person.take("rectangle")
     person.draw([(100, 200), (180, 300)])
     person.wait(lambda: len(place.session.document.selection), "the one who stayed cannot go on")
 

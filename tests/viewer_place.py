@@ -124,6 +124,14 @@ class Person:
         self.window.evaluate("document.activeElement && document.activeElement.blur()")
         self.window.keyboard.press(keys)
 
+    def take(self, tool: str) -> None:
+        """Take a tool in hand, and wait until the canvas knows: a line drawn before would move the camera."""
+        self.page.use(tool)
+        known = "point" if tool == "inspect" else tool
+        self.wait(
+            lambda: self.window.evaluate("window.fit3dDrawing.state().tool") == known, f"the canvas has no {tool}"
+        )
+
     def draw(self, points: Line, *, held: str | None = None) -> None:
         """Draw a line through points given in pixels of the photo that is looked through."""
         if held is not None:
@@ -172,8 +180,9 @@ class Person:
         return str(self.window.locator("body").inner_text())
 
     def holds(self, tool: str) -> bool:
-        """Whether a tool is in hand."""
-        return self.page.tool == tool
+        """Whether a tool is in hand, on the canvas too."""
+        known = "point" if tool == "inspect" else tool
+        return self.page.tool == tool and bool(self.window.evaluate("window.fit3dDrawing.state().tool") == known)
 
     def sees(self, what: str) -> bool:
         """Whether something is looked at."""
