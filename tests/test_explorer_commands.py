@@ -110,6 +110,7 @@ def examples() -> list[c.Command]:
         c.Rename("renamed"),
         c.Activate("selection"),
         c.Show("renamed", False),
+        c.ShowOthers(),
         c.Colour("renamed", (250, 0, 7)),
         c.Delete("renamed"),
         c.Remove(),

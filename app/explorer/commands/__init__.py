@@ -9,7 +9,7 @@ from app.explorer.commands.asking import Similar, Text
 from app.explorer.commands.base import Combine, Command, cut_of, edits_of
 from app.explorer.commands.changing import All, Clear, Grow, Invert, Largest, Shrink, Threshold
 from app.explorer.commands.drawing import Click, Lasso, Rectangle, Scribble
-from app.explorer.commands.naming import Activate, Colour, Delete, Load, NewSelection, Rename, Show
+from app.explorer.commands.naming import Activate, Colour, Delete, Load, NewSelection, Rename, Show, ShowOthers
 from app.explorer.commands.sight import Hide, Isolate, Remove, Restore, ShowAll
 from app.explorer.commands.viewpoint import Stroke, Viewpoint
 
@@ -38,6 +38,7 @@ __all__ = [
     "Scribble",
     "Show",
     "ShowAll",
+    "ShowOthers",
     "Shrink",
     "Similar",
     "Stroke",
@@ -69,6 +70,7 @@ _COMMANDS: tuple[type[Command], ...] = (
     Delete,
     Activate,
     Show,
+    ShowOthers,
     Colour,
     Hide,
     Isolate,

@@ -127,6 +127,25 @@ class Show(Command):
 
 
 @dataclass(frozen=True)
+class ShowOthers(Command):
+    """Draw all selections but the active one over the scene, or do not."""
+
+    shown: bool = True
+
+    @property
+    def title(self) -> str:
+        """What is done."""
+        return f"{'show' if self.shown else 'do not show'} the other selections"
+
+    def apply(self, work: Work) -> Document:
+        """See :meth:`Command.apply`."""
+        document = work.document
+        others = {name: one for name, one in document.selections.items() if name != document.active}
+        changed = {name: replace(one, shown=self.shown) for name, one in others.items() if one.shown != self.shown}
+        return replace(document, selections={**document.selections, **changed}) if changed else document
+
+
+@dataclass(frozen=True)
 class Colour(Command):
     """Give a selection another colour."""
 

@@ -25,6 +25,7 @@ from app.explorer.commands import (
     Scribble,
     Show,
     ShowAll,
+    ShowOthers,
     Shrink,
     Similar,
     Threshold,
@@ -110,7 +111,7 @@ class SelectPanel:
         self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
         self._connect(away, {"Remove": self._remove, "Restore": Restore})
         manage.on_click(lambda _: self._manage(manage.value))
-        others.on_click(lambda _: self._show_others(others.value == "Show others"))
+        others.on_click(lambda _: page.run(ShowOthers(others.value == "Show others")))
         self._names.on_update(
             lambda event: self._by_person(event, lambda: page.attempt(lambda: Activate(self._names.value)))
         )
@@ -218,12 +219,6 @@ class SelectPanel:
             page.attempt(lambda: NewSelection(f"selection {number}"))
         else:
             page.attempt(lambda: Delete(document.active))
-
-    def _show_others(self, shown: bool) -> None:
-        document = self._page.session.document
-        for name in document.selections:
-            if name != document.active:
-                self._page.run(Show(name, shown))
 
     def _rename(self) -> None:
         if self._name.value != self._active and not self._page.attempt(lambda: Rename(self._name.value)):
