@@ -22,7 +22,7 @@ from app.explorer.frames import (
     part_at,
     part_camera,
 )
-from app.explorer.looks import Look, splats
+from app.explorer.looks import Look, prepare, splats
 from app.pictures import render_colours, render_depth, render_heat, render_rgb
 from render.camera import Camera
 from render.devices import is_accelerated, resolve_device
@@ -124,6 +124,25 @@ def test_hidden_and_removed_gaussians_are_not_drawn() -> None:
     opacity = rasterize(rest, view).alpha.numpy() * 255
     assert np.abs(frame(shown, LOOKS["opacity"], view)[..., 0] - opacity).max() <= 1
     assert (splats(shown, Look())[1][gone.numpy()] == 0).all()
+
+
+@pytest.mark.parametrize("what", ["rgb", "pca", "scores"])
+def test_a_given_document_is_drawn_whatever_the_session_shows_by_now(what: str) -> None:
+    shown, view = session(), camera()
+    select(shown, ("chair", RED))
+    shown.show(replace(shown.document, hidden=of("wall")))
+    look = Look("relevancy") if what == "scores" else LOOKS[what]
+    kept, before, splatted = shown.document, frame_with_depth(shown, look, view), splats(shown, look)
+    banded = frame_in_bands(shown, look, view, pixels=WIDTH * 32).image
+    select(shown, ("table", BLUE))
+    shown.show(replace(shown.document, hidden=of("chair")))
+    prepare(shown, look, kept)
+    assert np.array_equal(frame(shown, look, view, document=kept), before.image)
+    assert np.array_equal(frame_with_depth(shown, look, view, document=kept).depth, before.depth)
+    assert np.array_equal(frame_in_bands(shown, look, view, pixels=WIDTH * 32, document=kept).image, banded)
+    for now, then in zip(splats(shown, look, kept), splatted, strict=True):
+        assert np.array_equal(now, then)
+    assert not np.array_equal(frame(shown, look, view), before.image)
 
 
 def test_outlines_follow_the_masks_that_are_written() -> None:

@@ -75,7 +75,9 @@ class Frame:
         return Frame(self.image[first:last], self.depth[first:last])
 
 
-def frame(session: Session, look: Look, camera: Camera, cancelled: Cancelled = never) -> UInt8[np.ndarray, "h w 3"]:
+def frame(
+    session: Session, look: Look, camera: Camera, cancelled: Cancelled = never, *, document: Document | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """A look from one camera, at the camera's size, over black.
 
     Colours do not depend on the camera, but for the scene's own reflections (spherical harmonics).
@@ -85,17 +87,21 @@ def frame(session: Session, look: Look, camera: Camera, cancelled: Cancelled = n
         look: What is shown.
         camera: From where.
         cancelled: Asked between the steps; once it is true nothing more is done.
+        document: What is selected, hidden and removed; None = as it is in the session now.
 
     Raises:
         Interrupted: ``cancelled`` was true.
         InputError: the look's field is missing, or has no text side.
     """
-    return frame_with_depth(session, look, camera, cancelled).image
+    return frame_with_depth(session, look, camera, cancelled, document=document).image
 
 
-def frame_with_depth(session: Session, look: Look, camera: Camera, cancelled: Cancelled = never) -> Frame:
+def frame_with_depth(
+    session: Session, look: Look, camera: Camera, cancelled: Cancelled = never, *, document: Document | None = None
+) -> Frame:
     """As :func:`frame`, with the depth of what is seen."""
-    return _drawn(session, look, camera, 0, camera.height, cancelled)
+    document = session.document if document is None else document
+    return _drawn(session, look, camera, 0, camera.height, cancelled, document)
 
 
 def frame_in_bands(
@@ -105,6 +111,7 @@ def frame_in_bands(
     cancelled: Cancelled = never,
     *,
     pixels: int | None = None,
+    document: Document | None = None,
     progress: Progress = silent,
 ) -> Frame:
     """As :func:`frame_with_depth`, some rows at a time: memory is bounded, and cancelling works between them.
@@ -118,11 +125,13 @@ def frame_in_bands(
         camera: From where.
         cancelled: Asked before every band.
         pixels: Of a band, about; None = 2 million.
+        document: What is selected, hidden and removed; None = as it is in the session now, for all bands.
         progress: Told of rows.
     """
+    document = session.document if document is None else document
     rows = max(16, (BAND_PIXELS if pixels is None else pixels) // camera.width)
     if rows >= camera.height:
-        return frame_with_depth(session, look, camera, cancelled)
+        return frame_with_depth(session, look, camera, cancelled, document=document)
     margin = max(OVERLAP, 2 * _thickness(camera))
     whole = Frame(
         np.empty((camera.height, camera.width, 3), np.uint8), np.empty((camera.height, camera.width), np.float32)
@@ -131,7 +140,7 @@ def frame_in_bands(
         progress(first, camera.height, "drawing")
         last = min(first + rows, camera.height)
         top, bottom = max(0, first - margin), min(camera.height, last + margin)
-        band = _drawn(session, look, camera, top, bottom, cancelled).rows(first - top, last - top)
+        band = _drawn(session, look, camera, top, bottom, cancelled, document).rows(first - top, last - top)
         whole.image[first:last], whole.depth[first:last] = band.image, band.depth
     return whole
 
@@ -159,10 +168,11 @@ Paint = Callable[["Float[Tensor, 'h w c']", "Rendering"], "UInt8[np.ndarray, 'h 
 
 
 @torch.no_grad()
-def _drawn(session: Session, look: Look, camera: Camera, top: int, bottom: int, cancelled: Cancelled) -> Frame:
+def _drawn(
+    session: Session, look: Look, camera: Camera, top: int, bottom: int, cancelled: Cancelled, document: Document
+) -> Frame:
     """Some rows of a frame: the values of all its looks and the selections' scores in one rasterization."""
     _go_on(cancelled)
-    document = session.document
     shown = [shown_selections(document) if part.overlay else [] for part in look.parts]
     outlined = max(shown, key=len)
     layers = [_painter(session, part, camera, document) for part in look.parts]

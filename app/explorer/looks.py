@@ -126,32 +126,36 @@ def colours(session: Session, look: Look, document: Document | None = None) -> F
     return cache_of(session).get(key, lambda: tinted(base, shown))
 
 
-def splats(session: Session, look: Look) -> tuple[UInt8[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
+def splats(
+    session: Session, look: Look, document: Document | None = None
+) -> tuple[UInt8[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
     """Colours and opacities of the Gaussians as a browser draws them; hidden and removed ones have opacity 0.
 
     Raises:
         InputError: see :func:`colours`.
     """
-    rgb = (colours(session, look).clamp_max(1) * 255).round().to(torch.uint8).cpu().numpy()
-    return rgb, session.visible_gaussians.opacities.float().cpu().numpy()
+    document = session.document if document is None else document
+    rgb = (colours(session, look, document).clamp_max(1) * 255).round().to(torch.uint8).cpu().numpy()
+    return rgb, session.visible_in(document).opacities.float().cpu().numpy()
 
 
-def prepare(session: Session, look: Look) -> None:
+def prepare(session: Session, look: Look, document: Document | None = None) -> None:
     """Make all that drawing a look needs and that takes time, so that frames are quick afterwards.
 
     Raises:
         InputError: see :func:`colours`.
     """
+    document = session.document if document is None else document
     for part in look.parts:
         if part.what == "depth":
             depth_limits(session)
         else:
-            colours(session, part)
+            colours(session, part, document)
 
 
-def is_prepared(session: Session, look: Look) -> bool:
+def is_prepared(session: Session, look: Look, document: Document | None = None) -> bool:
     """Whether a look can be drawn without waiting for features, texts or depths."""
-    document, cache = session.document, cache_of(session)
+    document, cache = session.document if document is None else document, cache_of(session)
     return all(_key(session, part, document) in cache for part in look.parts if part.what not in ("rgb", "opacity"))
 
 
