@@ -25,10 +25,10 @@ class Edit:
 
     COMMANDS.json is a list of objects such as {"kind": "text", "text": "chair", "field": "tiny-clip"}.  The kinds:
     scribble, click, rectangle, lasso, text, similar, grow, shrink, largest, invert, clear, all, threshold,
-    new-selection, rename, delete, activate, show, show-others, colour, hide, isolate, show-all, remove, restore, load.  A
-    viewpoint is the name of a photo, whose undistorted pixels are meant then, or an object with K, world_to_camera,
-    width and height.  Selections and files are written with --save and --out alone, and none if a command fails; the
-    scene keeps its neighbour graph for the next time.
+    new-selection, rename, delete, activate, show, show-others, colour, hide, isolate, show-all, remove, restore,
+    load.  A viewpoint is the name of a photo, whose undistorted pixels are meant then, or an object with K,
+    world_to_camera, width and height.  Selections and files are written with --save and --out alone, and none if a
+    command fails; the scene keeps its neighbour graph for the next time.
     """
 
     scene: tyro.conf.Positional[Path]
