@@ -104,10 +104,11 @@ def test_a_slider_replaces_its_own_edit_and_no_other(session: Session) -> None:
     assert session.document is first
     session.redo()
     assert session.document is last
-    # A scribble is not the last edit's kind: it is an edit of its own.
+    # After something that followed from it a scribble is an edit of its own.
+    session.run(c.Invert())
     session.amend(c.Scribble(viewpoint, strokes, THINGS, threshold=0.4))
     session.amend(c.Scribble(viewpoint, strokes, THINGS))
-    assert len(session.history.edits) == 3
+    assert len(session.history.edits) == 4
     direct = session.document.selection.mask
     session.undo()
     assert torch.equal(session.run(c.Scribble(viewpoint, strokes, THINGS)).selection.mask, direct)

@@ -96,10 +96,25 @@ class History:
             self._release(self._edits.pop(0))
         self._cursor = len(self._edits)
 
-    def replace_last(self, edit: Edit) -> None:
-        """Put an edit in the place of the last one that is done; what was undone is forgotten."""
-        self._cursor = max(0, self._cursor - 1)
-        self.push(edit)
+    def amended_by(self, command: Command) -> Sequence[Edit]:
+        """The edits that a slider's command takes the place of: the last one if it differs in what sliders set alone.
+
+        A prompt may be found beneath edits that adjust what it made; they follow it, to be done again.  Empty if
+        there is none.
+        """
+        done = self._edits[: self._cursor]
+        for index in reversed(range(len(done))):
+            if done[index].command.target == command.target:
+                return tuple(done[index:])
+            if command.adjusts or not done[index].command.adjusts:
+                break
+        return ()
+
+    def replace_last(self, *edits: Edit) -> None:
+        """Put edits in the place of as many that were done last; what was undone is forgotten."""
+        self._cursor = max(0, self._cursor - len(edits))
+        for edit in edits:
+            self.push(edit)
 
     def step_back(self) -> Edit | None:
         """Move the cursor before the last edit and return it; None if nothing is left to undo."""

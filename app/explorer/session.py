@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -190,7 +190,10 @@ class Session:
         return self._edit(command, progress, amending=False)
 
     def amend(self, command: Command, progress: Progress = silent) -> Document:
-        """As :meth:`run`, but in the place of the last edit if that differs in what sliders set alone."""
+        """As :meth:`run`, but in the place of the last edit if that differs in what sliders set alone.
+
+        A threshold that was moved since, and how the selection is shown, stay as they are.
+        """
         return self._edit(command, progress, amending=True)
 
     def undo(self) -> Edit | None:
@@ -272,10 +275,12 @@ class Session:
 
     def _edit(self, command: Command, progress: Progress, *, amending: bool) -> Document:
         with self._editing:
-            before, last = self._document, self.history.last
-            if amending and last is not None and last.command.target == command.target:
-                after = self._apply(command, last.before, progress)
-                self.history.replace_last(Edit(command, last.before, after))
+            before = self._document
+            amended = self.history.amended_by(command) if amending else ()
+            if amended:
+                edits = self._again(command, amended, progress)
+                after = edits[-1].after
+                self.history.replace_last(*edits)
             else:
                 after = self._apply(command, before, progress)
                 if after is before:
@@ -285,6 +290,15 @@ class Session:
             self._keep()
         self._tell(before, after)
         return after
+
+    def _again(self, command: Command, amended: Sequence[Edit], progress: Progress) -> list[Edit]:
+        """A command in the place of the first of some edits, and what the others did after it."""
+        edits: list[Edit] = []
+        document = amended[0].before
+        for one in (command, *(edit.command for edit in amended[1:])):
+            edits.append(Edit(one, document, self._apply(one, document, progress)))
+            document = edits[-1].after
+        return edits
 
     def _apply(self, command: Command, document: Document, progress: Progress) -> Document:
         with libraries_with_one_thread(), torch.no_grad():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.explorer.commands import Colour, Scribble, Show, Stroke, Threshold, Viewpoint
+from app.explorer.commands import Scribble, Stroke, Viewpoint
 from app.viewer.drawing import RADII, Drawing
 from uplift.segmentation import FRAME
 
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from app.viewer.drawing import CanvasStatus
 
 THIN = 0.3  # of the brush's radius: how thick a stroke stays drawn
-BESIDE = (Threshold, Show, Colour)  # edits that a scribble may be gone on with after
 
 
 def last_prompt(history: History) -> Command | None:
     """The last edit but for those that only move a threshold or change what is shown of a selection."""
     done = history.edits[: history.cursor]
-    return next((edit.command for edit in reversed(done) if not isinstance(edit.command, BESIDE)), None)
+    return next((edit.command for edit in reversed(done) if not edit.command.adjusts), None)
 
 
 def scribble_from(last: Command | None, viewpoint: Viewpoint) -> Scribble | None:

@@ -50,9 +50,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Command(ABC):
-    """Something that can be done to a document and undone; its fields are plain JSON values."""
+    """Something that can be done to a document and undone; its fields are plain JSON values.
+
+    Attributes:
+        kind: Its name in JSON.
+        adjusts: Whether it moves a threshold or changes how a selection is shown: sliders of the prompt before it
+            may still be moved, and it is done again after them.
+    """
 
     kind: ClassVar[str]
+    adjusts: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,13 +25,16 @@ from app.explorer.document import Document
 from render.errors import InputError
 from uplift.selection import BOUNDARY, Selection
 
+if TYPE_CHECKING:
+    from uplift.graph import NeighbourGraph
+
 MOST_STEPS = 100
 LEAST_THRESHOLD = 1e-6
 
 
 @dataclass(frozen=True)
-class Grow(Command):
-    """Add the neighbours of what is selected, so many times."""
+class Stepwise(Command):
+    """Something that is done along the neighbour graph, so many times."""
 
     steps: int = 1
 
@@ -39,41 +44,41 @@ class Grow(Command):
     @property
     def title(self) -> str:
         """What is done."""
-        return f"grow by {self.steps}"
+        return f"{self.kind} by {self.steps}"
 
     def apply(self, work: Work) -> Document:
         """See :meth:`Command.apply`."""
         document = work.document
         selection = document.selection
         if document.n > 1:
-            grown = selection.grow(work.session.graph(progress=work.progress), self.steps)
-            # What is hidden neither grows in nor falls out.
-            mask = torch.where(document.visible, grown.mask, selection.mask)
-            selection = replace(grown, mask=mask, scores=torch.where(document.visible, grown.scores, selection.scores))
+            selection = self.moved(document, work.session.graph(progress=work.progress))
         return changed(document, selection, self.title)
+
+    @abstractmethod
+    def moved(self, document: Document, graph: NeighbourGraph) -> Selection:
+        """The active selection with its border moved."""
 
 
 @dataclass(frozen=True)
-class Shrink(Command):
+class Grow(Stepwise):
+    """Add the neighbours of what is selected, so many times."""
+
+    def moved(self, document: Document, graph: NeighbourGraph) -> Selection:
+        """See :meth:`Stepwise.moved`."""
+        old = document.selection
+        grown = old.grow(graph, self.steps)
+        # What is hidden neither grows in nor falls out.
+        mask = torch.where(document.visible, grown.mask, old.mask)
+        return replace(grown, mask=mask, scores=torch.where(document.visible, grown.scores, old.scores))
+
+
+@dataclass(frozen=True)
+class Shrink(Stepwise):
     """Take away what has a neighbour outside, so many times."""
 
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        check_number("number of steps", self.steps, 1, MOST_STEPS)
-
-    @property
-    def title(self) -> str:
-        """What is done."""
-        return f"shrink by {self.steps}"
-
-    def apply(self, work: Work) -> Document:
-        """See :meth:`Command.apply`."""
-        document = work.document
-        selection = document.selection
-        if document.n > 1:
-            selection = selection.shrink(work.session.graph(progress=work.progress), self.steps)
-        return changed(document, selection, self.title)
+    def moved(self, document: Document, graph: NeighbourGraph) -> Selection:
+        """See :meth:`Stepwise.moved`."""
+        return document.selection.shrink(graph, self.steps)
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ class Threshold(Command):
     is cut: 0.5 brings it back.
     """
 
+    adjusts = True
     value: float
 
     def __post_init__(self) -> None:

@@ -108,6 +108,7 @@ class Activate(Command):
 class Show(Command):
     """Draw a selection over the scene, or do not."""
 
+    adjusts = True
     name: str
     shown: bool = True
 
@@ -130,6 +131,7 @@ class Show(Command):
 class ShowOthers(Command):
     """Draw all selections but the active one over the scene, or do not."""
 
+    adjusts = True
     shown: bool = True
 
     @property
@@ -149,6 +151,7 @@ class ShowOthers(Command):
 class Colour(Command):
     """Give a selection another colour."""
 
+    adjusts = True
     name: str
     colour: RGB
 
