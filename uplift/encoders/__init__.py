@@ -1,6 +1,6 @@
 """2D encoders and their registry; each encoder imports its libraries when it is made."""
 
-from uplift.encoders.base import Encoder, Image, as_image, fit_encoder
+from uplift.encoders.base import Encoder, Image, Tokens, TrainableEncoder, as_image, fit_encoder
 from uplift.encoders.defaults import default_encoder
 from uplift.encoders.registry import (
     EncoderEntry,
@@ -17,6 +17,8 @@ __all__ = [
     "EncoderEntry",
     "EncoderFamily",
     "Image",
+    "Tokens",
+    "TrainableEncoder",
     "as_image",
     "default_encoder",
     "encoder_entries",

@@ -7,11 +7,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
@@ -56,6 +56,10 @@ class Encoder(ABC):
             InputError: the image has another shape or type, or the encoder must be fitted first.
         """
 
+    def encode_global(self, image: Image) -> Float[Tensor, " c"] | None:  # noqa: ARG002  most have none
+        """One feature of the whole photo ``[h, w, 3]`` uint8, such as a [CLS] token; None where there is none."""
+        return None
+
     @property
     def fitted(self) -> bool:
         """Whether ``encode`` may be called."""
@@ -97,6 +101,85 @@ class Encoder(ABC):
             digest.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+class Tokens(NamedTuple):
+    """What a network says of a batch of photos.
+
+    Attributes:
+        patches: ``[b, gh, gw, c]``, one for each patch.
+        cls: ``[b, c]``, one for each photo; None where the network has no such token.
+    """
+
+    patches: Tensor
+    cls: Tensor | None
+
+
+class TrainableEncoder(Encoder):
+    """An encoder whose network can be run on batches with gradients: for fine-tuning, distillation and dense heads.
+
+    A photo is seen at once, resized to whole patches by less than a patch along each side, so that the tokens lie
+    at the nodes that :meth:`encode` promises.  ``encode`` may blend several windows; where one window holds the
+    photo and its sides are multiples of the patch, both give the same.
+
+    Attributes:
+        patch: Pixels per token.
+    """
+
+    patch: int
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The network; frozen unless this is a copy that :meth:`copied` made."""
+
+    @abstractmethod
+    def tokens(self, pixels: Float[Tensor, "b 3 h w"]) -> Tokens:
+        """Tokens of photos with values in [0, 1] and sides that are multiples of the patch; differentiable, float32."""
+
+    @abstractmethod
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
+        """Normed outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32.
+
+        Raises:
+            InputError: the network has fewer blocks.
+        """
+
+    @abstractmethod
+    def copied(self) -> Self:
+        """An encoder of its own, whose network has the same weights and may be trained."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def grid(self, h: int, w: int, side: int | None = None) -> tuple[int, int]:
+        """Tokens along each axis of a photo of ``h`` by ``w`` pixels that is shrunk to ``side`` at most."""
+        scale = 1.0 if side is None else min(1.0, side / max(h, w))
+        rows, columns = (max(1, -(-round(length * scale) // self.patch)) for length in (h, w))
+        return rows, columns
+
+    def pixels(self, image: Image, side: int | None = None) -> Float[Tensor, "3 h w"]:
+        """A photo ``[h, w, 3]`` uint8 as :meth:`tokens` takes it, on the network's device.
+
+        Args:
+            image: The photo.
+            side: Larger photos are shrunk until their longer side has about so many pixels; None = never.
+
+        Raises:
+            InputError: it is no photo, or ``side`` is less than a patch.
+        """
+        if side is not None and side < self.patch:
+            raise InputError(f"{self.name} sees patches of {self.patch} pixels, found photos of {side} at most.")
+        array = as_image(image)
+        rows, columns = self.grid(array.shape[0], array.shape[1], side)
+        size = (rows * self.patch, columns * self.patch)
+        photo = torch.from_numpy(array).to(self.device).permute(2, 0, 1).to(torch.float32) / 255
+        if size == array.shape[:2]:
+            return photo
+        resized = nn.functional.interpolate(photo[None], size, mode="bilinear", antialias=True, align_corners=False)
+        return resized[0].clamp(0, 1)
 
 
 def as_image(image: Image) -> UInt8[np.ndarray, "h w 3"]:

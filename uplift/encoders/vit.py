@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from copy import copy, deepcopy
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from render.errors import InputError
 from uplift.encoders._checkpoints import hash_of, read_weights
 from uplift.encoders._downloads import impatient_hub, out_of_reach
 from uplift.encoders._windows import encode_windows
-from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.base import Image, Tokens, TrainableEncoder, as_image
 from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ LICENCES = {
 LOADING_ERRORS = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 
 
-class ViTEncoder(Encoder):
+class ViTEncoder(TrainableEncoder):
     """Patch tokens of a vision transformer after its last norm, from overlapping windows (LUDVIG C.1.2).
 
     Tokens of classes and registers are dropped, position embeddings are interpolated to the size of the window.
@@ -74,7 +75,7 @@ class ViTEncoder(Encoder):
                 f"found the window {window} and the stride {stride}."
             )
         self.window, self.stride = window // self.patch * self.patch, stride
-        self._hash = hash_of(model)
+        self._hash: str | None = hash_of(model)
         self._device = device or torch.device("cpu")
         self._model = model.eval().requires_grad_(False).to(self._device)
         self._mean, self._std = (torch.tensor(config[k], device=self._device)[:, None, None] for k in ("mean", "std"))
@@ -84,16 +85,41 @@ class ViTEncoder(Encoder):
         """Describe a photo ``[h, w, 3]`` uint8."""
         return encode_windows(
             as_image(image),
-            self._tokens,
+            lambda pixels: self.tokens(pixels).patches,
             patch=self.patch,
             window=self.window,
             stride=self.stride,
             device=self._device,
         )
 
+    @torch.no_grad()
+    def encode_global(self, image: Image) -> Float[Tensor, " c"] | None:
+        """The [CLS] token of a photo ``[h, w, 3]`` uint8, shrunk to one window where it is larger."""
+        if not self._has_cls:
+            return None
+        cls = self.tokens(self.pixels(image, self.window)[None]).cls
+        return None if cls is None else cls[0]
+
+    @property
+    def network(self) -> nn.Module:
+        """timm's model."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._device
+
+    def copied(self) -> Self:
+        """An encoder of its own, whose network has the same weights and may be trained."""
+        result = copy(self)
+        result._model = deepcopy(self._model).requires_grad_(True)
+        result._hash = None  # of weights that will change
+        return result
+
     def weights_hash(self) -> str:
         """SHA-256 of the weights."""
-        return self._hash
+        return self._hash or hash_of(self._model)
 
     def options(self) -> dict[str, Any]:
         """Window and stride."""
@@ -107,10 +133,44 @@ class ViTEncoder(Encoder):
             "std": self._std.flatten().tolist(),
         }
 
-    def _tokens(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
-        tokens = self._model.forward_features((pixels - self._mean) / self._std)
+    def tokens(self, pixels: Float[Tensor, "b 3 h w"]) -> Tokens:
+        """Tokens of photos with values in [0, 1] after the last norm; differentiable, float32."""
+        found = self._model.forward_features(self._normalised(pixels)).to(torch.float32)
         gh, gw = (length // self.patch for length in pixels.shape[2:])
-        return tokens[:, self._model.num_prefix_tokens :].reshape(len(pixels), gh, gw, self.dimension)
+        patches = found[:, self._model.num_prefix_tokens :].reshape(len(pixels), gh, gw, self.dimension)
+        return Tokens(patches, found[:, 0] if self._has_cls else None)
+
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
+        """Normed outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32."""
+        depth = len(self._model.blocks)
+        if not 1 <= count <= depth:
+            raise InputError(f"{self.name} has {depth} blocks, expected 1 to {depth} layers, found {count}.")
+        found = self._model.forward_intermediates(
+            self._normalised(pixels),
+            indices=[(k + 1) * depth // count - 1 for k in range(count)],
+            return_prefix_tokens=True,
+            norm=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        return [
+            Tokens(
+                patches.permute(0, 2, 3, 1).to(torch.float32),
+                prefix[:, 0].to(torch.float32) if self._has_cls else None,
+            )
+            for patches, prefix in found
+        ]
+
+    @property
+    def _has_cls(self) -> bool:
+        return getattr(self._model, "cls_token", None) is not None
+
+    def _normalised(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        if pixels.shape[2] % self.patch or pixels.shape[3] % self.patch:
+            raise InputError(
+                f"{self.name} takes photos whose sides are multiples of {self.patch}, found {list(pixels.shape[2:])}."
+            )
+        return (pixels - self._mean) / self._std
 
 
 def make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> ViTEncoder:
