@@ -1,4 +1,4 @@
-"""What the command line prints: lines, tables, progress bars, sizes."""
+"""What the command line prints: lines, tables, progress bars, sizes, errors."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line; its type is named where the text alone would not say what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    elif isinstance(error, (OSError, ValueError, ImportError)) and str(error):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return " ".join(text.split())
 
 
 @contextmanager

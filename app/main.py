@@ -28,6 +28,7 @@ from app.commands.rooms import Rooms
 from app.commands.segment import Segment
 from app.commands.tiny import Tiny
 from app.commands.view import View
+from app.console import sentence
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
@@ -91,17 +92,6 @@ def entrypoint() -> None:
     # Warnings are sentences; a library that configured logging first would put names of modules before them.
     logging.basicConfig(format="%(message)s")
     sys.exit(main())
-
-
-def sentence(error: BaseException) -> str:
-    """An exception as one line; its type is named where the text alone would not say what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    elif isinstance(error, (OSError, ValueError, ImportError)) and str(error):
-        text = str(error)
-    else:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return " ".join(text.split())
 
 
 def _run(arguments: Sequence[str]) -> int:

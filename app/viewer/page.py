@@ -16,6 +16,7 @@ from app.explorer.looks import Look
 from app.explorer.worker import Cancelled
 from app.viewer.cameras import camera_of
 from app.viewer.drawing import CanvasStatus, Drawing, DrawingCanvas
+from app.viewer.notices import Notices
 from app.viewer.panels.ask import AskPanel
 from app.viewer.panels.header import Header
 from app.viewer.panels.see import SeePanel
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 TALLEST = 1080  # pixels of a frame; larger windows show it enlarged
 JPEG = {"low": 40, "full": 90}  # quality
-NOTICE_SECONDS = 6.0
+NOTICE_SECONDS, FAILURE_SECONDS = 6.0, 15.0
 
 
 class Page:
@@ -64,6 +65,7 @@ class Page:
         self._afresh = False  # whether the next stroke begins a scribble
         self._marked = False  # whether strokes stay drawn
         self._closed = False
+        self._notices = Notices(client)
         self._frames = FrameWorker(self.session, self._deliver, failed=self.complain)
         self._splats = Splats(self)
         self.photos = Photos(self)
@@ -197,7 +199,7 @@ class Page:
     def tell(self, text: str) -> None:
         """Say something for a few seconds."""
         if not self._closed:
-            self.client.add_notification("fit3d", text, auto_close_seconds=NOTICE_SECONDS)
+            self._notices.show("fit3d", text, seconds=NOTICE_SECONDS)
 
     def give_up(self, error: BaseException) -> None:
         """What was asked for will not come."""
@@ -213,7 +215,7 @@ class Page:
             log.error("A page's request failed.", exc_info=error)
         if not self._closed:
             text = told(error, self.session.scene.path)
-            self.client.add_notification("That did not work", text, color="red", auto_close_seconds=15.0)
+            self._notices.show("That did not work", text, seconds=FAILURE_SECONDS, color="red")
 
     def changed(self) -> None:
         """The document is another one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.console import sentence
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,8 +59,6 @@ def objects(found: list[Found]) -> str:
 
 def told(error: BaseException, folder: Path) -> str:
     """What went wrong, as one line; files of the scene by their names in its folder, which a page need not know."""
-    from app.main import sentence
-
     text = sentence(error)
     for path in dict.fromkeys((str(folder), str(folder.absolute()), str(folder.resolve()))):
         text = text.replace(f"{path}/", "") if len(path) > 1 else text
