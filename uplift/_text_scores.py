@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -16,7 +16,7 @@ from render.progress import Progress
 from uplift.diffusion import diffuse
 from uplift.field import HALF_MAX, FeatureField
 from uplift.graph import NeighbourGraph, knn_graph
-from uplift.random_walker import RandomWalker
+from uplift.random_walker import Walkers
 from uplift.relevancy import relevancies, start_nodes
 from uplift.scene_graph import everywhere, metric_of
 from uplift.thresholds import otsu_threshold
@@ -58,6 +58,7 @@ class TextScores:
         encoder: TextEncoder,
         guide: FeatureField,
         graph: NeighbourGraph | None,
+        walkers: Callable[[], Walkers] | None = None,
         *,
         temperature: float,
         neighbours: int,
@@ -74,7 +75,8 @@ class TextScores:
         self._graph, self._neighbours, self._steps = graph, neighbours, steps
         self._temperature, self._seed, self._progress = temperature, seed, progress
         self._similarities: Tensor | None = None
-        self._walker: RandomWalker | None = None
+        self._walkers: Walkers | None = None
+        self._find_walkers = walkers
         self._embedded: dict[str, Tensor] = {}
         self._kept: OrderedDict[Key, Tensor] = OrderedDict()
         self._notes: dict[Key, dict[str, Any]] = {}
@@ -82,12 +84,27 @@ class TextScores:
     @property
     def graph(self) -> NeighbourGraph:
         """The graph with the guide's features; built when it is first needed."""
+        if self._find_walkers is not None:
+            return self.walkers.graph
         if self._graph is None:
             self._graph = knn_graph(self._gaussians, self._neighbours, progress=self._progress)
         if self._graph.feature_distances is None:
             values = everywhere(self.guide, self._gaussians)
             self._graph = self._graph.with_features(values, metric_of(self.guide), progress=self._progress)
         return self._graph
+
+    @property
+    def walkers(self) -> Walkers:
+        """The solvers on the graph; each is built on first use."""
+        if self._walkers is None:
+            self._walkers = Walkers(self.graph) if self._find_walkers is None else self._find_walkers()
+        return self._walkers
+
+    def prepare(self, negatives: tuple[str, ...], *, refined: bool) -> None:
+        """Everything that the first text would wait for: its encoder has encoded, solvers are built."""
+        self.columns(negatives[:1], "raw", negatives)
+        if refined:
+            self.walkers.get(WALKER_BANDWIDTH)
 
     def columns(self, texts: Sequence[str], kind: Kind, negatives: tuple[str, ...]) -> list[Float[Tensor, " n"]]:
         """Scores of the texts, float32; refined ones have a maximum of 1."""
@@ -152,10 +169,8 @@ class TextScores:
         }
         if not bool(background.any()):
             return self.seen.to(torch.float32)
-        if self._walker is None:
-            self._walker = RandomWalker(self.graph, WALKER_BANDWIDTH)
         labels = torch.where(start > 0, 1, torch.where(background, 0, -1))
-        return self._walker.probability(labels) * self.seen
+        return self.walkers.get(WALKER_BANDWIDTH).probability(labels) * self.seen
 
     def _diffused(
         self,

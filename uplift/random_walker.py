@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ VISITS = 2  # of each coarse level: a W cycle
 SERIAL = 4096  # rows that are not worth a second thread
 TOLERANCE = 1e-3
 MAX_STEPS = 200
+KEPT = 3  # solvers of one graph: those of two defaults, and the one of a slider
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,31 @@ class RandomWalker:
         system = _System(self._levels, nodes < 0)
         values, self.steps = system.solve((nodes == 1).astype(np.float32), tolerance)
         return self._graph.to_gaussians(torch.from_numpy(values.clip(0, 1))).to(labels.device)
+
+
+class Walkers:
+    """The solvers of one graph by bandwidth: made when they are first asked for, the last few kept.
+
+    Args:
+        graph: Neighbour graph with features.
+        kept: How many solvers are kept.
+    """
+
+    def __init__(self, graph: NeighbourGraph, kept: int = KEPT) -> None:
+        self.graph = graph
+        self._kept = kept
+        self._made: OrderedDict[float, RandomWalker] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, bandwidth: float) -> RandomWalker:
+        """The solver of a bandwidth; who asks while another one is made waits."""
+        with self._lock:
+            if bandwidth not in self._made:
+                self._made[bandwidth] = RandomWalker(self.graph, bandwidth)
+            self._made.move_to_end(bandwidth)
+            while len(self._made) > self._kept:
+                self._made.popitem(last=False)
+            return self._made[bandwidth]
 
 
 def walker_memory(n: int, edges: int) -> int:

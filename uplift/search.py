@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -18,9 +18,10 @@ from render.progress import Progress, silent
 from render.rasterizer import rasterize
 from render.scene import Scene
 from render.views import View
-from uplift._text_scores import Kind, TextEncoder, TextScores, text_encoder
+from uplift._text_scores import READERS, Kind, TextEncoder, TextScores, text_encoder
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph
+from uplift.random_walker import Walkers
 from uplift.relevancy import CANONICAL, TEMPERATURE, most_relevant_pixel, relevancies, relevant
 from uplift.sam_masks import MaskPredictor, average_masks, set_image
 from uplift.selection import BOUNDARY, Selection
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy import ndarray
 
-__all__ = ["CANONICAL", "Searcher", "TextEncoder", "relevancies"]
+__all__ = ["CANONICAL", "Searcher", "TextEncoder", "reads_texts", "relevancies", "text_encoder"]
 
 # What may be relevant, as a share of the maximum, before Otsu's method looks at it.
 TAU = {"raw": 0.8, "diffused": 0.0}
@@ -40,6 +41,11 @@ STEPS = 5  # of diffusion; the power method goes on to leave the object for the 
 
 Method = Literal["random-walker", "diffusion"]
 Parts = Literal["all", "largest", "best"]
+
+
+def reads_texts(encoder: str) -> bool:
+    """Whether the encoder of that name, as fields tell it, has a text side."""
+    return encoder.startswith(READERS)
 
 
 class Searcher:
@@ -64,6 +70,7 @@ class Searcher:
         temperature: float = TEMPERATURE,
         structure: FeatureField | None = None,
         graph: NeighbourGraph | None = None,
+        walkers: Callable[[], Walkers] | None = None,
         method: Method = "random-walker",
         neighbours: int = NEIGHBOURS,
         steps: int = STEPS,
@@ -81,6 +88,8 @@ class Searcher:
             temperature: T of (C.2).
             structure: The field whose features guide refinement, such as DINOv2's; None = ``field`` itself.
             graph: A graph, with the features of ``structure`` or none yet; None = built.
+            walkers: Gives the solvers on a graph with the features of ``structure`` that others use too, instead of
+                a graph; called when they are first needed.
             method: How relevancies are refined.
             neighbours: k of that graph.
             steps: T of the diffusion.
@@ -101,18 +110,39 @@ class Searcher:
         self.negatives = tuple(_asked(negatives))
         self._method = method
         self._seed = seed
+        self._encoder = text_encoder(field, weights, self.gaussians.device) if encoder is None else encoder
         self._texts = TextScores(
             self.gaussians,
             field,
-            text_encoder(field, weights, self.gaussians.device) if encoder is None else encoder,
+            self._encoder,
             field if structure is None else structure,
             graph,
+            walkers,
             temperature=temperature,
             neighbours=neighbours,
             steps=steps,
             seed=seed,
             progress=progress,
         )
+
+    def prepare(self, *, diffusion: bool = True) -> Searcher:
+        """Do what the first text would wait for: load the encoder to the end, and build graph and solver to refine.
+
+        Raises:
+            InputError: the encoder's texts do not have the field's channels.
+        """
+        refined = diffusion and self._method == "random-walker"
+        self._texts.prepare(self.negatives, refined=refined)
+        return self
+
+    def remarks(self, texts: str | list[str], *, negatives: Sequence[str] = ()) -> list[str]:
+        """What the encoder has to say about texts and own negatives, such as which words it never saw; often nothing.
+
+        Raises:
+            InputError: a text is empty.
+        """
+        remarks = getattr(self._encoder, "remarks", None)  # few encoders know their words
+        return [] if remarks is None else list(remarks([*_asked(texts), *negatives]))
 
     def relevancy(
         self, texts: str | list[str], *, negatives: Sequence[str] = ()

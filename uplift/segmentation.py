@@ -25,7 +25,7 @@ from uplift.evidence import combined_with_unary
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph
 from uplift.prompts import Prompt
-from uplift.random_walker import RandomWalker, walker_memory
+from uplift.random_walker import Walkers, walker_memory
 from uplift.scene_graph import SceneGraph, everywhere, metric_of, prepare_graph
 from uplift.selection import BOUNDARY, Selection
 from uplift.thresholds import otsu_threshold
@@ -78,7 +78,7 @@ class Segmenter:
         self._gaussians = gaussians
         self._name = name
         self._prepared = graph
-        self._walkers: dict[float, RandomWalker] = {}
+        self._walkers: Walkers | None = None
         self._weights: dict[bytes, Float[Tensor, " n"]] = {}
         self._features: Tensor | None = None
         self._lock = threading.RLock()  # what is prepared once may be asked for by several threads
@@ -98,13 +98,32 @@ class Segmenter:
         return self._prepare(silent)
 
     def prepare(self, progress: Progress = silent) -> Segmenter:
-        """Build the graph, or read it from the scene's folder; prompts are answered at once after that.
+        """Build the graph, or read it from the scene's folder, and the solver; prompts are answered at once after that.
 
         Raises:
             InputError: the field belongs to other Gaussians.
         """
         self._prepare(progress)
+        progress(0, 1, "solver")
+        self._values()
+        if self.method != "diffusion":
+            self.walkers.get(BANDWIDTH)
+        progress(1, 1, "solver")
         return self
+
+    def on(self, gaussians: Gaussians) -> Segmenter:
+        """A segmenter of the same Gaussians with other opacities; graph, features and solvers are shared."""
+        other = Segmenter(self.scene, self.field, method=self.method, graph=self._scene_graph, gaussians=gaussians)
+        other._walkers, other._features = self.walkers, self._values()
+        return other
+
+    @property
+    def walkers(self) -> Walkers:
+        """The solvers on the graph; each is built on first use."""
+        with self._lock:
+            if self._walkers is None:
+                self._walkers = Walkers(self.graph)
+            return self._walkers
 
     def _prepare(self, progress: Progress) -> SceneGraph:
         with self._lock:
@@ -352,10 +371,7 @@ class Segmenter:
         about: dict[str, Any],
     ) -> Float[Tensor, " n"]:
         value = BANDWIDTH if bandwidth is None else float(bandwidth)
-        with self._lock:
-            if value not in self._walkers:
-                self._walkers = {value: RandomWalker(self.graph, value)}
-            walker = self._walkers[value]
+        walker = self.walkers.get(value)
         labels = torch.full((self.graph.n,), -1)
         labels[background.cpu()] = 0
         labels[foreground.cpu()] = 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import torch
 
 from app.explorer.autosave import Autosave
+from app.explorer.cache import Cache
 from app.explorer.commands import Command
 from app.explorer.commands.base import Work, check_name
 from app.explorer.document import Document
@@ -40,7 +41,8 @@ ANSWERS_KEPT = 4  # of prompts, for a slider that moves their threshold
 class Session:
     """One scene with a document, a history, and what prompts need.
 
-    Reading is for any thread.  Commands are run one after the other: a second caller waits.  A document never
+    Reading is for any thread.  Commands are run one after the other: a second caller waits.  Undo and redo do not: a
+    command that is being computed meanwhile is computed again, for the document that is shown then.  A document never
     changes, so whoever holds one may read it for as long as it likes.
 
     Args:
@@ -68,10 +70,11 @@ class Session:
         self.gaussians: Gaussians = gaussians_of(scene).to(resolve_device(device))
         self.history = History()
         self._resources = Resources(scene, self.gaussians, text_encoders or {}, text_weights)
-        self._editing = threading.RLock()
+        self._commanding = threading.RLock()  # held while a command is computed,
+        self._editing = threading.RLock()  # and while the document changes: undo does not wait for what is computed
         self._subscribers: list[Subscriber] = []
         self._visible: tuple[Document | None, Gaussians] = (None, self.gaussians)
-        self._answers: dict[Hashable, object] = {}
+        self._answers = Cache(limit=None, count=ANSWERS_KEPT)
         self._autosave = Autosave(scene) if autosave else None
         recovered = None if self._autosave is None else self._autosave.read()
         self.recovered = recovered is not None
@@ -140,8 +143,10 @@ class Session:
         gaussians = self.visible_in(self._document if document is None else document)
         return self._resources.segmenter(field, gaussians, progress)
 
-    def searcher(self, field: str, structure: str | None = None, progress: Progress = silent) -> Searcher:
+    def searcher(self, field: str, structure: str | None = None, progress: Progress | None = None) -> Searcher:
         """Answers texts; refined along the features of ``structure``, by default the field's own.
+
+        With a progress, the graph is made now; else when a text first needs it.
 
         Raises:
             InputError: there is no such field, or it does not read texts.
@@ -161,18 +166,8 @@ class Session:
         return self._resources.nearest_seen(field)
 
     def answer(self, key: Hashable, make: Callable[[], V]) -> V:
-        """What ``make`` returns, remembered for the last few keys: a slider asks for the same again and again.
-
-        For the thread that runs commands.
-        """
-        if key in self._answers:
-            self._answers[key] = self._answers.pop(key)
-        else:
-            made = make()
-            while len(self._answers) >= ANSWERS_KEPT:
-                self._answers.pop(next(iter(self._answers)))
-            self._answers[key] = made
-        return self._answers[key]  # type: ignore[return-value]
+        """What ``make`` returns, remembered for the last few keys: a slider asks for the same again and again."""
+        return self._answers.get(key, make)
 
     def run(self, command: Command, progress: Progress = silent) -> Document:
         """Do a command; whatever is raised leaves everything as it was.
@@ -274,22 +269,37 @@ class Session:
             self._autosave.close()
 
     def _edit(self, command: Command, progress: Progress, *, amending: bool) -> Document:
+        with self._commanding:
+            while (done := self._attempt(command, progress, amending=amending)) is None:
+                pass
+        before, after = done
+        if after is not before:
+            self._tell(before, after)
+        return after
+
+    def _attempt(self, command: Command, progress: Progress, *, amending: bool) -> tuple[Document, Document] | None:
+        """The documents before and after a command; None if something was undone or done again meanwhile."""
         with self._editing:
-            before = self._document
+            before, last = self._document, self.history.last
             amended = self.history.amended_by(command) if amending else ()
+        if amended:
+            edits = self._again(command, amended, progress)
+        else:
+            edits = [Edit(command, before, self._apply(command, before, progress))]
+        after = edits[-1].after
+        with self._editing:
+            if self._document is not before or self.history.last is not last:
+                return None
+            progress(1, 1, command.title)  # what was cancelled meanwhile must not come after an undo
             if amended:
-                edits = self._again(command, amended, progress)
-                after = edits[-1].after
                 self.history.replace_last(*edits)
+            elif after is not before:
+                self.history.push(edits[0])
             else:
-                after = self._apply(command, before, progress)
-                if after is before:
-                    return after
-                self.history.push(Edit(command, before, after))
+                return before, after
             self._document = after
             self._keep()
-        self._tell(before, after)
-        return after
+        return before, after
 
     def _again(self, command: Command, amended: Sequence[Edit], progress: Progress) -> list[Edit]:
         """A command in the place of the first of some edits, and what the others did after it."""
