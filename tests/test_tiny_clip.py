@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from render.errors import InputError
+from training.loop import save_weights
 from training.rooms.cameras import room_cameras
 from training.rooms.captions import vocabulary
 from training.rooms.layout import build_room
@@ -21,7 +22,6 @@ from training.tiny.clip import ClipTask, caption_loss, caption_tokenizer, truths
 from training.tiny.crops import CropSampler
 from training.tiny.finding import pixel_relevancies
 from training.tiny.images import RoomImages
-from training.tiny.loop import save_weights
 from training.tiny.pieces import PieceSampler
 from uplift.encoders import load_encoder
 from uplift.encoders.tiny_clip import TinyClipEncoder, build_tiny_clip, dense_features, make_tiny_clip
@@ -84,6 +84,8 @@ def test_unknown_words_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
         tokenizer(["a red locomotive"])
     assert "'locomotive'" in caplog.text
     assert "'red'" not in caplog.text
+    (remark,) = tokenizer.remarks(["a red locomotive", "a locomotive"])
+    assert remark == caplog.messages[0]
 
 
 def test_captions_are_true_of_all_that_they_may_be_said_of() -> None:

@@ -64,21 +64,24 @@ class TinyTokenizer:
             )
 
     def __call__(self, texts: Sequence[str]) -> Int64[Tensor, "q length"]:
-        """Tokens of texts; warns of words that the model never saw and of texts that are too long for it."""
+        """Tokens of texts; warns of what :meth:`remarks` remarks."""
+        for remark in self.remarks(texts):
+            log.warning("%s", remark)
+        return self._tokenizer(list(texts))
+
+    def remarks(self, texts: Sequence[str]) -> list[str]:
+        """A sentence about words that the model never saw, and one for each text that is too long for it."""
         unknown = dict.fromkeys(w for t in texts for w in WORD.findall(t.lower()) if w not in self.words)
+        remarks = []
         if unknown:
             named = ", ".join(repr(word) for word in unknown)
-            log.warning(
-                "%s has never seen the %s %s: what it finds for that means little; it knows %d words about rooms.",
-                NAME,
-                "word" if len(unknown) == 1 else "words",
-                named,
-                len(self.words),
+            remarks.append(
+                f"{NAME} has never seen the {'word' if len(unknown) == 1 else 'words'} {named}: what it finds for that "
+                f"means little; it knows {len(self.words)} words about rooms."
             )
-        for text in texts:
-            if len(self._tokenizer.encode(text)) > self.context - 2:
-                log.warning("%s reads %d tokens at most and leaves out the end of %r.", NAME, self.context - 2, text)
-        return self._tokenizer(list(texts))
+        most = self.context - 2
+        long = [text for text in texts if len(self._tokenizer.encode(text)) > most]
+        return [*remarks, *(f"{NAME} reads {most} tokens at most and leaves out the end of {text!r}." for text in long)]
 
     def metadata(self) -> dict[str, str]:
         """What a file of weights must carry beside them."""
@@ -109,6 +112,11 @@ class TinyClipEncoder(ClipEncoder):
         if not self.heights or min(self.heights) < COARSE:
             raise InputError(f"{NAME} sees photos at heights of {COARSE} pixels or more, found {list(self.heights)}.")
         super().__init__(NAME, model, licence=LICENCE, tokenize=tokenizer)
+        self._tokenizer = tokenizer
+
+    def remarks(self, texts: Sequence[str]) -> list[str]:
+        """What a person who asks for texts should know: a sentence for words that the model never saw, and others."""
+        return self._tokenizer.remarks(texts)
 
     @torch.no_grad()
     def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
