@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from app.explorer import taking
-from app.explorer.camera_path import camera_path
+from app.explorer.camera_path import MOST_FRAMES, MOST_VIEWPOINTS, camera_path
 from app.explorer.frames import Interrupted, frame
 from app.explorer.looks import Look
 from app.explorer.taking import still, video, video_codec
 from app.pictures import psnr
 from render.camera import Camera
 from render.errors import InputError
-from tests.explored import FIELD, HEIGHT, VIEWS, WIDTH, camera, select, session
+from tests.explored import FIELD, HEIGHT, VIEWS, WIDTH, camera, of, select, session
 
 RED = (255, 0, 0)
 
@@ -100,6 +100,38 @@ def test_a_video_begins_with_its_index_and_is_h264(tmp_path: Path) -> None:
         assert container.streams.video[0].codec_context.name == "h264"
 
 
+def pictures_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+
+
+def test_what_is_edited_while_a_video_is_made_does_not_appear_in_it(tmp_path: Path) -> None:
+    shown, look = session(), Look()
+    select(shown, ("chair", RED))
+    before = frame(shown, look, camera())
+
+    def editing(done: int, _total: int, _what: str) -> None:
+        if done == 2:
+            select(shown, ("vase", (0, 0, 255)))
+            shown.show(replace(shown.document, hidden=~of("vase")))
+
+    written = video(shown, look, [camera()] * 6, tmp_path / "way.mp4", progress=editing)
+    pictures = pictures_of(written)
+    assert psnr(frame(shown, look, camera()), before) < 20
+    assert [psnr(picture, before) > 24 for picture in pictures] == [True] * 6
+
+
+def test_a_video_and_a_still_show_the_document_that_was_given(tmp_path: Path) -> None:
+    shown, look = session(), Look()
+    select(shown, ("chair", RED))
+    given, before = shown.document, frame(shown, look, camera())
+    shown.show(replace(given, removed=of("chair")))
+    written = still(shown, look, camera(), tmp_path / "still.png", document=given)
+    assert np.array_equal(np.asarray(Image.open(written)), before)
+    (picture,) = pictures_of(video(shown, look, [camera()], tmp_path / "way.mp4", document=given))
+    assert psnr(picture, before) > 24
+
+
 def test_a_cancelled_video_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "way.mp4"
     path.write_bytes(b"before")
@@ -121,6 +153,7 @@ def test_videos_that_cannot_be_are_refused(tmp_path: Path) -> None:
         ([], "way.mp4", 30.0, "found no frames"),
         ([camera(), camera().resized(64, 48)], "way.mp4", 30.0, "found 64x48, 120x90"),
         (viewpoints(), "way.mp4", 0.0, "found 0"),
+        ([camera()] * (MOST_FRAMES + 1), "way.mp4", 30.0, "at most 10000 frames, found 10001"),
     ):
         with pytest.raises(InputError, match=said):
             video(shown, Look(), cameras, tmp_path / name, fps)
@@ -189,6 +222,8 @@ def test_a_path_zooms_between_focal_lengths_at_the_size_of_the_first() -> None:
 def test_paths_that_cannot_be_are_refused() -> None:
     with pytest.raises(InputError, match="at least two viewpoints, found 1"):
         camera_path(viewpoints()[:1], seconds=1)
+    with pytest.raises(InputError, match="at most 100 viewpoints, found 101"):
+        camera_path([camera()] * (MOST_VIEWPOINTS + 1), seconds=1)
     for seconds in (0.0, -1.0, float("inf"), float("nan"), 1e9):
-        with pytest.raises(InputError, match="1 to 100000 frames"):
+        with pytest.raises(InputError, match="1 to 10000 frames"):
             camera_path(viewpoints(), seconds=seconds)

@@ -14,7 +14,8 @@ from render.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-MOST_FRAMES = 100_000
+MOST_VIEWPOINTS = 100
+MOST_FRAMES = 10_000  # five minutes and a half at 30 per second
 LEAST_STEP = 0.05  # of the mean step: viewpoints at one place still take some time
 TURN = 0.5  # of the viewpoints' extent: how much a turn by one radian counts beside a way of that length
 
@@ -26,19 +27,25 @@ def camera_path(viewpoints: Sequence[Camera], seconds: float, fps: float = 30) -
     the way and by how far the camera turns.
 
     Args:
-        viewpoints: At least two; all frames have the size of the first.
+        viewpoints: 2 to 100; all frames have the size of the first.
         seconds: How long the way takes.
         fps: Frames per second.
 
     Raises:
-        InputError: there are fewer than two viewpoints, or no, endless or far too many frames.
+        InputError: there are fewer than two viewpoints or too many, or no, endless or too many frames.
     """
     from scipy.interpolate import PchipInterpolator
 
     if len(viewpoints) < 2:
         raise InputError(f"A camera path needs at least two viewpoints, found {len(viewpoints)}; add some.")
+    if len(viewpoints) > MOST_VIEWPOINTS:
+        raise InputError(
+            f"A camera path has at most {MOST_VIEWPOINTS} viewpoints, found {len(viewpoints)}; take fewer."
+        )
     if not 0 < seconds * fps <= MOST_FRAMES:
-        raise InputError(f"A camera path has 1 to {MOST_FRAMES} frames, found {seconds:g} s at {fps:g} per second.")
+        raise InputError(
+            f"A camera path has 1 to {MOST_FRAMES} frames, found {seconds:g} s at {fps:g} per second; make it shorter."
+        )
     first = viewpoints[0]
     poses = np.stack([camera.world_to_camera.cpu().double().numpy() for camera in viewpoints])
     focals = np.stack([_relative_intrinsics(camera) for camera in viewpoints])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.explorer.camera_path import MOST_FRAMES
 from app.explorer.frames import frame, frame_in_bands, never
 from app.explorer.looks import prepare
 from render.errors import InputError
@@ -20,6 +21,7 @@ from render.progress import Progress, silent
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
+    from app.explorer.document import Document
     from app.explorer.frames import Cancelled
     from app.explorer.looks import Look
     from app.explorer.session import Session
@@ -41,6 +43,7 @@ def still(
     path: str | Path,
     cancelled: Cancelled = never,
     *,
+    document: Document | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write one picture, a PNG or JPEG file, at the camera's size, which may be any (``camera.resized``).
@@ -53,6 +56,7 @@ def still(
         camera: From where, and how large.
         path: Of the file; an existing one is replaced at once or not at all.
         cancelled: Asked before every band.
+        document: What is selected, hidden and removed; None = as it is in the session when this begins.
         progress: Told of every band of a large picture; raising from it cancels, and nothing is written.
 
     Raises:
@@ -72,10 +76,10 @@ def still(
             f"A still has at most {MOST_PIXELS:,} pixels and {MOST_EDGE:,} a side, found "
             f"{camera.width}x{camera.height}; take a smaller one."
         )
-    drawn = Image.fromarray(frame_in_bands(session, look, camera, cancelled, progress=progress).image)
+    whole = frame_in_bands(session, look, camera, cancelled, document=document, progress=progress)
     with atomic_file(path) as temporary:
         # Not optimized: that takes ten times as long, for a tenth of the bytes.
-        drawn.save(temporary, quality=STILL_QUALITY)
+        Image.fromarray(whole.image).save(temporary, quality=STILL_QUALITY)
     return path
 
 
@@ -86,31 +90,37 @@ def video(
     path: str | Path,
     fps: float = 30,
     *,
+    document: Document | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write a video, an MP4 file that browsers play (H.264), frame by frame.
 
+    What is edited meanwhile does not appear in it: all frames show one document.
+
     Args:
         session: The scene and its document.
         look: What is shown.
-        cameras: One for each frame, all of one size; an odd last row or column is left out, since video has none.
+        cameras: One for each frame, at most 10 000, all of one size; an odd last row or column is left out, since
+            video has none.
         path: Of the file; an existing one is replaced at once or not at all.
         fps: Frames per second.
+        document: What is selected, hidden and removed; None = as it is in the session when this begins.
         progress: Told of every frame; raising from it cancels, and nothing is written.
 
     Raises:
-        InputError: the name does not end in .mp4, there is no frame, sizes differ or are too large, or nothing here
-            can encode video.
+        InputError: the name does not end in .mp4, there is no frame or too many, sizes differ or are too large, or
+            nothing here can encode video.
         OSError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
     _check(cameras, path, fps)
-    prepare(session, look)
+    document = session.document if document is None else document
+    prepare(session, look, document)
     width, height = (edge - edge % 2 for edge in (cameras[0].width, cameras[0].height))
     with atomic_file(path) as temporary, _writer(temporary, width, height, fps) as write:
         for done, camera in enumerate(cameras):
             progress(done, len(cameras), "video")
-            write(frame(session, look, replace(camera, width=width, height=height)))
+            write(frame(session, look, replace(camera, width=width, height=height), document=document))
         progress(len(cameras), len(cameras), "video")
     return path
 
@@ -170,6 +180,8 @@ def _writer(path: Path, width: int, height: int, fps: float) -> Iterator[Any]:
 def _check(cameras: Sequence[Camera], path: Path, fps: float) -> None:
     if path.suffix.lower() != ".mp4":
         raise InputError(f"Expected a video's name that ends in .mp4, found {path}.")
+    if len(cameras) > MOST_FRAMES:
+        raise InputError(f"A video has at most {MOST_FRAMES} frames, found {len(cameras)}; make it shorter.")
     sizes = {(camera.width, camera.height) for camera in cameras}
     if len(sizes) != 1 or min(sizes.copy().pop()) < 2 or max(sizes.copy().pop()) > 8192:
         found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)) or "no frames"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.console import size
+from app.exports import note_path
+from app.viewer.cameras import WIDEST
 from app.viewer.panels.see import NONE
 from render.errors import InputError
 from render.progress import Progress
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 SELECTED, REST, LEFT = "the selection", "all but the selection", "the scene as it is now"
 LARGEST_DOWNLOAD = 256_000_000  # bytes; larger files are only written beside the scene
-SIZES = {"as the window": 0, "720 rows": 720, "1080 rows": 1080, "2160 rows": 2160}
+OTHER = "another size"
+SIZES = {"as the window": 0, "720 rows": 720, "1080 rows": 1080, "2160 rows": 2160, OTHER: 1}
+ROWS = 4320  # of another size, until somebody says how many
+NOW, PLAIN = "as shown now", "the scene's own"
 
 
 class TakePanel:
@@ -43,6 +48,7 @@ class TakePanel:
                 gui.add_button("Load").on_click(lambda _: self._load())
             with gui.add_folder("Picture"):
                 self._size = gui.add_dropdown("Size", tuple(SIZES))
+                self._rows = gui.add_number("Rows", ROWS, min=1, max=WIDEST, step=1, visible=False)
                 gui.add_button("Save PNG").on_click(lambda _: self._still())
             with gui.add_folder("Video"):
                 stops = gui.add_button_group("Path", ("Add this view", "Start over"))
@@ -50,8 +56,12 @@ class TakePanel:
                 gui.add_button("Save MP4").on_click(lambda _: self._video())
                 self._count = gui.add_markdown("no view yet")
             with gui.add_folder("Page"):
+                self._colours = gui.add_dropdown(
+                    "Colours", (NOW, PLAIN), hint="of the file's Gaussians; of two pictures the left one's"
+                )
                 gui.add_button("Save as one HTML file").on_click(lambda _: self._html())
         stops.on_click(lambda _: self._stop(stops.value))
+        self._size.on_update(lambda _: self._show_rows())
 
     def refresh(self) -> None:
         """Show which selections the scene keeps, and name files after the active one unless somebody named them."""
@@ -115,38 +125,65 @@ class TakePanel:
         from app.explorer.taking import still
 
         page = self._page
+        session, look, document = page.session, page.look, page.session.document
+        rows = int(self._rows.value) if self._size.value == OTHER else SIZES[self._size.value]
         try:
-            camera = page.camera(SIZES[self._size.value] or page.height)
+            camera = page.camera(rows or page.height)
         except InputError as error:
             page.complain(error)
             return
-        look = page.look
-        self._make(".png", lambda path, _: still(page.session, look, camera, path))
+        self._make(
+            ".png",
+            lambda path, progress: still(session, look, camera, path, document=document, progress=progress),
+        )
+
+    def _show_rows(self) -> None:
+        self._rows.visible = self._size.value == OTHER
 
     def _video(self) -> None:
         from app.explorer.camera_path import camera_path
         from app.explorer.taking import video
 
         page, stops, seconds = self._page, list(self._stops), float(self._seconds.value)
+        session, look, document = page.session, page.look, page.session.document
         if len(stops) < 2:
             page.complain(InputError("A video needs two views or more; add them with: Add this view."))
             return
-        look = page.look
         self._make(
             ".mp4",
-            lambda path, progress: video(page.session, look, camera_path(stops, seconds), path, progress=progress),
+            lambda path, progress: video(
+                session, look, camera_path(stops, seconds), path, document=document, progress=progress
+            ),
         )
 
     def _html(self) -> None:
-        from app.viewer.page_file import write_page
+        from app.explorer.looks import Look
+        from app.viewer.page_file import Opening, write_page
 
-        page = self._page
-        look = page.look
-        self._make(".html", lambda path, _: write_page(page.session, look, page.explorer.world, path))
+        page, world = self._page, self._page.explorer.world
+        session, document = page.session, page.session.document
+        look = page.look if self._colours.value == NOW else Look(overlay=False)
+        try:
+            opening = Opening.of(page.client)
+        except InputError as error:
+            page.complain(error)
+            return
+        self._make(
+            ".html",
+            lambda path, progress: write_page(
+                session, look, world, opening, path, document=document, progress=progress
+            ),
+        )
 
     def _stop(self, what: str) -> None:
+        from app.explorer.camera_path import MOST_VIEWPOINTS
+
         if what == "Start over":
             self._stops.clear()
+        elif len(self._stops) >= MOST_VIEWPOINTS:
+            self._page.complain(
+                InputError(f"A video goes through at most {MOST_VIEWPOINTS} views; save it, or start over.")
+            )
         else:
             try:
                 self._stops.append(self._page.camera())
@@ -185,6 +222,6 @@ class TakePanel:
 def free_path(folder: Path, name: str, suffix: str) -> Path:
     """``folder/name.suffix``, or with a number where that exists: nothing is ever replaced from a page."""
     path, number = folder / f"{name}{suffix}", 2
-    while path.exists():
+    while path.exists() or (suffix == ".ply" and note_path(path).exists()):
         path, number = folder / f"{name}-{number}{suffix}", number + 1
     return path
