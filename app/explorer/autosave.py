@@ -52,8 +52,9 @@ class Autosave:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._packer = Packer()
-        self._lock, elsewhere = _locked(self.path.with_name(LOCK))
-        if elsewhere:
+        self._lock, self.elsewhere = _locked(self.path.with_name(LOCK))
+        """Whether another one keeps the scene's, so that this one does nothing."""
+        if self.elsewhere:
             self._closed = True
             log.warning(
                 "Another explorer has %s open and keeps its work there; what is done here is not kept, so save "
