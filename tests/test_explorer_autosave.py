@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,49 +230,174 @@ def flipped(content: bytes) -> bytes:
     return bytes(byte ^ (index % 97 == 50) for index, byte in enumerate(content))
 
 
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-200]),
-    "empty": lambda path: path.write_bytes(b""),
-    "no npz": lambda path: path.write_bytes(b"autosave" * 100),
-    "a pickle": lambda path: np.savez(path, header=np.array([{}], dtype=object)),
-    "flipped": lambda path: path.write_bytes(flipped(path.read_bytes())),
-    "other Gaussians": lambda path: changed_header(path, fingerprint="0" * 64),
-    "a later format": lambda path: changed_header(path, format=99),
-    "no JSON": lambda path: rewritten(path, header="{"),
-    "deep JSON": lambda path: rewritten(path, header="[" * 100_000),
-    "no selections": lambda path: changed_header(path, selections=[]),
-    "names that are numbers": lambda path: changed_header(path, selections=[{"name": 3}]),
-    "an active one that is not there": lambda path: changed_header(path, active="nobody"),
-    "a mask too short": lambda path: rewritten(path, hidden=np.frombuffer(b"x\x9cc\x00\x00\x00\x01\x00\x01", np.uint8)),
-    "no mask": lambda path: rewritten(path, mask_0=np.zeros(3)),
+def encrypted(path: Path) -> None:
+    """Both records of the first part say so."""
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x03\x04") + 6] |= 1
+    content[content.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
+def oddly_compressed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x01\x02") + 10] = 97
+    path.write_bytes(content)
+
+
+def claiming(path: Path, size: int) -> None:
+    """An array that is said to be larger than the bytes that follow."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (size,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**parts, "hidden.npy": head.getvalue() + b"x" * 50}.items():
+            archive.writestr(name, content)
+
+
+def swollen(path: Path) -> None:
+    """A bomb: a kilobyte for every megabyte."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez_compressed(path, **{**arrays, "removed": np.zeros(50_000_000, np.uint8)})
+
+
+def swollen_inside(path: Path) -> None:
+    rewritten(path, removed=np.frombuffer(zlib.compress(bytes(3_000_000)), np.uint8))
+
+
+def changed_selection(path: Path, **changes: object) -> None:
+    with np.load(path) as file:
+        (first,) = json.loads(str(file["header"]))["selections"]
+    changed_header(path, selections=[{**first, **changes}])
+
+
+HIDDEN, REMOVED, LIST = "its part 'hidden'", "its part 'removed'", "its list of selections"
+# What is done to the file, and what is said of it.
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "is damaged: it is cut off"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged: it is cut off, or no file of a session"),
+    "no npz": (lambda path: path.write_bytes(b"autosave" * 100), "no file of a session"),
+    "a pickle": (
+        lambda path: np.savez(path, header=np.array([{}], dtype=object)),
+        "its part 'header' cannot be read",
+    ),
+    "a pickled mask": (
+        lambda path: rewritten(path, hidden=np.array([{}], dtype=object)),
+        f"{HIDDEN} cannot be read",
+    ),
+    "flipped": (lambda path: path.write_bytes(flipped(path.read_bytes())), "is damaged: it"),
+    "encrypted": (encrypted, "is damaged: its part"),
+    "oddly compressed": (oddly_compressed, "is damaged: its part"),
+    "claims 32 terabytes": (lambda path: claiming(path, 1 << 45), f"{HIDDEN} cannot be read"),
+    "claims a gigabyte": (lambda path: claiming(path, 1 << 30), f"{HIDDEN} cannot be read"),
+    "a bomb": (swollen, f"{REMOVED} has 50,000,128 bytes, which is more than it can need"),
+    "a bomb inside": (swollen_inside, f"{REMOVED} is one of another number of Gaussians"),
+    "other Gaussians": (lambda path: changed_header(path, fingerprint="0" * 64), "belongs to other Gaussians"),
+    "a later format": (lambda path: changed_header(path, format=99), "was written by another version of fit3d"),
+    "no JSON": (lambda path: rewritten(path, header="{"), f"{LIST} cannot be read"),
+    "deep JSON": (lambda path: rewritten(path, header="[" * 100_000), f"{LIST} cannot be read"),
+    "numbers": (lambda path: rewritten(path, header=np.arange(5)), f"{LIST} cannot be read"),
+    "a list": (lambda path: rewritten(path, header="[1, 2]"), f"{LIST} is none"),
+    "no list": (lambda path: changed_header(path, selections={"a": 1}), f"{LIST} is none"),
+    "too long a list": (lambda path: changed_header(path, selections=[{}] * 101), f"{LIST} is none"),
+    "no selections": (lambda path: changed_header(path, selections=[]), f"{LIST} makes no sense"),
+    "a number for a selection": (lambda path: changed_header(path, selections=[3]), f"{LIST} makes no sense"),
+    "names that are numbers": (lambda path: changed_header(path, selections=[{"name": 3}]), f"{LIST} makes no sense"),
+    "a name of a path": (lambda path: changed_selection(path, name="../up"), f"{LIST} makes no sense"),
+    "an endless colour": (lambda path: changed_selection(path, colour=[1e999, 2, 3]), f"{LIST} makes no sense"),
+    "no colour": (lambda path: changed_selection(path, colour=[-5, 2000, 3]), f"{LIST} makes no sense"),
+    "an active one that is not there": (lambda path: changed_header(path, active="nobody"), f"{LIST} makes no sense"),
+    "a mask too short": (
+        lambda path: rewritten(path, hidden=np.frombuffer(b"x\x9cc\x00\x00\x00\x01\x00\x01", np.uint8)),
+        f"{HIDDEN} is one of another number of Gaussians",
+    ),
+    "no mask": (lambda path: rewritten(path, mask_0=np.zeros(3)), "its part 'mask_0' cannot be read"),
+    "no scores": (lambda path: changed_header(path, selections=[{}, {}]), "its part 'mask_1' is missing"),
+    "scores that are no numbers": (
+        lambda path: rewritten(path, scores_0=packing._packed(torch.full((len(of("ball")),), float("nan")))),
+        f"{LIST} makes no sense",
+    ),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=str)
-def test_a_damaged_or_foreign_file_is_set_aside(scene: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene with what a session left; not to be changed."""
+    scene = explorer_scene(tmp_path_factory.mktemp("left"))
     session = open_session(scene, autosave=True)
     session.run(c.All())
     session.close()
-    path = kept_file(scene)
-    DAMAGES[damage](path)
+    return scene
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+def test_a_damaged_or_foreign_file_is_set_aside_with_a_reason(
+    left: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = kept_file(Path(shutil.copytree(left, tmp_path / "scene")))
+    harm, reason = DAMAGES[damage]
+    harm(path)
     content = path.read_bytes()
     with caplog.at_level(logging.WARNING):
-        session = open_session(scene, autosave=True)
-    assert not session.recovered
-    assert session.document.equal(Document.new(session.n))
-    (warning,) = [record.getMessage() for record in caplog.records if "kept session" in record.getMessage()]
+        saver = Autosave(Scene.open(tmp_path / "scene"))
+        assert saver.read() is None
+    (warning,) = [record.getMessage() for record in caplog.records]
     aside = path.with_name("autosave-set-aside.npz")
-    assert str(aside) in warning
-    assert "allow_pickle" not in warning
-    assert "Error" not in warning
-    assert ("is damaged" in warning) != ("belongs to other Gaussians" in warning)
+    assert warning.startswith(f"{path} ")
+    assert reason in warning
+    assert warning.endswith(f"The session began anew; what was kept lies at {aside}.")
+    assert saver.begun_anew == warning
+    # Nothing of what libraries say.
+    assert not any(word in warning for word in ("allow_pickle", "Error", "numpy", "zip", "array"))
     assert aside.read_bytes() == content
     assert not path.exists()
+    saver.close()
+
+
+def test_after_a_damaged_file_work_begins_anew_and_is_kept(left: Path, tmp_path: Path) -> None:
+    scene = Path(shutil.copytree(left, tmp_path / "scene"))
+    kept_file(scene).write_bytes(b"damage")
+    session = open_session(scene, autosave=True)
+    assert not session.recovered
+    assert session.document.equal(Document.new(session.n))
     session.run(c.All())
     session.close()
     again = open_session(scene, autosave=True)
     assert again.recovered
     again.close()
+    assert kept_file(scene).with_name("autosave-set-aside.npz").read_bytes() == b"damage"
+
+
+def test_what_cannot_be_set_aside_is_not_written_over(
+    left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Path(shutil.copytree(left, tmp_path / "scene"))
+    kept_file(scene).write_bytes(b"damage")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(Path, "replace", refuse)
+        session = open_session(scene, autosave=True)
+    assert "cannot be set aside (Permission denied), so what is done now is not kept" in caplog.text
+    session.run(c.All())
+    session.close()
+    assert kept_file(scene).read_bytes() == b"damage"
+
+
+def test_a_file_that_the_disk_does_not_give_is_no_reason_to_stop(
+    left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Path(shutil.copytree(left, tmp_path / "scene"))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(packing.zipfile, "ZipFile", refuse)
+    with pytest.raises(InputError, match=r"autosave\.npz cannot be read \(Input/output error\)\."):
+        load_document(kept_file(scene), len(of("ball")), "f")
 
 
 def test_files_that_are_set_aside_never_replace_each_other(scene: Path) -> None:

@@ -54,6 +54,8 @@ class Autosave:
         self._packer = Packer()
         self._lock, self.elsewhere = _locked(self.path.with_name(LOCK))
         """Whether another one keeps the scene's, so that this one does nothing."""
+        self.begun_anew: str | None = None
+        """Why what an earlier session left is not used and where it lies now, in sentences; None if it is used."""
         if self.elsewhere:
             self._closed = True
             log.warning(
@@ -65,15 +67,15 @@ class Autosave:
     def read(self) -> Document | None:
         """The document that an earlier session left; None if there is none, or another session keeps its own there.
 
-        A damaged file, and one that belongs to other Gaussians, is set aside with a warning.
+        A damaged file, and one that belongs to other Gaussians, is set aside with a warning, and never written over.
         """
         if self._closed or not self.path.is_file():
             return None
         try:
             return load_document(self.path, self._n, self._gaussians)
         except InputError as error:
-            # What is wrong inside the file tells a person nothing.
-            self._set_aside(str(error) if error.__cause__ is None else f"{self.path} is damaged")
+            self.begun_anew = f"{error} {self._set_aside()}"
+            log.warning("%s", self.begun_anew)
             log.debug("Why the kept session is not used", exc_info=error)
             return None
 
@@ -157,7 +159,8 @@ class Autosave:
         else:
             self._warned = False
 
-    def _set_aside(self, why: str) -> None:
+    def _set_aside(self) -> str:
+        """Rename what cannot be used; says what became of it."""
         stem, suffix = f"{self.path.stem}-set-aside", self.path.suffix
         aside, numbers = self.path.with_name(stem + suffix), count(2)
         while aside.exists():
@@ -165,9 +168,10 @@ class Autosave:
         try:
             self.path.replace(aside)
         except OSError as error:
-            log.warning("The kept session is not used (%s), and cannot be set aside: %s", why, error)
-        else:
-            log.warning("The kept session is not used (%s); it lies now at %s.", why, aside)
+            self._closed = True  # rather than to write over it
+            why = error.strerror or "the disk reports an error"
+            return f"It cannot be set aside ({why}), so what is done now is not kept; save selections by hand."
+        return f"The session began anew; what was kept lies at {aside}."
 
 
 def _locked(path: Path) -> tuple[BinaryIO | None, bool]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from app.explorer.commands.base import check_name
-from app.explorer.document import RGB, Document, Named
+from app.explorer.commands.naming import check_colour
+from app.explorer.document import MOST_SELECTIONS, Document, Named
 from render.errors import InputError
 from render.files import atomic_file
 from uplift.selection import Selection
@@ -27,7 +28,23 @@ if TYPE_CHECKING:
 FORMAT = 1
 LEVEL = 1  # of compression: a tenth of the best one's time for a little more space
 HALF_MAX = 65504.0
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
+LARGEST_HEADER = 1 << 26  # bytes
+SLACK = 4096  # bytes by which a compressed array may exceed its plain one
+# What reading a file that may hold anything raises; MemoryError where it claims arrays that nobody has room for, and
+# RuntimeError for parts that are encrypted, compressed in a way nobody knows, or nested too deep.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Packer:
@@ -67,7 +84,7 @@ class Packer:
 
 
 def load_document(path: Path, n: int, fingerprint: str) -> Document:
-    """Read what :class:`Packer` wrote.
+    """Read what :class:`Packer` wrote; no more memory is taken than a document of so many Gaussians can need.
 
     Args:
         path: The file.
@@ -75,21 +92,15 @@ def load_document(path: Path, n: int, fingerprint: str) -> Document:
         fingerprint: Of its Gaussians.
 
     Raises:
-        InputError: it is damaged, or belongs to other Gaussians.
+        InputError: it cannot be read, is damaged, of another version, or belongs to other Gaussians.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays["header"]))
-        made_with = (header["format"], header["fingerprint"])
-        document = None if made_with != (FORMAT, fingerprint) else _document(header, arrays, n)
+        with _opened(path) as archive:
+            header = _header_of(archive)
+            _check_origin(header, fingerprint)
+            return _document(header, archive, n)
     except InputError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    except DAMAGED as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
-    if document is None:
-        raise InputError(f"{path} belongs to other Gaussians than the scene has now.")
-    return document
+        raise InputError(f"{path} {error}") from error
 
 
 def json_text(value: Mapping[str, Any]) -> str:
@@ -116,18 +127,69 @@ def _header(document: Document, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _document(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], n: int) -> Document:
-    selections = {}
-    for index, one in enumerate(header["selections"]):
-        check_name(one["name"])
-        mask, scores = _bits(arrays[f"mask_{index}"], n), _halves(arrays[f"scores_{index}"], n)
-        selections[one["name"]] = Named(Selection(mask, scores, dict(one["about"])), _colour(one), bool(one["shown"]))
-    return Document(selections, header["active"], _bits(arrays["hidden"], n), _bits(arrays["removed"], n))
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or 'the disk reports an error'}).") from error
+    except UNREADABLE as error:
+        raise InputError("is damaged: it is cut off, or no file of a session.") from error
 
 
-def _colour(one: Mapping[str, Any]) -> RGB:
+def _part(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
+    """An array of a file.
+
+    Raises:
+        InputError: it is missing, damaged, or larger than it can be.
+    """
+    try:
+        entry = archive.getinfo(f"{name}.npy")
+        if entry.file_size <= limit:
+            with archive.open(entry) as file:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    except KeyError as error:
+        raise InputError(f"is damaged: its part {name!r} is missing.") from error
+    except UNREADABLE as error:
+        raise InputError(f"is damaged: its part {name!r} cannot be read.") from error
+    raise InputError(f"is damaged: its part {name!r} has {entry.file_size:,} bytes, which is more than it can need.")
+
+
+def _header_of(archive: zipfile.ZipFile) -> dict[str, Any]:
+    text = _part(archive, "header", LARGEST_HEADER)
+    try:
+        header = json.loads(str(text))
+    except UNREADABLE as error:
+        raise InputError("is damaged: its list of selections cannot be read.") from error
+    listed = header.get("selections") if isinstance(header, dict) else None
+    if not isinstance(listed, list) or len(listed) > MOST_SELECTIONS:
+        raise InputError("is damaged: its list of selections is none.")
+    return dict(header)
+
+
+def _check_origin(header: Mapping[str, Any], fingerprint: str) -> None:
+    """Raise InputError unless a file was written by this version, for these Gaussians."""
+    if header.get("format") != FORMAT:
+        raise InputError("was written by another version of fit3d, whose sessions this one does not read.")
+    if header.get("fingerprint") != fingerprint:
+        raise InputError("belongs to other Gaussians than the scene has now.")
+
+
+def _document(header: Mapping[str, Any], archive: zipfile.ZipFile, n: int) -> Document:
+    hidden, removed = _bits(archive, "hidden", n), _bits(archive, "removed", n)
+    listed = header["selections"]
+    arrays = [(_bits(archive, f"mask_{i}", n), _halves(archive, f"scores_{i}", n)) for i in range(len(listed))]
+    try:
+        selections = {one["name"]: _named(one, *pair) for one, pair in zip(listed, arrays, strict=True)}
+        return Document(selections, header["active"], hidden, removed)
+    except UNREADABLE as error:
+        raise InputError("is damaged: its list of selections makes no sense.") from error
+
+
+def _named(one: Mapping[str, Any], mask: Bool[Tensor, " n"], scores: Float[Tensor, " n"]) -> Named:
+    check_name(one["name"])
     red, green, blue = (int(value) for value in one["colour"])
-    return red, green, blue
+    check_colour((red, green, blue))
+    return Named(Selection(mask, scores, dict(one["about"])), (red, green, blue), bool(one["shown"]))
 
 
 def _packed(array: Bool[Tensor, " n"] | Float[Tensor, " n"]) -> Blob:
@@ -138,17 +200,22 @@ def _packed(array: Bool[Tensor, " n"] | Float[Tensor, " n"]) -> Blob:
     return np.frombuffer(zlib.compress(plain.tobytes(), LEVEL), np.uint8)
 
 
-def _bits(blob: Blob, n: int) -> Bool[Tensor, " n"]:
-    bits = np.frombuffer(_unpacked(blob, -(-n // 8)), np.uint8)
+def _bits(archive: zipfile.ZipFile, name: str, n: int) -> Bool[Tensor, " n"]:
+    bits = np.frombuffer(_unpacked(archive, name, -(-n // 8)), np.uint8)
     return torch.from_numpy(np.unpackbits(bits, count=n).astype(bool))
 
 
-def _halves(blob: Blob, n: int) -> Float[Tensor, " n"]:
-    return torch.from_numpy(np.frombuffer(_unpacked(blob, 2 * n), np.float16).astype(np.float32))
+def _halves(archive: zipfile.ZipFile, name: str, n: int) -> Float[Tensor, " n"]:
+    return torch.from_numpy(np.frombuffer(_unpacked(archive, name, 2 * n), np.float16).astype(np.float32))
 
 
-def _unpacked(blob: Blob, size: int) -> bytes:
-    plain = zlib.decompressobj().decompress(blob.tobytes(), size + 1)
+def _unpacked(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """The bytes of an array that must have so many."""
+    blob = _part(archive, name, 2 * size + SLACK)
+    try:
+        plain = zlib.decompressobj().decompress(blob.tobytes(), size + 1)
+    except zlib.error as error:
+        raise InputError(f"is damaged: its part {name!r} cannot be read.") from error
     if len(plain) != size:
-        raise InputError(f"expected {size} bytes of an array, found {len(plain)}.")
+        raise InputError(f"is damaged: its part {name!r} is one of another number of Gaussians.")
     return plain

@@ -21,7 +21,7 @@ class NewSelection(Command):
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        _check_colour(self.colour)
+        check_colour(self.colour)
 
     @property
     def title(self) -> str:
@@ -156,7 +156,7 @@ class Colour(Command):
     colour: RGB
 
     def __post_init__(self) -> None:
-        _check_colour(self.colour)
+        check_colour(self.colour)
 
     @property
     def title(self) -> str:
@@ -210,6 +210,7 @@ def _refuse_taken(document: Document, name: str) -> None:
         raise InputError(f"There is a selection {name!r} already; choose another name.")
 
 
-def _check_colour(colour: RGB | None) -> None:
+def check_colour(colour: RGB | None) -> None:
+    """Raise InputError unless a colour, if there is one, is one of bytes."""
     if colour is not None and not all(0 <= value <= 255 for value in colour):
         raise InputError(f"A colour is three whole numbers from 0 to 255, found {colour}.")
