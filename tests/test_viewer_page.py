@@ -132,7 +132,7 @@ def test_new_strokes_begin_another_scribble_and_ctrl_alone_takes_away(person: Pe
     person.scribble(ON_PLANT)
     assert person.commands()[-1] == ("set", 2)
     person.tab("Select")
-    person.press("New strokes")
+    person.press("New scribble")
     person.wait(lambda: not person.marks(), "the strokes stayed drawn")
     person.scribble(ON_PLANT[:1], held="Control")
     assert person.commands()[-1] == ("subtract", 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from app.explorer.commands import All, Clear, Grow, Hide, Invert, Isolate, ShowAll, Shrink
 from app.explorer.looks import What
-from app.viewer.panels.header import TOOLS
+from app.viewer.tools import TOOLS
 
 if TYPE_CHECKING:
     from app.explorer.commands import Command

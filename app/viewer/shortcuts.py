@@ -36,12 +36,12 @@ class Shortcut:
 MOVING = ("W", "A", "S", "D", "Q", "E", "space", "arrowup", "arrowdown", "arrowleft", "arrowright")
 """Keys that are held to move viser's camera, or to draw without moving it: alone they mean nothing else."""
 SHORTCUTS = (
-    Shortcut("tool off", "Move the camera", "V"),
-    Shortcut("tool off", "Put the tool away", "escape"),
+    Shortcut("tool off", "Camera: put the tool away", "V"),
+    Shortcut("tool off", "Camera", "escape"),
     Shortcut("tool inspect", "Inspect tool", "N"),
     Shortcut("tool point", "Click tool", "C"),
     Shortcut("tool brush", "Brush tool", "B"),
-    Shortcut("tool rectangle", "Rectangle tool", "R"),
+    Shortcut("tool rectangle", "Box tool", "R"),
     Shortcut("tool lasso", "Lasso tool", "L"),
     Shortcut("look rgb", "Show colours", "1"),
     Shortcut("look pca", "Show features", "2"),
@@ -58,13 +58,13 @@ SHORTCUTS = (
     Shortcut("shrink", "Shrink the selection", "G", "shift"),
     Shortcut("invert", "Invert the selection", "I"),
     Shortcut("similar", "Select similar", "M"),
-    Shortcut("clear", "Select nothing", "U"),
+    Shortcut("clear", "Select none", "U"),
     Shortcut("hide", "Hide the selection", "H"),
     Shortcut("isolate", "Isolate the selection", "J"),
     Shortcut("show all", "Show what is hidden", "H", "shift"),
     Shortcut("remove", "Remove the selection", "X"),
     Shortcut("remove", "Remove the selection", "delete"),
-    Shortcut("look at", "Turn around the selection", "T"),
+    Shortcut("look at", "Orbit around the selection", "T"),
     Shortcut("cancel", "Cancel computing", "backspace"),
     Shortcut("help", "This help", "K"),
 )
@@ -81,6 +81,11 @@ def register(gui: viser.GuiApi, actions: Mapping[str, Callable[[], None]]) -> No
         handle = gui.add_command(shortcut.label, hotkey=shortcut.key, modifier=shortcut.modifier)
         action = actions[shortcut.action]
         handle.on_trigger(lambda _, action=action: action())
+
+
+def keys_of(action: str) -> str:
+    """The first keys of an action, for people."""
+    return next(shortcut.keys for shortcut in SHORTCUTS if shortcut.action == action)
 
 
 def help_text() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,30 +31,52 @@ class AskPanel:
         self._page = page
         gui, session = page.client.gui, page.session
         self._histogram: Histogram | None = None
-        self._refined = False  # whether the histogram is of the scores that objects are cut from, else of relevancies
+        self._spread_of: Text | None = None  # whose scores the histogram is of: refined ones or relevancies
         texts = session.text_field_names
         structures = (NONE, *(name for name in session.field_names if name not in texts))
         with tabs.add_tab("Ask"):
             if not texts:
                 gui.add_markdown(f"{NO_TEXTS}.")
-            self._text = gui.add_text("Find", "", hint="shown when you stop typing")
-            self._negatives = gui.add_text("But not", "", hint="phrases, separated by commas")
-            self._past = gui.add_dropdown("Earlier", (NONE,))
-            self._field = gui.add_dropdown("In", tuple(texts) or (NONE,))
+            self._text = gui.add_text("Find", "", hint="What to look for, in words; shown when you stop typing")
+            self._negatives = gui.add_text("Negatives", "", hint="What it is not, in phrases with commas between them")
+            self._remarks = gui.add_markdown("", visible=False)
+            self._past = gui.add_dropdown("History", (NONE,), hint="Texts that were searched before")
+            self._field = gui.add_dropdown("Features", tuple(texts) or (NONE,), hint="The field that is searched")
             self._structure = gui.add_dropdown(
-                "Objects end by", structures, initial_value=structures[-1], hint="features that say where objects end"
+                "Refine with",
+                structures,
+                initial_value=structures[-1],
+                hint="The field whose features say where objects end",
             )
-            show = gui.add_button_group("Show", ("Where", "Best match"))
+            show = gui.add_button_group(
+                "Show",
+                ("Heat map", "Best match"),
+                hint="Where the text is relevant; or select the best object and look through the photo that shows it "
+                "best",
+            )
             self._picture = gui.add_image(_blank(), visible=False)
-            self._threshold = gui.add_slider("Threshold", 0.0, 1.0, 0.005, 0.5, visible=False)
+            self._threshold = gui.add_slider(
+                "Threshold",
+                0.0,
+                1.0,
+                0.005,
+                0.5,
+                visible=False,
+                hint="Scores from which on a Gaussian is selected, the line in the histogram; what this text selected "
+                "follows",
+            )
             self._share = gui.add_markdown("", visible=False)
-            self._top = gui.add_slider("Objects at most", 0, 10, 1, 0, hint="0 = all")
-            select = gui.add_button_group("Select", ("Objects", "Above threshold"))
+            self._top = gui.add_slider("Top objects", 0, 10, 1, 0, hint="Select so many of the best at most; 0 = all")
+            select = gui.add_button_group(
+                "Select",
+                ("Objects", "Above threshold"),
+                hint="Whole objects, refined along the features; or all whose relevancy is above the threshold",
+            )
             self._found = gui.add_markdown("")
         self._typing = Resting(self._where)
         for handle in (self._text, self._negatives):
             handle.on_update(lambda event: self._typing.ask() if event.client_id is not None else None)
-        show.on_click(lambda _: self._where() if show.value == "Where" else self._best())
+        show.on_click(lambda _: self._where() if show.value == "Heat map" else self._best())
         self._past.on_update(lambda event: self._again(event))
         self._threshold.on_update(lambda event: self._cut(event))
         select.on_click(lambda _: self._select(select.value == "Above threshold"))
@@ -80,6 +103,7 @@ class AskPanel:
         """Show where the text is relevant, and how its scores spread."""
         self._typing.cancel()
         if not self._text.value.strip():
+            self._remark([])
             return
         try:
             look = self._look()
@@ -89,22 +113,31 @@ class AskPanel:
         page = self._page
         page.explorer.submit(page, f"text {id(self)}", lambda _: self._prepared(look), self._show)
 
-    def _prepared(self, look: Look) -> tuple[Look, Histogram]:
+    def _prepared(self, look: Look) -> tuple[Look, Histogram, list[str]]:
         from app.explorer.asking import score_histogram
         from app.explorer.looks import prepare
 
-        prepare(self._page.session, look)
-        return look, score_histogram(self._page.session, look)
+        session, text, field = self._page.session, look.text or "", look.field or ""
+        prepare(session, look)
+        remarks = session.searcher(field).remarks(text, negatives=look.negatives)
+        return look, score_histogram(session, look), remarks
 
-    def _show(self, prepared: tuple[Look, Histogram]) -> None:
-        look, histogram = prepared
-        self._remember(look.text or "")
-        self._spread(histogram, 0.5, refined=False)
+    def _show(self, prepared: tuple[Look, Histogram, list[str]]) -> None:
+        look, histogram, remarks = prepared
+        text, field = look.text or "", look.field or ""
+        self._remember(text)
+        self._remark(remarks)
+        self._spread(histogram, 0.5, Text(text, field, negatives=look.negatives, refine=False))
         self._page.see.show_relevancy(look)
 
-    def _spread(self, histogram: Histogram, threshold: float, *, refined: bool) -> None:
+    def _remark(self, remarks: list[str]) -> None:
+        """Write down beside the text what its encoder says about it."""
+        self._remarks.content = "\n\n".join(f"**{_plain(remark)}**" for remark in remarks)
+        self._remarks.visible = bool(remarks)
+
+    def _spread(self, histogram: Histogram, threshold: float, of: Text) -> None:
         """Show how scores spread, and where they are cut."""
-        self._histogram, self._refined = histogram, refined
+        self._histogram, self._spread_of = histogram, of
         low, high = float(histogram.edges[0]), float(histogram.edges[-1])
         # In one message: a slider whose limits and value do not fit would move by itself.
         with self._page.client.atomic():
@@ -127,18 +160,17 @@ class AskPanel:
             return
         self._show_histogram()
         last = self._page.prompt
-        if isinstance(last, Text) and last.refine == self._refined and self._histogram is not None:
+        if isinstance(last, Text) and self._spread_of is not None and _scores(last) == _scores(self._spread_of):
             threshold = max(float(self._threshold.value), 1e-6)
             self._page.attempt(lambda: replace(last, threshold=threshold), slider=True)
 
     def _command(self, *, top: int | None, above: bool = False) -> Text:
         text, field, negatives = self._asked()
         structure = None if self._structure.value == NONE else self._structure.value
-        moved = {"threshold": float(self._threshold.value)} if above and not self._refined else {}
-        options: dict[str, Any] = moved
-        return Text(
-            text, field, structure, negatives, combine=self._page.select.combine, top=top, refine=not above, **options
-        )
+        asked = Text(text, field, structure, negatives, combine=self._page.select.combine, top=top, refine=not above)
+        if above and self._spread_of is not None and _scores(asked) == _scores(self._spread_of):
+            return replace(asked, threshold=max(float(self._threshold.value), 1e-6))
+        return asked
 
     def _select(self, above: bool) -> None:
         top = int(self._top.value) or None
@@ -174,7 +206,7 @@ class AskPanel:
         self._remember(command.text)
         chosen = self._page.session.document.selection.about.get("threshold")
         cut = command.threshold if command.threshold is not None else chosen
-        self._spread(histogram, float(cut) if isinstance(cut, int | float) else 0.5, refined=command.refine)
+        self._spread(histogram, float(cut) if isinstance(cut, int | float) else 0.5, command)
 
     def _best(self) -> None:
         """Select the best object and go where a photo shows it best."""
@@ -208,6 +240,16 @@ class AskPanel:
         if event.client_id is not None and self._past.value not in (NONE, self._text.value):
             self._text.value = self._past.value
             self._where()
+
+
+def _scores(text: Text) -> tuple[object, ...]:
+    """What the scores of a text depend on."""
+    return text.text, text.field, text.negatives, text.refine, text.structure if text.refine else None
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)
 
 
 def _blank() -> Any:

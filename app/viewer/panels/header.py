@@ -5,23 +5,14 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from app.viewer.shortcuts import help_text
+from app.viewer.shortcuts import help_text, keys_of
+from app.viewer.tools import TOOLS
 
 if TYPE_CHECKING:
     import viser
 
     from app.explorer.worker import Busy
     from app.viewer.page import Page
-
-TOOLS = {
-    "off": "move the camera",
-    "inspect": "inspect",
-    "point": "click",
-    "brush": "brush",
-    "rectangle": "rectangle",
-    "lasso": "lasso",
-}
-
 
 NOTICE = 2.0  # seconds from which on a computation is also told where no panel can hide it
 
@@ -34,11 +25,17 @@ class Header:
         self._notice: viser.NotificationHandle | None = None
         gui, explorer = page.client.gui, page.explorer
         self._status = gui.add_html("")
-        history = gui.add_button_group("History", ("Undo", "Redo", "Keys"))
+        history = gui.add_button_group(
+            "Edit",
+            ("Undo", "Redo", "Keys"),
+            hint=f"Undo {keys_of('undo')}, redo {keys_of('redo')}, all keys {keys_of('help')}",
+        )
         history.on_click(lambda _: self._pressed(history.value))
         self._what = gui.add_html("", visible=False)
         self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
-        self._cancel = gui.add_button("Cancel", color="red", visible=False)
+        self._cancel = gui.add_button(
+            "Cancel", color="red", visible=False, hint=f"Give up what is computed ({keys_of('cancel')})"
+        )
         self._cancel.on_click(lambda _: explorer.cancel())
 
     def refresh(self) -> None:
@@ -66,7 +63,9 @@ class Header:
         if busy is not None:
             self._what.content = f'<div style="padding:0 1em;font-size:.85em">{html.escape(text)}</div>'
             self._bar.value = 100.0 * busy.done / busy.total if busy.total else 100.0
-        self._show_notice(f"{text} (Q cancels)" if busy is not None and busy.seconds > NOTICE else None)
+        self._show_notice(
+            f"{text} ({keys_of('cancel')} cancels)" if busy is not None and busy.seconds > NOTICE else None
+        )
 
     def _show_notice(self, text: str | None) -> None:
         """Tell over the view what is computed: whoever scrolled the panel does not see its head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -9,7 +10,6 @@ from app.explorer.commands import (
     Activate,
     All,
     Clear,
-    Click,
     Colour,
     Combine,
     Delete,
@@ -22,7 +22,6 @@ from app.explorer.commands import (
     Remove,
     Rename,
     Restore,
-    Scribble,
     Show,
     ShowAll,
     ShowOthers,
@@ -31,25 +30,26 @@ from app.explorer.commands import (
     Threshold,
     cut_of,
 )
+from app.explorer.commands.drawing import Method, Propagated
 from app.viewer.panels.see import NONE
 from app.viewer.resting import Resting
+from app.viewer.scribbling import last_prompt
+from app.viewer.tools import labels, tool_of
+from app.viewer.wanted import Wanted
 from render.errors import InputError
 
 if TYPE_CHECKING:
     import viser
 
+    from app.explorer.commands import Command
     from app.viewer.page import Page
+    from uplift.selection import Selection
 
-TOOLS = {
-    "Move": "off",
-    "Inspect": "inspect",
-    "Click": "point",
-    "Brush": "brush",
-    "Box": "rectangle",
-    "Lasso": "lasso",
-}
-WALKER, DIFFUSION = "random walker", "diffusion (LUDVIG)"
-BANDWIDTH, STEPS, THRESHOLD, RADIUS = 0.5, 50, 0.5, 12.0
+METHODS: dict[Method, str] = {"random-walker": "random walker", "diffusion": "diffusion (LUDVIG)"}
+BANDWIDTHS, BANDWIDTH = (0.02, 2.0), 0.5
+MOST_STEPS, STEPS = 100, 50
+CUTS, CUT = (0.02, 1.5), 0.5
+RADIUS = 12.0
 OBJECT, BACKGROUND = "object", "background"
 
 
@@ -58,58 +58,119 @@ class SelectPanel:
 
     def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
         self._page = page
-        gui, session = page.client.gui, page.session
         self._renaming = Resting(self._rename)
-        fields = session.field_names or [NONE]
+        self._wanted = Wanted()
         with tabs.add_tab("Select"):
-            self._tool = gui.add_button_group("Tool", tuple(TOOLS))
-            self._combine = gui.add_dropdown(
-                "A new one is", tuple(get_args(Combine)), hint="set, add (Shift), subtract (Ctrl), intersect"
+            self._add_tools()
+            self._add_propagation()
+            self._add_changes()
+            self._add_list()
+            self._add_scene()
+
+    def _add_tools(self) -> None:
+        page, gui = self._page, self._page.client.gui
+        self._tool = gui.add_button_group(
+            "Tool", labels(page.tool), hint="What the left button does: V, N, C, B, R, L; Escape for the camera"
+        )
+        self._combine = gui.add_dropdown(
+            "Mode",
+            tuple(get_args(Combine)),
+            hint="What a new selection does to the active one: replaces it, adds to it (Shift), takes away from it "
+            "(Ctrl, with the brush Alt) or keeps what both hold",
+        )
+        with gui.add_folder("Brush and box"):
+            self._marks = gui.add_dropdown(
+                "Brush marks", (OBJECT, BACKGROUND), hint="Ctrl marks background while it is held"
             )
-            with gui.add_folder("Brush and box"):
-                self._marks = gui.add_dropdown("Strokes mark", (OBJECT, BACKGROUND))
-                self._radius = gui.add_slider("Radius", 1.0, 100.0, 1.0, RADIUS, hint="[ and ]")
-                anew = gui.add_button_group("Next stroke", ("New strokes",), hint="begins another scribble")
-                self._through = gui.add_checkbox("Through", False, hint="boxes and lassos take what is hidden too")
-            with gui.add_folder("How marks spread"):
-                self._field = gui.add_dropdown(
-                    "Features of", tuple(fields), initial_value=session.default_field or NONE
-                )
-                self._method = gui.add_dropdown("Method", (WALKER, DIFFUSION))
-                self._bandwidth = gui.add_slider("Bandwidth", 0.02, 2.0, 0.02, BANDWIDTH)
-                self._steps = gui.add_slider("Steps", 1, 200, 1, STEPS, visible=False)
-                self._threshold = gui.add_slider("Threshold", 0.02, 1.5, 0.01, THRESHOLD)
-            with gui.add_folder("Change"):
-                change = gui.add_button_group("Extent", ("Grow", "Shrink", "Largest"))
-                also = gui.add_button_group("Instead", ("Invert", "All", "Nothing"))
-                more = gui.add_button_group("Find", ("Similar", "Look at it"))
-            with gui.add_folder("Selections"):
-                self._names = gui.add_dropdown("Active", tuple(session.document.selections))
-                self._name = gui.add_text("Name", session.document.active)
-                self._colour = gui.add_rgb("Colour", (255, 140, 26))
-                self._shown = gui.add_checkbox("Shown", True)
-                manage = gui.add_button_group("List", ("New", "Delete"))
-                others = gui.add_button_group("Others", ("Hide others", "Show others"))
-            with gui.add_folder("Scene"):
-                sight = gui.add_button_group("Sight", ("Hide", "Isolate", "Show all"))
-                self._margin = gui.add_slider(
-                    "Margin", 0, 3, 1, 0, hint="Also remove faint rims, and so many neighbours; 0 = what is tinted"
-                )
-                away = gui.add_button_group("Edit", ("Remove", "Restore"))
-        self._tool.on_click(lambda _: page.use(TOOLS[self._tool.value]))
+            self._radius = gui.add_slider(
+                "Brush radius", 1.0, 100.0, 1.0, RADIUS, hint="In pixels of the page; the keys [ and ] change it"
+            )
+            anew = gui.add_button_group(
+                "Scribble",
+                ("New scribble",),
+                hint="Strokes from one viewpoint make one scribble; this begins another one",
+            )
+            self._through = gui.add_checkbox(
+                "See-through", False, hint="Box and lasso also take what is hidden behind the surface"
+            )
+        self._tool.on_click(lambda _: page.use(tool_of(self._tool.value)))
         self._radius.on_update(lambda event: self._by_person(event, lambda: page.use(page.tool)))
         self._marks.on_update(lambda _: page.canvas.use(page.canvas.tool, positive=self._marks.value == OBJECT))
-        self._method.on_update(lambda event: self._by_person(event, self._ask_again))
-        self._field.on_update(lambda event: self._by_person(event, self._ask_again))
-        self._bandwidth.on_update(lambda event: self._by_person(event, self._ask_again))
-        self._steps.on_update(lambda event: self._by_person(event, self._ask_again))
-        self._threshold.on_update(lambda event: self._by_person(event, self._cut))
         anew.on_click(lambda _: page.begin_anew())
-        self._connect(change, {"Grow": Grow, "Shrink": Shrink, "Largest": Largest})
-        self._connect(also, {"Invert": Invert, "All": All, "Nothing": Clear})
+
+    def _add_propagation(self) -> None:
+        gui, session = self._page.client.gui, self._page.session
+        fields = tuple(session.field_names) or (NONE,)
+        with gui.add_folder("Propagation"):
+            self._field = gui.add_dropdown(
+                "Features",
+                fields,
+                initial_value=session.default_field or NONE,
+                hint="Clicks and strokes spread along similar features of this field",
+            )
+            self._method = gui.add_dropdown(
+                "Method", tuple(METHODS.values()), hint="How clicks and strokes spread over the neighbour graph"
+            )
+            self._bandwidth = gui.add_slider(
+                "Bandwidth",
+                *BANDWIDTHS,
+                0.02,
+                BANDWIDTH,
+                hint="Of the similarity of features: with less of it only what is more alike is taken",
+            )
+            self._steps = gui.add_slider(
+                "Steps", 1, MOST_STEPS, 1, STEPS, visible=False, hint="How far diffusion goes along the graph"
+            )
+            self._threshold = gui.add_slider(
+                "Threshold",
+                *CUTS,
+                0.01,
+                CUT,
+                hint="Scores from which on a Gaussian is selected: 0.5 as it was found, more selects less. For clicks, "
+                "strokes and similar features; texts have theirs under Ask",
+            )
+        for handle, fields_of in (
+            (self._field, lambda: {"field": self.field}),
+            (self._method, self._chosen_method),
+            (self._bandwidth, lambda: {"bandwidth": float(self._bandwidth.value)}),
+            (self._steps, lambda: {"steps": int(self._steps.value)}),
+        ):
+            handle.on_update(
+                lambda event, fields_of=fields_of: self._by_person(event, lambda: self._ask_again(fields_of))
+            )
+        self._threshold.on_update(lambda event: self._by_person(event, self._cut))
+
+    def _add_changes(self) -> None:
+        page, gui = self._page, self._page.client.gui
+        with gui.add_folder("Change"):
+            extent = gui.add_button_group(
+                "Extent", ("Grow", "Shrink", "Largest"), hint="By one neighbour (G, Shift G); the largest part alone"
+            )
+            whole = gui.add_button_group("Select", ("Invert", "All", "None"), hint="I, Ctrl A, U")
+            more = gui.add_button_group(
+                "More",
+                ("Similar", "Look at"),
+                hint="Select what has similar features (M); orbit around the selection (T)",
+            )
+        self._connect(extent, {"Grow": Grow, "Shrink": Shrink, "Largest": Largest})
+        self._connect(whole, {"Invert": Invert, "All": All, "None": Clear})
         more.on_click(lambda _: self.similar() if more.value == "Similar" else page.look_at_selection())
-        self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
-        self._connect(away, {"Remove": self._remove, "Restore": Restore})
+
+    def _add_list(self) -> None:
+        page, gui, document = self._page, self._page.client.gui, self._page.session.document
+        with gui.add_folder("Selections"):
+            self._names = gui.add_dropdown(
+                "Active", tuple(document.selections), hint="The selection that tools change and exports write"
+            )
+            self._name = gui.add_text("Name", document.active, hint="Of the active selection; write to rename it")
+            self._colour = gui.add_rgb("Colour", (255, 140, 26), hint="That the active selection is tinted with")
+            self._shown = gui.add_checkbox("Shown", True, hint="Tint and outline the active selection")
+            manage = gui.add_button_group(
+                "List", ("New", "Delete"), hint="Begin an empty selection, or take the active one off the list"
+            )
+            others = gui.add_button_group(
+                "Others", ("Hide others", "Show others"), hint="Tint all other selections, or do not"
+            )
         manage.on_click(lambda _: self._manage(manage.value))
         others.on_click(lambda _: page.run(ShowOthers(others.value == "Show others")))
         self._names.on_update(
@@ -122,6 +183,28 @@ class SelectPanel:
         self._shown.on_update(
             lambda event: self._by_person(event, lambda: page.run(Show(self._active, self._shown.value)))
         )
+
+    def _add_scene(self) -> None:
+        gui = self._page.client.gui
+        with gui.add_folder("Scene"):
+            sight = gui.add_button_group(
+                "Visibility",
+                ("Hide", "Isolate", "Show all"),
+                hint="Hide what is selected (H) or all else (J); show it again (Shift H)",
+            )
+            away = gui.add_button_group(
+                "Gaussians", ("Remove", "Restore"), hint="Take away what is selected (X); bring all removed ones back"
+            )
+            self._margin = gui.add_slider(
+                "Margin",
+                0,
+                3,
+                1,
+                0,
+                hint="Of what Remove takes: 0 what is selected, else faint rims and so many neighbours too",
+            )
+        self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
+        self._connect(away, {"Remove": self._remove, "Restore": Restore})
 
     @property
     def combine(self) -> Combine:
@@ -151,13 +234,7 @@ class SelectPanel:
 
     def options(self) -> dict[str, Any]:
         """How marks spread, as commands take it."""
-        walker = self._method.value == WALKER
-        return {
-            "field": self.field,
-            "method": "random-walker" if walker else "diffusion",
-            "bandwidth": float(self._bandwidth.value),
-            "steps": None if walker else int(self._steps.value),
-        }
+        return {"field": self.field, "bandwidth": float(self._bandwidth.value), **self._chosen_method()}
 
     def remove(self) -> None:
         """Take away what is selected."""
@@ -190,22 +267,44 @@ class SelectPanel:
     def _similar(self) -> Similar:
         return Similar(self.field, combine=self.combine)
 
+    def _chosen_method(self) -> dict[str, Any]:
+        method = next(name for name, label in METHODS.items() if label == self._method.value)
+        return {"method": method, "steps": int(self._steps.value) if method == "diffusion" else None}
+
     def _show_document(self) -> None:
         document = self._page.session.document
         named = document.selections[document.active]
         names = tuple(document.selections)
         if tuple(self._names.options) != names:
             self._names.options = names
-        for handle, value in (
-            (self._names, document.active),
-            (self._name, document.active),
-            (self._colour, named.colour),
-            (self._shown, named.shown),
-            (self._threshold, min(max(cut_of(named.selection), 0.02), 1.5)),
-        ):
-            if handle.value != value:
-                handle.value = value
-        self._steps.visible = self._method.value == DIFFUSION
+        _show(self._names, document.active)
+        _show(self._name, document.active)
+        _show(self._colour, named.colour)
+        _show(self._shown, named.shown)
+        if tuple(self._tool.options) != labels(self._page.tool):
+            self._tool.options = labels(self._page.tool)
+        self._show_numbers(named.selection)
+
+    def _show_numbers(self, selection: Selection) -> None:
+        """Show what the sliders' numbers are, but for those that a person is moving."""
+        history = self._page.session.history
+        last, prompt = history.last, last_prompt(history)
+        self._wanted.settle(one for one in (prompt, last.command if last is not None else None) if one is not None)
+        if last is None or not self._wanted.awaits(last.command):
+            _show(self._threshold, min(max(cut_of(selection), CUTS[0]), CUTS[1]))
+        if isinstance(prompt, Propagated) and not self._wanted.awaits(prompt):
+            self._show_prompt(prompt)
+        _set(self._threshold, "disabled", not _is_graded(selection))
+        _set(self._steps, "visible", self._chosen_method()["method"] == "diffusion")
+
+    def _show_prompt(self, prompt: Propagated) -> None:
+        if prompt.field_name in self._field.options:
+            _show(self._field, prompt.field_name)
+        _show(self._method, METHODS[prompt.method])
+        if prompt.bandwidth is not None:
+            _show(self._bandwidth, min(max(prompt.bandwidth, BANDWIDTHS[0]), BANDWIDTHS[1]))
+        if prompt.steps is not None:
+            _show(self._steps, min(prompt.steps, MOST_STEPS))
 
     def _connect(self, group: Any, commands: dict[str, Any]) -> None:
         group.on_click(lambda _: self._page.attempt(commands[group.value]))
@@ -229,16 +328,40 @@ class SelectPanel:
         return red, green, blue
 
     def _cut(self) -> None:
-        self._page.run(Threshold(float(self._threshold.value)), slider=True)
+        self._slide(lambda: Threshold(float(self._threshold.value)))
 
-    def _ask_again(self) -> None:
-        """The last prompt once more, with what the sliders say now."""
-        self._steps.visible = self._method.value == DIFFUSION
-        command = self._page.prompt
-        if isinstance(command, Scribble | Click):
-            self._page.attempt(lambda: replace(command, **self.options()), slider=True)
+    def _ask_again(self, fields: Callable[[], dict[str, Any]]) -> None:
+        """The last prompt once more, with what one control says now and all else as it was."""
+        _set(self._steps, "visible", self._chosen_method()["method"] == "diffusion")
+        prompt = self._page.prompt
+        if isinstance(prompt, Propagated):
+            self._slide(lambda: replace(self._wanted.latest(prompt), **fields()))
+
+    def _slide(self, make: Callable[[], Command]) -> None:
+        def wanted() -> Command:
+            command = make()
+            self._wanted.ask(command)
+            return command
+
+        self._page.attempt(wanted, slider=True)
 
     def _by_person(self, event: Any, act: Any) -> None:
         """Only what a person changed is an action; what the program shows is none."""
         if event.client_id is not None:
             act()
+
+
+def _show(handle: Any, value: Any) -> None:
+    """Show a value; every assignment is a message to the page."""
+    _set(handle, "value", value)
+
+
+def _set(handle: Any, name: str, value: Any) -> None:
+    if getattr(handle, name) != value:
+        setattr(handle, name, value)
+
+
+def _is_graded(selection: Selection) -> bool:
+    """Whether a threshold could select less or more: boxes and texts leave scores of 0 and 1 alone."""
+    inside = selection.scores[selection.scores > 0]
+    return len(inside) > 0 and bool(inside.min() < inside.max())
