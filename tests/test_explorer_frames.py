@@ -23,6 +23,7 @@ from app.explorer.frames import (
     part_camera,
 )
 from app.explorer.looks import Look, prepare, splats
+from app.explorer.pca_focus import focus, scope_of_selection, scope_of_view
 from app.pictures import render_colours, render_depth, render_heat, render_rgb
 from render.camera import Camera
 from render.devices import is_accelerated, resolve_device
@@ -197,7 +198,6 @@ def test_an_accelerator_draws_what_the_cpu_draws() -> None:
         pytest.skip("no NVIDIA GPU")
     from app.explorer.asking import best_view
     from app.explorer.inspecting import inspect
-    from app.explorer.pca_focus import focus_on_selection, focus_on_view
     from app.explorer.session import Session
     from render.scene import Scene
     from tests.explored import folder, words
@@ -210,9 +210,9 @@ def test_an_accelerator_draws_what_the_cpu_draws() -> None:
     for look in (*LOOKS.values(), replace(LOOKS["rgb"], second=LOOKS["pca"], layout="wipe")):
         apart = np.abs(frame(here, look, camera()).astype(int) - frame(there, look, camera()))
         assert (apart.max(2) > 4).mean() < 0.01
-    basis = focus_on_view(there, FIELD, camera())
-    torch.testing.assert_close(basis.mean, focus_on_view(here, FIELD, camera()).mean, rtol=1e-2, atol=1e-3)
-    assert focus_on_selection(there, FIELD).components.shape == (3, 32)
+    basis, own = (focus(shown, FIELD, scope_of_view(shown, camera())) for shown in (there, here))
+    torch.testing.assert_close(basis.mean, own.mean, rtol=1e-2, atol=1e-3)
+    assert focus(there, FIELD, scope_of_selection(there)).components.shape == (3, 32)
     assert best_view(there, of("chair")).view.name == best_view(here, of("chair")).view.name
     found = inspect(there, camera(), 60.5, 45.5, LOOKS["relevancy"])
     assert found is not None
@@ -244,7 +244,10 @@ class Slow(Pace):
 class Painter:
     """Stands for drawing: notes what was drawn, and takes its time where it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heeds: bool = True) -> None:
+        self.heeds = heeds  # whether it ends when it is cancelled
+        self.before: Callable[[Look], None] = lambda _: None
+        self.shown: list[tuple[int, Look]] = []
         self.drawn: list[tuple[Look, int]] = []
         self.delivered: list[tuple[int, Quality]] = []
         self.failures: list[BaseException] = []
@@ -254,8 +257,9 @@ class Painter:
 
     def draw(self, look: Look, view: Camera, cancelled: Callable[[], bool]) -> Frame:
         self.begun.set()
+        self.before(look)
         self.gate.wait(30)
-        if cancelled():
+        if self.heeds and cancelled():
             raise Interrupted("given up")
         self.drawn.append((look, view.width))
         if look.what == "opacity":
@@ -264,6 +268,7 @@ class Painter:
 
     def deliver(self, drawn: Frame, quality: Quality) -> None:
         self.delivered.append((drawn.image.shape[1], quality))
+        self.shown.append((drawn.image.shape[1], self.drawn[-1][0]))
 
     def worker(self, rest: float = 0.05) -> FrameWorker:
         return FrameWorker(session(), self.deliver, failed=self.failures.append, draw=self.draw, rest=rest, pace=Slow())
@@ -309,8 +314,61 @@ def test_only_the_newest_of_waiting_requests_is_drawn() -> None:
     worker.request(camera(), last, moving=False)
     painter.gate.set()
     until(lambda: worker.idle)
-    assert [look for look, _ in painter.drawn] == [Look(), last]
+    assert [look for look, _ in painter.drawn] == [last]  # what was begun was given up: it is another look
     worker.close()
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("heeds", [False, True])
+def test_a_look_that_was_left_is_not_delivered_any_more(moving: bool, heeds: bool) -> None:
+    painter = Painter(heeds=heeds)
+    worker = painter.worker()
+    painter.gate.clear()
+    old, new = Look("pca", field=FIELD), Look("pca", field=FIELD, basis=focus(session(), FIELD))
+    worker.request(camera(), old, moving=moving)
+    painter.begun.wait(30)
+    worker.request(camera(), new, moving=True)
+    worker.request(camera(view=2), new, moving=moving)
+    painter.gate.set()
+    until(lambda: worker.idle)
+    assert {look for _, look in painter.shown} == {new}
+    assert painter.delivered[-1] == (WIDTH, "full")
+    worker.close()
+
+
+def test_a_wipe_that_is_moved_is_followed() -> None:
+    painter = Painter()
+    worker = painter.worker()
+    painter.gate.clear()
+    wipe = Look(second=Look("depth"), layout="wipe", split=0.2)
+    worker.request(camera(), wipe, moving=False)
+    painter.begun.wait(30)
+    worker.request(camera(), replace(wipe, split=0.3), moving=False)
+    painter.gate.set()
+    until(lambda: worker.idle)
+    assert [look.split for _, look in painter.shown] == [0.2, 0.3]
+    worker.close()
+
+
+def test_a_stream_of_looks_is_shown_all_the_same() -> None:
+    painter = Painter()
+    looks = [replace(LOOKS["relevancy"], text=str(number)) for number in range(9)]
+    workers: list[FrameWorker] = []
+
+    def next_look(look: Look) -> None:
+        number = looks.index(look) + 1
+        if number < len(looks):
+            workers[0].request(camera(), looks[number], moving=True)
+
+    painter.before = next_look
+    workers.append(painter.worker())
+    workers[0].request(camera(), looks[0], moving=True)
+    until(lambda: workers[0].idle)
+    shown = [looks.index(look) for _, look in painter.shown]
+    assert shown == sorted(shown)
+    assert len(set(shown)) >= 3
+    assert shown[-1] == 8
+    workers[0].close()
 
 
 def test_while_the_camera_keeps_moving_every_frame_is_small_and_delivered() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +12,27 @@ import torch
 
 from app.explorer.cache import Cache
 from app.explorer.colour_bar import bar_of, colour_bar
+from app.explorer.document import Named
 from app.explorer.frames import frame
 from app.explorer.looks import Look, cache_of, colours, depth_limits, heat, is_prepared, prepare, splats
-from app.explorer.pca_focus import focus_on_selection, focus_on_view, resembling, whole_scene
+from app.explorer.pca_focus import (
+    SCENE,
+    Spread,
+    focus,
+    focus_both,
+    resembling,
+    scope_of_selection,
+    scope_of_view,
+    turned,
+)
+from app.explorer.session import Session
 from app.pictures import pca_colours
 from render.errors import InputError
+from render.scene import Scene
 from tests.explored import FIELD, OTHER, camera, folder, of, select, session
+from uplift.field import FeatureField
 from uplift.pca import PCAColours
+from uplift.selection import Selection
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -171,10 +187,12 @@ def test_focus_on_the_selection_spends_the_colours_on_it() -> None:
     shown.show(replace(shown.document, active="rug"))
     inside = of("rug")
     before = colours(shown, Look("pca", field=OTHER, overlay=False))
-    basis = focus_on_selection(shown, OTHER)
+    basis = focus(shown, OTHER, scope_of_selection(shown))
     after = colours(shown, Look("pca", field=OTHER, basis=basis, overlay=False))
     assert after[inside].std(0).mean() > 2 * before[inside].std(0).mean()
-    again = colours(shown, Look("pca", field=OTHER, basis=focus_on_selection(shown, OTHER), overlay=False))
+    again = colours(
+        shown, Look("pca", field=OTHER, basis=focus(shown, OTHER, scope_of_selection(shown)), overlay=False)
+    )
     assert torch.equal(after, again)
 
 
@@ -182,7 +200,7 @@ def test_focus_on_a_view_follows_what_it_shows() -> None:
     shown = session()
     close = camera()
     close = replace(close, K=close.K * close.K.new_tensor([[6.0, 1, 1], [1, 6.0, 1], [1, 1, 1]]))
-    look = Look("pca", field=OTHER, basis=focus_on_view(shown, OTHER, close))
+    look = Look("pca", field=OTHER, basis=focus(shown, OTHER, scope_of_view(shown, close)))
     plain = frame(shown, Look("pca", field=OTHER), close).reshape(-1, 3)
     focused = frame(shown, look, close).reshape(-1, 3)
     assert focused.std(0).mean() > 1.5 * plain.std(0).mean()
@@ -223,27 +241,145 @@ def test_new_colours_keep_signs_and_order_of_the_old() -> None:
 @pytest.mark.parametrize("components", [1, 2, 3])
 def test_fewer_components_keep_resembling(components: int) -> None:
     shown = session()
-    basis = whole_scene(shown, OTHER, components=components, percentile=10)
+    basis = focus(shown, OTHER, SCENE, Spread(components, 10))
     assert basis.components.shape[0] == components
     drawn = colours(shown, Look("pca", field=OTHER, basis=basis))
     assert drawn.shape == (shown.n, 3)
     # A tenth of what is seen is black, a tenth is full, in every direction.
     assert 0.05 < (drawn[:, 0] == 0).float().mean() < 0.2
-    whole = whole_scene(shown, OTHER, components=3, before=basis)
+    whole = focus(shown, OTHER, SCENE, Spread(3, before=basis))
     assert whole.components.shape[0] == 3
 
 
 def test_focus_needs_something_to_look_at() -> None:
     shown = session()
     with pytest.raises(InputError, match="select something first"):
-        focus_on_selection(shown, FIELD)
+        focus(shown, FIELD, scope_of_selection(shown))
     away = camera()
     behind = away.world_to_camera.clone()
     behind[2, 3] -= 100
     with pytest.raises(InputError, match="turn the camera"):
-        focus_on_view(shown, FIELD, replace(away, world_to_camera=behind))
+        focus(shown, FIELD, scope_of_view(shown, replace(away, world_to_camera=behind)))
     with pytest.raises(InputError, match="1 to 3 components"):
-        focus_on_view(shown, FIELD, away, components=4)
+        focus(shown, FIELD, scope_of_view(shown, away), Spread(components=4))
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Session:
+    """The corner with the same features tuned a little, and with others that tell the same things apart."""
+    path = tmp_path / "corner"
+    shutil.copytree(folder(), path)
+    scene = Scene.open(path)
+    random = torch.Generator().manual_seed(8)
+    values = FeatureField.load(scene.fields[FIELD]).values
+    n, c = values.shape
+    turn = torch.linalg.qr(torch.randn(c, c, generator=random)).Q
+    tuned = values + 0.1 * torch.randn(n, c, generator=random)
+    fewer = (values @ turn)[:, : c // 2] * 4 + 1
+    for name, features in (("tuned", tuned), ("turned", values @ turn), ("fewer", fewer)):
+        FeatureField(features, torch.ones(n), "planted").save(scene.field_path(name))
+    return Session(Scene.open(path), device="cpu", autosave=False)
+
+
+def alikeness(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The mean correlation of the channels of two sets of colours."""
+    return float(np.mean([np.corrcoef(one[:, k], other[:, k])[0, 1] for k in range(one.shape[1])]))
+
+
+def halves(shown: Session, look: Look) -> tuple[torch.Tensor, torch.Tensor]:
+    left, right = (colours(shown, part) for part in look.parts)
+    return left, right
+
+
+def test_features_before_and_after_tuning_are_shown_in_one_basis(compared: Session) -> None:
+    basis = focus(compared, FIELD)
+    for own in (None, basis):
+        look = Look("pca", field=FIELD, basis=own, second=Look("pca", field="tuned"), layout="wipe")
+        left, right = halves(compared, look)
+        used = own or compared.field(FIELD).pca or PCAColours.fit(compared.field(FIELD).values)
+        assert torch.equal(right, used.colours(compared.field("tuned").values))
+        assert alikeness(left, right) > 0.8
+    joint, same = focus_both(compared, FIELD, "tuned")
+    assert joint is same
+    assert focus_both(compared, FIELD, FIELD)[0] is not joint
+
+
+@pytest.mark.parametrize("other", ["turned", "fewer"])
+def test_features_of_another_kind_give_things_the_colours_that_they_have_in_the_first(
+    compared: Session, other: str
+) -> None:
+    look = Look("pca", field=FIELD, second=Look("pca", field=other), layout="side")
+    left, right = halves(compared, look)
+    apart, alone = halves(compared, replace(look, same=False))
+    assert torch.equal(left, apart)
+    assert torch.equal(alone, colours(compared, Look("pca", field=other)))
+    assert alikeness(left, right) > alikeness(left, alone) + 0.2
+    if other == "turned":  # the same features but for a rotation can have the very same colours
+        assert alikeness(left, right) > 0.95
+        assert float((left - right).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("other", ["tuned", "turned", "fewer"])
+def test_colours_of_both_halves_are_focused_together(compared: Session, other: str) -> None:
+    select(compared, ("rug", RED), ("chair", BLUE))
+    compared.show(replace(compared.document, active="rug"))
+    scope = scope_of_selection(compared)
+    first, second = focus_both(compared, FIELD, other, scope, Spread(2, 5))
+    assert (len(first.components), len(second.components)) == (2, 2)
+    inside = of("rug")
+    for name, basis in ((FIELD, first), (other, second)):
+        drawn = colours(compared, Look("pca", field=name, basis=basis, overlay=False))[inside, :2]
+        whole = colours(compared, Look("pca", field=name, overlay=False))[inside, :2]
+        assert drawn.std(0).mean() > 1.2 * whole.std(0).mean()
+    both = replace(Look("pca", field=FIELD, basis=first), second=Look("pca", field=other, basis=second), layout="wipe")
+    assert both.parts[1].basis is second
+
+
+def test_turned_directions_stay_orthonormal_and_in_their_plane() -> None:
+    random = torch.Generator().manual_seed(1)
+    rows, model_rows = torch.randn(500, 9, generator=random), torch.randn(500, 5, generator=random)
+    basis, model = PCAColours.fit(rows), PCAColours.fit(model_rows)
+    found = turned(basis, rows, model, model_rows)
+    torch.testing.assert_close(found.components @ found.components.T, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.components.T @ found.components, basis.components.T @ basis.components, atol=1e-5, rtol=0
+    )
+    assert (found.low < found.high).all()
+    assert turned(basis, rows[:1], model, model_rows[:1]) is basis
+
+
+def test_fields_that_share_no_seen_gaussian_keep_their_own_colours(compared: Session) -> None:
+    scene = compared.scene
+    field = FeatureField.load(scene.fields["fewer"])
+    half = (torch.arange(len(field)) % 2).float()
+    for name, weights in (("even", 1 - half), ("odd", half)):
+        FeatureField(field.values, weights, "planted").save(scene.field_path(name))
+    shown = Session(Scene.open(scene.path), device="cpu", autosave=False)
+    alone = colours(shown, Look("pca", field="odd"))
+    look = Look("pca", field="even", second=Look("pca", field="odd"), layout="wipe")
+    assert torch.equal(halves(shown, look)[1], alone)
+    only_odd = Named(Selection.from_mask(half.bool()), RED)
+    shown.show(shown.document.with_named(shown.document.active, only_odd))
+    with pytest.raises(InputError, match="Nothing with features of 'even'"):
+        focus_both(shown, "even", "odd", scope_of_selection(shown))
+
+
+def test_bars_of_two_halves_say_which_is_which() -> None:
+    shown = session()
+    text, depth = Look("relevancy", text="chair"), Look("depth")
+    warm, deep = bar_of(shown, text), bar_of(shown, depth)
+    both, right = (
+        bar_of(shown, replace(text, second=depth, layout="side")),
+        bar_of(shown, Look(second=text, layout="wipe")),
+    )
+    assert warm is not None
+    assert deep is not None
+    assert both is not None
+    assert right is not None
+    assert both.shape == (warm.shape[0] + deep.shape[0], warm.shape[1], 3)
+    assert right.shape == warm.shape
+    assert not np.array_equal(right, warm)  # its title says that it is the right half's
+    assert bar_of(shown, Look(second=Look("opacity"), layout="wipe")) is None
 
 
 def test_a_colour_bar_runs_from_cold_to_warm() -> None:

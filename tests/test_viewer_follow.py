@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from app.explorer.commands import Colour, Grow, Invert, Load, NewSelection, Rectangle, Remove, Viewpoint
-from app.explorer.looks import Look
+from app.explorer.looks import Look, look_in
 from app.explorer.session import Session
 from app.main import BAD_INPUT, OK, main
 from app.viewer.explorer import Explorer
 from app.viewer.follow import EARLIER, MOST_FAILURES, Follower, Repetition, Run, first_scene
-from app.viewer.page import Page, look_in
+from app.viewer.page import Page
 from app.viewer.server import open_server
 from render.scene import Scene
 from tests.browser import new_page, picture, visit

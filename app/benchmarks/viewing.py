@@ -23,7 +23,7 @@ from app.explorer.camera_path import camera_path
 from app.explorer.commands import Scribble, Stroke, Text, Threshold, Viewpoint
 from app.explorer.frames import frame
 from app.explorer.looks import Look, prepare, splats
-from app.explorer.pca_focus import focus_on_view
+from app.explorer.pca_focus import focus, scope_of_view
 from app.explorer.session import Session
 from app.explorer.threads import libraries_with_one_thread
 from render.camera import Camera
@@ -141,9 +141,11 @@ def _editing(session: Session, subject: _Subject, camera: Camera, runs: int) -> 
 def _recolouring(session: Session, subject: _Subject, camera: Camera) -> Iterator[Callable[[], object]]:
     """A new basis of what the camera sees, and the colours that the browser's splats get."""
     while True:
-        yield lambda: splats(
-            session, Look("pca", field=subject.structure, basis=focus_on_view(session, subject.structure, camera))
-        )
+        yield lambda: splats(session, _focused(session, subject.structure, camera))
+
+
+def _focused(session: Session, field: str, camera: Camera) -> Look:
+    return Look("pca", field=field, basis=focus(session, field, scope_of_view(session, camera)))
 
 
 def _median_of(works: Iterator[Callable[[], object]], runs: int) -> float:

@@ -46,18 +46,26 @@ def colour_bar(low: float, high: float, *, title: str = "", inverse: bool = Fals
 
 
 def bar_of(session: Session, look: Look) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The bar of a look; None for looks whose colours are no scale.
+    """The bar of a look, of two looks the left one's over the right one's; None for looks whose colours are no scale.
 
     Raises:
         InputError: see :func:`app.explorer.looks.heat`.
     """
+    parts = look.parts
+    sides = ("",) if len(parts) == 1 else ("left: ", "right: ")
+    bars = [_bar_of(session, part, side) for part, side in zip(parts, sides, strict=True)]
+    found = [bar for bar in bars if bar is not None]
+    return np.concatenate(found) if found else None
+
+
+def _bar_of(session: Session, look: Look, side: str) -> UInt8[np.ndarray, "h w 3"] | None:
     from app.explorer.looks import depth_limits, heat
 
     if look.what == "relevancy":
         warm = heat(session, look)
-        return colour_bar(warm.low, warm.high, title=f"relevancy: {look.text}" if look.text else "score")
+        return colour_bar(warm.low, warm.high, title=side + (f"relevancy: {look.text}" if look.text else "score"))
     if look.what == "depth":
-        return colour_bar(*depth_limits(session), title="depth, in the scene's unit", inverse=True)
+        return colour_bar(*depth_limits(session), title=f"{side}depth, in the scene's unit", inverse=True)
     return None
 
 

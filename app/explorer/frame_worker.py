@@ -32,6 +32,7 @@ MOVING_SECONDS = 0.05  # a frame may take while the camera moves
 WAIT_SECONDS = 0.25  # from which on a whole frame is preceded by a small one, and drawn in bands
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25)  # of width and height: steps, so that the resolution does not flutter
 KEPT = 8  # measurements of speed
+MOST_GIVEN_UP = 2  # frames in a row for a newer look: under a stream of looks some are drawn all the same
 
 
 class Pace:
@@ -75,10 +76,14 @@ class _Request:
     look: Look
     moving: bool
     number: int
+    generation: int  # grows with every look
 
 
 class FrameWorker:
     """Draws for one client; the latest request wins.
+
+    Frames are delivered in the order of their requests, and none of a look once another was asked for (but for where
+    a wipe is split), so that no look comes back.
 
     Args:
         session: The scene.
@@ -109,6 +114,9 @@ class FrameWorker:
         self._condition = threading.Condition()
         self._pending: _Request | None = None
         self._count = 0
+        self._generation = 0
+        self._parts: tuple[Look, ...] = ()  # what the newest request shows
+        self._given_up = 0  # frames in a row, for a newer look
         self._serving = False
         self._closed = False
         self._complaint = ""
@@ -126,7 +134,9 @@ class FrameWorker:
             if self._closed:
                 return
             self._count += 1
-            self._pending = _Request(camera, look, moving, self._count)
+            if look.parts != self._parts:
+                self._generation, self._parts = self._generation + 1, look.parts
+            self._pending = _Request(camera, look, moving, self._count, self._generation)
             self._condition.notify_all()
             if not self._serving:
                 self._start()
@@ -168,15 +178,19 @@ class FrameWorker:
             share = 1.0
             if request.moving or self._pace.seconds(whole) > WAIT_SECONDS:
                 share = self._pace.share(whole)
-                # Small frames are always delivered: under a stream of requests each is old when it is drawn.
-                self._send(request, share, lambda: self._closed)
+                # Small frames are delivered from old places: under a stream of requests each is old when it is drawn.
+                self._send(request, share, partial(self._is_of_old_look, request))
             if not request.moving and share == 1.0:
-                self._send(request, 1.0, lambda: self._closed)
+                self._send(request, 1.0, partial(self._is_of_old_look, request))
             elif share < 1.0 and (not request.moving or self._rested()):
-                self._send(request, 1.0, partial(self._is_old, request.number))
+                self._send(request, 1.0, partial(self._is_old, request))
 
-    def _is_old(self, number: int) -> bool:
-        return self._closed or self._count != number
+    def _is_old(self, request: _Request) -> bool:
+        return self._closed or self._count != request.number
+
+    def _is_of_old_look(self, request: _Request) -> bool:
+        """Whether another look was asked for since; not for ever, or a stream of looks would show nothing."""
+        return self._closed or (self._generation != request.generation and self._given_up < MOST_GIVEN_UP)
 
     def _next(self) -> _Request | None:
         with self._condition:
@@ -195,10 +209,14 @@ class FrameWorker:
         try:
             drawn = self._draw(request.look, camera, cancelled)
         except Interrupted:
+            self._given_up += int(self._is_of_old_look(request))
             return
         self._complaint = ""
-        if not self._closed:
-            self._deliver(drawn, "full" if share == 1 else "low")
+        if self._is_of_old_look(request):
+            self._given_up += 1
+            return
+        self._given_up = 0
+        self._deliver(drawn, "full" if share == 1 else "low")
         # Sending counts too: it also grows with the pixels.
         self._pace.note(camera.width * camera.height, time.perf_counter() - start)
 

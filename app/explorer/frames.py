@@ -163,6 +163,15 @@ def part_at(look: Look, camera: Camera, x: float) -> tuple[Look, Camera, float]:
     return parts[int(x >= half)], part_camera(look, camera), x if x < half else x - half
 
 
+def part_columns(look: Look, camera: Camera, index: int) -> tuple[int, int]:
+    """Where the picture that the camera of a part draws begins and ends in the whole picture, in columns."""
+    if look.layout != "side":
+        return 0, camera.width
+    half = camera.width // 2
+    # The left half of an odd width hides its last column.
+    return (0, camera.width - half) if index == 0 else (half, camera.width)
+
+
 Values = Callable[[], "Float[Tensor, 'n c']"]
 Paint = Callable[["Float[Tensor, 'h w c']", "Rendering"], "UInt8[np.ndarray, 'h w 3']"]
 

@@ -46,6 +46,8 @@ class Look:
         negatives: What it is not.
         overlay: Whether the shown selections are tinted and outlined.
         basis: Of the PCA colours; None = the field's own.
+        like: A field and its basis whose colours those without a basis of their own resemble.
+        same: Whether of two looks of features the second resembles the first, where it has no basis of its own.
         second: What the other half shows, in the layouts wipe and side.
         split: Where the second half of a wipe begins, as a share of the width.
         layout: single; wipe: one picture, left of the split this look, right of it the second; side: both
@@ -61,6 +63,8 @@ class Look:
     negatives: tuple[str, ...] = ()
     overlay: bool = True
     basis: PCAColours | None = None
+    like: tuple[str | None, PCAColours | None] | None = None
+    same: bool = True
     second: Look | None = None
     split: float = 0.5
     layout: Layout = "single"
@@ -80,9 +84,13 @@ class Look:
 
     @property
     def parts(self) -> tuple[Look, ...]:
-        """The looks that are drawn: one, or the left and the right one."""
-        first = replace(self, second=None, layout="single")
-        return (first,) if self.layout == "single" or self.second is None else (first, self.second)
+        """The looks that are drawn: one, or the left and the right one; whatever is drawn follows from them alone."""
+        first, second = replace(self, second=None, layout="single", split=0.5), self.second
+        if self.layout == "single" or second is None:
+            return (first,)
+        if self.same and first.what == second.what == "pca" and second.basis is None:
+            second = replace(second, like=(first.field, first.basis))
+        return first, second
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +228,21 @@ def field_of(session: Session, look: Look) -> FeatureField:
     return session.field(field_name(session, look))
 
 
+def look_in(session: Session, look: Look) -> Look:
+    """A look as it can be had in a session: the same if its fields are there, else the scene's colours."""
+    if look.second is not None:
+        first, second = look_in(session, replace(look, second=None, layout="single")), look_in(session, look.second)
+        return replace(first, second=second, layout=look.layout)
+    if look.what not in ("pca", "relevancy") or (look.what == "relevancy" and look.text is None):
+        return look
+    name = look.field or (session.default_field if look.what == "pca" else session.default_text_field)
+    if name is None or name not in session.field_names:
+        return Look(overlay=look.overlay, same=look.same, split=look.split)
+    if look.basis is not None and len(look.basis.mean) != session.field(name).values.shape[1]:
+        return replace(look, basis=None)
+    return look
+
+
 def shown_selections(document: Document) -> list[Named]:
     """The selections that are shown and have something in them, in their order."""
     return [named for named in document.selections.values() if named.shown and bool(named.selection.mask.any())]
@@ -251,7 +274,7 @@ def cache_of(session: Session) -> Cache:
 def _key(session: Session, look: Look, document: Document) -> tuple[Hashable, ...]:
     """What a look's own colours follow from; bases and selections are compared by identity."""
     if look.what == "pca":
-        return "pca", field_name(session, look), look.basis
+        return "pca", field_name(session, look), look.basis, look.like
     if look.what == "relevancy" and look.text is None:
         return "scores", document.selection
     if look.what == "relevancy":
@@ -264,10 +287,14 @@ def _identity(shown: Sequence[Named]) -> tuple[Hashable, ...]:
 
 
 def _pca(session: Session, look: Look) -> Float[Tensor, "n 3"]:
+    from app.explorer.pca_focus import colours_like
     from app.pictures import pca_colours
 
-    field = field_of(session, look)
-    return pca_colours(field if look.basis is None else replace(field, pca=look.basis))
+    field, basis = field_of(session, look), look.basis
+    if basis is None and look.like is not None:
+        other, model = look.like
+        basis = colours_like(session, field_name(session, look), field_name(session, Look("pca", other)), model)
+    return pca_colours(field if basis is None else replace(field, pca=basis))
 
 
 def _warm(session: Session, look: Look, document: Document) -> Float[Tensor, "n 3"]:

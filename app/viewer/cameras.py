@@ -15,6 +15,9 @@ from render.errors import InputError
 if TYPE_CHECKING:
     import viser
 
+    from app.explorer.session import Session
+    from app.viewer.world import World
+
 WIDEST = 8192  # pixels
 ASPECTS = (0.05, 20.0)  # width by height of a window
 
@@ -53,6 +56,33 @@ def camera_of(client: viser.ClientHandle, height: int) -> Camera:
         [[focal * width / (height * aspect), 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]]
     )
     return Camera(K, _world_to_camera(wxyz / size, position), width, height)
+
+
+def look_from(client: viser.ClientHandle, camera: Camera) -> None:
+    """Have a client look from a camera of the shown frame; its window keeps its shape and shows the full height."""
+    from viser.transforms import SO3
+
+    from render.conventions import invert_rigid
+
+    pose = invert_rigid(camera.world_to_camera.double()).numpy()
+    with client.atomic():
+        client.camera.wxyz = SO3.from_matrix(pose[:3, :3]).wxyz
+        client.camera.position = pose[:3, 3]
+        client.camera.fov = 2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1])))
+
+
+def look_at_selection(client: viser.ClientHandle, session: Session, world: World) -> None:
+    """Turn a client's camera to the middle of the selection, which it turns around from now on.
+
+    Raises:
+        InputError: nothing visible is selected.
+    """
+    document = session.document
+    inside = document.selection.mask & document.visible
+    if not bool(inside.any()):
+        raise InputError("Nothing is selected that could be looked at; select something first.")
+    middle = session.gaussians.means[inside.to(session.device)].median(dim=0).values
+    client.camera.look_at = middle.double().cpu().numpy() * world.scale
 
 
 def _world_to_camera(wxyz: np.ndarray, position: np.ndarray) -> torch.Tensor:

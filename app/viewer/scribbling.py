@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -11,10 +12,16 @@ from app.viewer.drawing import RADII, Drawing
 from uplift.segmentation import FRAME
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
     from app.explorer.commands import Command
     from app.explorer.history import History
     from app.viewer.drawing import CanvasStatus
 
+Line: TypeAlias = tuple[tuple[float, float], ...]
+Span: TypeAlias = tuple[float, float]
+
+WHOLE: Span = (0.0, 1.0)  # of a canvas
 THIN = 0.3  # of the brush's radius: how thick a stroke stays drawn
 
 
@@ -67,19 +74,59 @@ def frame_of(viewpoint: Viewpoint) -> Stroke:
     return Stroke(corners, radius, positive=False)
 
 
-def marks_of(scribble: Scribble | None, status: CanvasStatus | None) -> list[Drawing]:
-    """What stays drawn of a scribble on the canvas of a page that looks from its place."""
+def parts_inside(points: Line, low: float, high: float) -> list[Line]:
+    """The pieces of a line that lie within some columns, in their order; where it leaves them they are cut."""
+    line, inside = _with_crossings(np.array(points, np.float64), low, high)
+    begins = np.flatnonzero(np.diff(inside, prepend=False) & inside)
+    ends = np.flatnonzero(np.diff(inside, append=False) & inside) + 1
+    return [_line(line[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+
+
+def outline_inside(points: Line, low: float, high: float) -> Line:
+    """A closed outline without what it encloses beyond some columns."""
+    line, _ = _with_crossings(np.array([*points, points[0]], np.float64), low, high)
+    return _line(np.clip(line[:-1], (low, -np.inf), (high, np.inf)))
+
+
+def _with_crossings(
+    line: Float[np.ndarray, "m 2"], low: float, high: float
+) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, " k"]]:
+    """A line with a point where it crosses either column, and which of its points lie within them."""
+    for column in (low, high):
+        x = line[:, 0] - column
+        crossing = np.flatnonzero(x[:-1] * x[1:] < 0)
+        share = (x[crossing] / (x[crossing] - x[crossing + 1]))[:, None]
+        points = line[crossing] + share * (line[crossing + 1] - line[crossing])
+        points[:, 0] = column
+        line = np.insert(line, crossing + 1, points, axis=0)
+    return line, (line[:, 0] >= low) & (line[:, 0] <= high)
+
+
+def _line(points: Float[np.ndarray, "m 2"]) -> Line:
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def marks_of(
+    scribble: Scribble | None, status: CanvasStatus | None, span: Callable[[Stroke], Span] = lambda _: WHOLE
+) -> list[Drawing]:
+    """What stays drawn of a scribble on the canvas of a page that looks from its place.
+
+    Args:
+        scribble: Seen from the page's place.
+        status: The page's canvas.
+        span: Between which shares of the canvas's width the picture lies that a stroke was drawn on.
+    """
     if status is None or scribble is None:
         return []
     frame = frame_of(scribble.viewpoint)
-    return [_mark(stroke, scribble.viewpoint, status) for stroke in scribble.strokes if stroke != frame]
+    return [_mark(stroke, scribble.viewpoint, status, span(stroke)) for stroke in scribble.strokes if stroke != frame]
 
 
-def _mark(stroke: Stroke, viewpoint: Viewpoint, status: CanvasStatus) -> Drawing:
-    x, y = status.width / viewpoint.width, status.height / viewpoint.height
+def _mark(stroke: Stroke, viewpoint: Viewpoint, status: CanvasStatus, span: Span) -> Drawing:
+    low, high = (share * status.width for share in span)
+    x, y = (high - low) / viewpoint.width, status.height / viewpoint.height
     points = tuple(
-        (min(max(px * x, 0.0), float(status.width)), min(max(py * y, 0.0), float(status.height)))
-        for px, py in stroke.points
+        (min(max(low + px * x, low), high), min(max(py * y, 0.0), float(status.height))) for px, py in stroke.points
     )
     radius = min(max(THIN * stroke.radius * y, RADII[0]), RADII[1])
     return Drawing(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.explorer.colour_bar import colour_bar
 from app.explorer.looks import Layout, Look, What
 from app.viewer.report import briefly, inspected
+from app.viewer.resting import Resting
 
 if TYPE_CHECKING:
     import viser
@@ -25,7 +28,6 @@ WHAT: dict[What, str] = {
 }
 LAYOUTS: dict[Layout, str] = {"single": "one picture", "wipe": "wipe", "side": "side by side"}
 NONE = "(none)"
-FIELD, RGB = "features: ", "colours"
 
 
 class SeePanel:
@@ -33,9 +35,10 @@ class SeePanel:
 
     def __init__(self, page: Page, tabs: viser.GuiTabGroupHandle) -> None:
         self._page = page
-        self._barred: Look | None = None  # what the colour bar is of
+        self._barred: tuple[Look, ...] | None = None  # what the colour bar is of
+        self._quiet = False  # whether inputs are set by nobody
         gui, session = page.client.gui, page.session
-        fields = session.field_names or [NONE]
+        fields, texts = session.field_names or [NONE], session.text_field_names or [NONE]
         with tabs.add_tab("See"):
             self._what = gui.add_dropdown("Show", tuple(WHAT.values()))
             self._field = gui.add_dropdown("Features of", tuple(fields), initial_value=session.default_field or NONE)
@@ -43,8 +46,12 @@ class SeePanel:
             self._bar = gui.add_image(colour_bar(0.0, 1.0), visible=False)
             with gui.add_folder("Compare", expand_by_default=False):
                 self._layout = gui.add_dropdown("Layout", tuple(LAYOUTS.values()))
-                seconds = (RGB, *(FIELD + name for name in session.field_names))
-                self._second = gui.add_dropdown("With", seconds, initial_value=seconds[-1])
+                initial = WHAT["pca" if session.field_names else "rgb"]
+                self._second = gui.add_dropdown("With", tuple(WHAT.values()), initial_value=initial)
+                self._second_field = gui.add_dropdown("With features of", tuple(fields), initial_value=fields[-1])
+                self._second_text = gui.add_text("With text", "", hint="Empty: the scores of the active selection")
+                self._second_texts = gui.add_dropdown("With text features", tuple(texts))
+                self._same = gui.add_checkbox("Same colours", True, hint="A thing has the same colour in both halves")
                 self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5)
             with gui.add_folder("Feature colours", expand_by_default=False):
                 self._components = gui.add_slider("Components", 1, 3, 1, 3)
@@ -57,9 +64,13 @@ class SeePanel:
                 self._share = gui.add_slider("Photo over render", 0.0, 1.0, 0.05, 0.0)
             with gui.add_folder("Under the click"):
                 self._found = gui.add_markdown("Take the tool *Inspect* (N) and click.")
-        for handle in (self._what, self._field, self._overlay, self._layout, self._second):
+        for handle in (self._what, self._field, self._overlay, self._layout, self._second, self._second_field):
             handle.on_update(lambda _: self._chosen())
-        self._split.on_update(lambda _: self._chosen())
+        for handle in (self._second_texts, self._same, self._split):
+            handle.on_update(lambda _: self._chosen())
+        self._typing = Resting(self._chosen)
+        self._second_text.on_update(lambda _: self._typing.ask())
+        self._arrange()
         for slider in (self._components, self._percentile):
             slider.on_update(lambda _: page.trying(self._refocus))
         self._scope: Literal["view", "selection", "scene"] = "scene"
@@ -79,38 +90,47 @@ class SeePanel:
 
     def show_chosen(self, look: Look) -> None:
         """Say again what is looked at, where another choice could not be had."""
-        self._what.value, self._layout.value = WHAT[look.what], LAYOUTS[look.layout]
+        with self._silently():
+            self._what.value, self._layout.value = WHAT[look.what], LAYOUTS[look.layout]
+            second = look.second
+            if second is not None:
+                self._second.value = WHAT[second.what]
+                self._second_text.value = second.text or ""
+                known = self._second_texts if second.what == "relevancy" else self._second_field
+                if second.field in known.options:
+                    known.value = second.field
+        self._arrange()
 
     def refresh(self) -> None:
-        """Show the colour bar of what is shown, if it has one."""
+        """Show the colour bars of what is shown, if it has any."""
         from app.explorer.colour_bar import bar_of
         from app.explorer.looks import is_prepared
 
-        look = self._page.look
-        if look == self._barred or not is_prepared(self._page.session, look):
+        look = self._page.shown
+        if look.parts == self._barred or not is_prepared(self._page.session, look):
             return  # pages redraw often, and a picture is sent every time
-        self._barred = look
+        self._barred = look.parts
         bar = bar_of(self._page.session, look)
         self._bar.visible = bar is not None
         if bar is not None:
             self._bar.image = bar
 
+    def close(self) -> None:
+        """The page is gone."""
+        self._typing.cancel()
+
     def ask(self, text: str, field: str | None, negatives: tuple[str, ...]) -> Look:
-        """The look of a text's relevancy, like the one that is shown now."""
-        return replace(
-            self._page.look, what="relevancy", text=text, negatives=negatives, field=field, second=None, layout="single"
-        )
+        """The look of a text's relevancy, like the one that is shown now; what it is compared with stays."""
+        return replace(self._page.look, what="relevancy", text=text, negatives=negatives, field=field, basis=None)
 
     def show_relevancy(self, look: Look) -> None:
         """Show a text's relevancy that is prepared."""
-        self._page.look = look
-        self._what.value = WHAT["relevancy"]
+        with self._silently():
+            self._what.value = WHAT["relevancy"]
         self._page.set_look(look)
 
     def focus_on_view(self) -> None:
         """Spread the colours over the features that are seen now."""
-        if self._page.look.what != "pca":
-            self.choose("pca")
         self._page.trying(lambda: self._focus("view"))
 
     def toggle_overlay(self) -> None:
@@ -148,62 +168,118 @@ class SeePanel:
         self._page.tell(briefly(found))  # another tab may be open
 
     def _chosen(self) -> None:
-        what = next(key for key, label in WHAT.items() if label == self._what.value)
-        layout = next(key for key, label in LAYOUTS.items() if label == self._layout.value)
+        """A person chose what to look at."""
+        if not self._quiet:
+            self._arrange()
+            self._page.trying(self._look_at_chosen)
+
+    def _look_at_chosen(self) -> None:
+        what, layout = _key(WHAT, self._what.value), _key(LAYOUTS, self._layout.value)
         look = self._page.look
         field = self.field if what == "pca" else look.field if what == "relevancy" and look.text else None
-        basis = look.basis if what == "pca" and field == look.field else None
-        overlay = self._overlay.value
-        second = None if layout == "single" else self._second_look(overlay)
         changed = replace(
             look,
             what=what,
             field=field,
-            basis=basis,
-            overlay=overlay,
+            basis=look.basis if what == "pca" and field == look.field else None,
+            overlay=self._overlay.value,
+            same=self._same.value,
             layout=layout,
-            second=second,
+            second=None,
             split=self._split.value,
         )
+        if layout != "single":
+            changed = replace(changed, second=self._second_look(look, changed))
         if changed != look:
             self._page.set_look(changed)
 
-    def _second_look(self, overlay: bool) -> Look:
-        chosen = self._second.value
-        if chosen == RGB:
-            return Look(overlay=overlay)
-        return Look("pca", field=chosen.removeprefix(FIELD), overlay=overlay)
+    def _second_look(self, before: Look, first: Look) -> Look:
+        """What the other half shows, beside a first look; a basis stays while both halves show what they did."""
+        from app.explorer.commands.base import check_text
+
+        what = _key(WHAT, self._second.value)
+        second = Look(what, overlay=first.overlay)
+        if what == "pca" and self._second_field.value != NONE:
+            second = replace(second, field=self._second_field.value)
+        text = self._second_text.value.strip()
+        if what == "relevancy" and text:
+            check_text(text)
+            field = None if self._second_texts.value == NONE else self._second_texts.value
+            second = replace(second, text=text, field=field, negatives=first.negatives)
+        old = before.second
+        kept = (before.what, before.field, before.basis, before.same) == (
+            first.what,
+            first.field,
+            first.basis,
+            first.same,
+        )
+        if old is not None and kept and (old.what, old.field) == (second.what, second.field):
+            return replace(second, basis=old.basis)
+        return second
+
+    def _arrange(self) -> None:
+        """Show the inputs that mean something now."""
+        double, second = self._layout.value != LAYOUTS["single"], _key(WHAT, self._second.value)
+        for handle, meant in (
+            (self._second, double),
+            (self._second_field, double and second == "pca"),
+            (self._second_text, double and second == "relevancy"),
+            (self._second_texts, double and second == "relevancy"),
+            (self._same, double and second == "pca" and self._what.value == WHAT["pca"]),
+            (self._split, self._layout.value == LAYOUTS["wipe"]),
+        ):
+            if handle.visible != meant:
+                handle.visible = meant
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Inputs that are set here choose nothing."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
 
     def _refocus(self) -> None:
-        if self._page.look.what == "pca":
+        if any(part.what == "pca" for part in self._page.look.parts):
             self._focus(self._scope)
 
-    def _focus(self, scope: Any) -> None:
-        from app.explorer.pca_focus import focus_on_selection, focus_on_view, whole_scene
+    def _focus(self, scope: Literal["view", "selection", "scene"]) -> None:
+        """Spread the colours of features, in both halves, over what matters."""
+        from app.explorer.frames import part_camera
+        from app.explorer.pca_focus import SCENE, Spread, refocused, scope_of_selection, scope_of_view
 
-        page, field = self._page, self.field
-        if field is None:
+        page = self._page
+        if self.field is None:
             page.tell("The scene has no features yet: fit3d lift makes some.")
             return
         self._scope = scope
-        options: dict[str, Any] = {
-            "components": int(self._components.value),
-            "percentile": float(self._percentile.value),
-            "before": page.look.basis,
-        }
-        camera = page.camera()
+        if not any(part.what == "pca" for part in page.look.parts):
+            self.choose("pca")
+        look, session = page.look, page.session
+        camera = part_camera(look, page.camera())
         makers = {
-            "view": lambda _: focus_on_view(page.session, field, camera, **options),
-            "selection": lambda _: focus_on_selection(page.session, field, **options),
-            "scene": lambda _: whole_scene(page.session, field, **options),
+            "view": lambda: scope_of_view(session, camera),
+            "selection": lambda: scope_of_selection(session),
+            "scene": lambda: SCENE,
         }
-        page.explorer.submit(page, f"focus {id(self)}", makers[scope], lambda basis: self._show_basis(field, basis))
+        spread = Spread(int(self._components.value), float(self._percentile.value))
+        page.explorer.submit(
+            page,
+            f"focus {id(self)}",
+            lambda _: refocused(session, look, makers[scope](), spread),
+            lambda focused: self._show_focused(look, focused),
+        )
 
-    def _show_basis(self, field: str, basis: Any) -> None:
-        look = replace(self._page.look, what="pca", field=field, basis=basis)
-        self._page.look = look
-        self._what.value = WHAT["pca"]
-        self._page.set_look(look)
+    def _show_focused(self, asked: Look, focused: Look) -> None:
+        """Show new colours, unless something else is looked at by now."""
+        now = self._page.look
+        if _subjects(now) != _subjects(asked):
+            return
+        second = now.second
+        if second is not None and focused.second is not None:
+            second = replace(second, basis=focused.second.basis)
+        self._page.set_look(replace(now, basis=focused.basis, second=second))
 
     def _look_through(self, event: Any) -> None:
         if event.client_id is not None and self._photo.value != NONE:
@@ -214,3 +290,12 @@ class SeePanel:
             if self._share.value > 0 and not self._page.photos.looked_through and self._photo.value != NONE:
                 self._page.photos.look_through(self._photo.value)
             self._page.photos.compare(self._share.value or None)
+
+
+def _key(labels: dict[Any, str], label: str) -> Any:
+    return next(key for key, known in labels.items() if known == label)
+
+
+def _subjects(look: Look) -> list[tuple[What, str | None]]:
+    """What both halves show, and of which fields."""
+    return [(part.what, part.field) for part in look.parts]
