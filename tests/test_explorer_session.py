@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.explorer import commands as c
+from app.explorer.commands.base import Work
 from app.explorer.document import Document
 from app.explorer.session import Session
 from render.errors import InputError
@@ -220,6 +221,64 @@ def test_commands_of_several_threads_are_run_one_after_the_other(session: Sessio
     assert len(session.document.selections) == 21
     assert len(set(masks)) == 1
     assert [edit.after for edit in session.history.edits][:-1] == [edit.before for edit in session.history.edits][1:]
+
+
+class Slow:
+    """A progress that stops a command until somebody says so, once."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on, self.cancelled = threading.Event(), threading.Event(), False
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if self.cancelled:
+            raise InterruptedError
+
+
+def slow_all(progress: Slow) -> c.Command:
+    """Selects all that is not hidden, once it may."""
+
+    class SlowAll(c.All):
+        def apply(self, work: Work) -> Document:
+            if not progress.began.is_set():
+                progress.began.set()
+                assert progress.go_on.wait(20)
+            return super().apply(work)
+
+    return SlowAll()
+
+
+def test_an_undo_does_not_wait_and_what_is_computed_follows_from_what_it_leaves(session: Session) -> None:
+    viewpoint, strokes = strokes_on("ball")
+    session.run(c.Scribble(viewpoint, strokes, THINGS))
+    session.run(c.Hide())
+    slow = Slow()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(session.run, slow_all(slow), slow)
+        assert slow.began.wait(20)
+        undone = session.undo()
+        assert undone is not None
+        assert isinstance(undone.command, c.Hide)
+        slow.go_on.set()
+        document = running.result(20)
+    assert session.document is document
+    assert document.all_visible
+    assert bool(document.selection.mask.all())
+    assert [type(edit.command) for edit in session.history.edits[:-1]] == [c.Scribble]
+
+
+def test_what_was_cancelled_before_an_undo_does_not_come_after_it(session: Session) -> None:
+    session.run(c.NewSelection("other"))
+    first, slow = session.document, Slow()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(session.run, slow_all(slow), slow)
+        assert slow.began.wait(20)
+        slow.cancelled = True
+        session.undo()
+        slow.go_on.set()
+        with pytest.raises(InterruptedError):
+            running.result(20)
+    assert session.redo() is not None
+    assert session.document is first
 
 
 def test_a_document_of_other_gaussians_is_not_shown(session: Session) -> None:

@@ -10,7 +10,7 @@ import uplift.random_walker as module
 from render.errors import InputError
 from tests.test_graph import cloud, dense
 from uplift.graph import NeighbourGraph, knn_graph
-from uplift.random_walker import FLOOR, RandomWalker
+from uplift.random_walker import FLOOR, RandomWalker, Walkers
 
 
 def harmonic(graph: NeighbourGraph, bandwidth: float, labels: torch.Tensor) -> torch.Tensor:
@@ -107,3 +107,12 @@ def test_both_labels_are_needed() -> None:
         walker.probability(torch.full((300,), -1))
     with pytest.raises(InputError, match="300 Gaussians"):
         walker.probability(torch.zeros(5))
+
+
+def test_solvers_are_made_once_and_those_of_the_last_bandwidths_kept() -> None:
+    walkers = Walkers(knn_graph(cloud(), 5, features=cloud()), kept=2)
+    first, second = walkers.get(0.5), walkers.get(0.25)
+    assert walkers.get(0.5) is first
+    walkers.get(1.0)
+    assert walkers.get(0.5) is first
+    assert walkers.get(0.25) is not second

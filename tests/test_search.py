@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ from tests.corner import Corner, corner
 from tests.test_relevancy import unit
 from tests.tiny_models import tiny_clip
 from uplift import FeatureField
+from uplift._lean_imports import without
 from uplift.encoders import load_encoder
+from uplift.graph import knn_graph
+from uplift.random_walker import Walkers
 from uplift.relevancy import start_nodes
-from uplift.search import CANONICAL, Searcher, relevancies
+from uplift.scene_graph import everywhere
+from uplift.search import CANONICAL, Searcher, reads_texts, relevancies
 from uplift.thresholds import iou
 
 CHANNELS = 40
@@ -317,3 +323,38 @@ def test_an_accelerator_finds_what_the_cpu_finds() -> None:
         expected, found = here.scores(THING, **way), there.scores(THING, **way)
         assert found.device.type == device.type
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_encoders_with_a_text_side_are_known_by_their_names() -> None:
+    assert reads_texts("clip:ViT-B-16/laion2b_s34b_b88k")
+    assert reads_texts("tiny-clip")
+    assert not reads_texts("tiny-dino")
+
+
+def test_solvers_of_others_are_asked_for_by_the_first_text_that_is_refined() -> None:
+    words, field = planted(noise=0.25)
+    shared = Walkers(knn_graph(room().scene.gaussians, features=everywhere(field, room().scene.gaussians)))
+    asked: list[int] = []
+
+    def walkers() -> Walkers:
+        asked.append(1)
+        return shared
+
+    searcher = Searcher(room().scene, field, words, walkers=walkers)
+    alone = Searcher(room().scene, field, words, graph=shared.graph)
+    name = room().names[0]
+    searcher.prepare(diffusion=False).relevancy(name)
+    assert asked == []
+    assert torch.equal(searcher.prepare().scores(name), alone.scores(name))
+    assert asked == [1]
+    assert searcher.graph is shared.graph
+
+
+def test_a_library_that_is_left_out_can_be_imported_afterwards() -> None:
+    sys.modules.pop("wave", None)
+    with without("wave"), pytest.raises(ImportError):
+        importlib.import_module("wave")
+    assert importlib.import_module("wave")
+    with without("wave"):  # it is there already
+        assert importlib.import_module("wave")
+    assert "wave" in sys.modules

@@ -261,3 +261,13 @@ def test_several_threads_may_ask_at_once(room: Corner, colours: FeatureField) ->
         together = list(pool.map(lambda prompt: fresh.select([prompt], bandwidth=0.5), prompts))
     for prompt, found in zip(prompts, together, strict=True):
         assert torch.equal(found.mask, fresh.select([prompt]).mask)
+
+
+def test_segmenters_of_other_opacities_share_graph_and_solvers(room: Corner, segmenter: Segmenter) -> None:
+    gaussians = room.scene.gaussians
+    faint = gaussians.with_values(opacities=gaussians.opacities * 0.5)
+    other = segmenter.on(faint)
+    assert other.gaussians is faint
+    assert other.graph is segmenter.graph
+    assert other.walkers is segmenter.walkers
+    assert other.method == segmenter.method

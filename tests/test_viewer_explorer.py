@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.explorer.commands import All
+from app.explorer.commands import All, NewSelection
 from app.explorer.looks import Look
 from app.explorer.session import Session
 from app.viewer.explorer import Explorer
@@ -70,6 +71,41 @@ def test_a_page_that_fails_does_not_keep_the_others_from_hearing(
         bare.session.run(All())
         assert told == [1]
         assert [str(one) for one in complaints] == ["no"]
+
+
+def test_undo_gives_up_what_its_page_asked_and_nothing_of_others(
+    bare: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with visiting(bare.server), visiting(bare.server):
+        until(lambda: len(bare.pages) == 2)
+        first, second = bare.pages
+        told: list[str] = []
+        monkeypatch.setattr(first, "tell", told.append)
+        bare.session.run(NewSelection("before"))
+        busy = threading.Event()
+        bare.compute.submit("busy", lambda _: busy.wait(20), lambda _: None)
+        bare.run(first, NewSelection("mine"))
+        bare.run(second, NewSelection("theirs"))
+        bare.undo(first)
+        assert list(bare.session.document.selections) == ["selection"]
+        busy.set()
+        until(lambda: not first.works and not second.works)
+        assert list(bare.session.document.selections) == ["selection", "theirs"]
+        assert told == ["Cancelled; nothing was changed."]
+
+
+def test_a_second_explorer_of_a_scene_says_that_its_work_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Page, str]] = []
+    monkeypatch.setattr(Page, "tell", lambda self, text: told.append((self, text)))
+    path = explorer_scene(tmp_path)
+    first, second = (Explorer(Session(Scene.open(path), device="cpu"), open_server(port=0)) for _ in range(2))
+    with visiting(first.server), visiting(second.server):
+        until(lambda: first.pages and second.pages and told)
+        assert [(page, "not kept" in text) for page, text in told] == [(second.pages[0], True)]
+    first.close()
+    second.close()
 
 
 def test_pages_that_leave_at_once_leave_nothing(bare: Explorer) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress
+from uplift._lean_imports import without
 from uplift.diffusion import diffuse
 from uplift.field import HALF_MAX, FeatureField
 from uplift.graph import NeighbourGraph, knn_graph
@@ -247,7 +248,8 @@ def text_encoder(field: FeatureField, weights: str | Path | None, device: torch.
         "CLIP encoder such as clip:ViT-B-16/laion2b_s34b_b88k."
     )
     try:
-        encoder: Any = field.load_encoder(weights, device)
+        with without("wandb"):  # timm looks for it, to log trainings: more than a second's import
+            encoder: Any = field.load_encoder(weights, device)
     except InputError as error:
         raise (error if field.encoder.startswith(READERS) else InputError(sentence)) from error
     if not hasattr(encoder, "encode_text"):

@@ -85,7 +85,7 @@ class Resources:
         return self._made.get(("nearest", name), lambda: self._make_nearest(self.field(name)))
 
     def segmenter(self, name: str, gaussians: Gaussians, progress: Progress = silent) -> Segmenter:
-        """Answers prompts by a field's features on some Gaussians; those of other opacities share all but what they see.
+        """Answers prompts by a field's features on some Gaussians; all of them share the graph and its solvers.
 
         Args:
             name: Of the field.
@@ -199,3 +199,8 @@ class _Remembering:
             return rows[text] if text in rows else self._encoder.encode_text([text])[0]
 
         return torch.stack([self._known.get(text, partial(row, text)) for text in texts])
+
+    def remarks(self, texts: list[str]) -> list[str]:
+        """What a person who asks for them should know, where the encoder says."""
+        remarks = getattr(self._encoder, "remarks", None)
+        return [] if remarks is None else list(remarks(texts))

@@ -79,6 +79,8 @@ class Session:
         recovered = None if self._autosave is None else self._autosave.read()
         self.recovered = recovered is not None
         """Whether the document is one that an earlier session left."""
+        self.kept_elsewhere = self._autosave is not None and self._autosave.elsewhere
+        """Whether another explorer keeps its work on the scene, so that this session's is not kept."""
         self._document = Document.new(self.n) if recovered is None else recovered
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from app.explorer.rehearsal import prepare_prompts, prepare_texts
 from app.explorer.worker import Cancelled, ComputeWorker
 from app.viewer.page import Page
 from app.viewer.world import World
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 Draw: TypeAlias = Literal["auto", "browser", "server"]
 TICK = 0.15  # seconds between looks at what is computed
 PATIENCE = 0.5  # seconds from which on a computation is shown
+ELSEWHERE = (
+    "Another explorer has this scene open and keeps its work there; what is done here is not kept, so save selections "
+    "by hand."
+)
 
 
 class Explorer:
@@ -49,6 +54,7 @@ class Explorer:
         self.exports = ComputeWorker()  # what is written must not keep anybody from selecting
         self._pages: dict[int, Page] = {}
         self._numbers = count()
+        self._commands: set[str] = set()  # names of those that are computed
         self._closing = threading.Event()
         self.editing = threading.RLock()
         """Held while edits are undone, done again, or taken over by another session."""
@@ -84,6 +90,7 @@ class Explorer:
             session = self.session  # another one may be shown by now
             return session.amend(command, progress) if slider else session.run(command, progress)
 
+        self._commands.add(name)
         self.submit(page, name, work, interrupt=not slider)
 
     def submit(
@@ -107,8 +114,12 @@ class Explorer:
             worker.cancel(name)
 
     def undo(self, page: Page) -> None:
-        """Take the last edit back; what is being computed is given up, for it would follow from what goes."""
-        self.compute.cancel()
+        """Take the last edit back, and give up the commands that this page waits for.
+
+        What other pages asked for is done to the document that is shown then.
+        """
+        for name in page.works & self._commands:
+            self.compute.cancel(name)
         with self.editing:
             if self.session.undo() is None:
                 page.tell("There is nothing to undo.")
@@ -160,24 +171,23 @@ class Explorer:
         first.fov = 2 * float(np.arctan(0.5 * camera.height / float(camera.K[1, 1])))
 
     def _prepare(self, progress: Progress) -> None:
-        """What the first prompt would wait for: features and their graph."""
-        if self.session.default_field is not None:
-            self.session.segmenter(self.session.default_field, progress=progress)
+        """What the first prompt would wait for."""
+        prepare_prompts(self.session, progress)
 
     def _prepared(self, result: object) -> None:
         if isinstance(result, BaseException) and not isinstance(result, Cancelled):
             log.warning("Not ready for prompts yet: %s", result)  # whoever asks is told why
 
     def _prepare_texts(self) -> None:
-        """What the first text would wait for: the encoder of texts."""
+        """What the first text would wait for."""
         try:
-            if self.session.default_text_field is not None:
-                self.session.searcher(self.session.default_text_field)
+            prepare_texts(self.session)
         except (InputError, OSError, RuntimeError) as error:
             log.warning("Not ready for texts yet: %s", error)
 
     def _done(self, page: Page, name: str, done: Callable[[Any], None] | None, result: Any) -> None:
         page.works.discard(name)
+        self._commands.discard(name)
         if isinstance(result, BaseException):
             page.give_up(result)
         elif done is not None:
@@ -200,6 +210,8 @@ class Explorer:
             self._change_over(page)
         if client.client_id not in self.clients:  # it left while the page was made
             self._disconnected(client)
+        elif self.session.kept_elsewhere:
+            page.tell(ELSEWHERE)
         elif self.session.recovered:
             page.tell("The selections of the last session were restored.")
 
