@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,7 @@ from render import (
 )
 from render.rasterizer import reference
 from render.rasterizer import threads as threads_module
+from render.rasterizer._frame import Projected, sort_into_tiles
 from render.rasterizer.threads import kernels_alone_on_all_threads
 
 GRIDS = [(5, 7), (1, 1), (4, 1), (13, 9), (50, 70), (60, 80)]
@@ -416,3 +418,27 @@ def test_needles_and_giants_agree_with_the_reference() -> None:
     error = (fast.values - exact.values).abs().flatten()
     assert error.quantile(0.999) <= 1e-4
     assert torch.equal(fast.radii > 0, exact.radii > 0)
+
+
+def test_no_tile_is_listed_beyond_those_that_were_counted() -> None:
+    """Ellipses that end at a border of tiles, where rounding would list one more and write past the arrays."""
+    n, random = 200_000, np.random.default_rng(0)
+    angle, long, short = random.uniform(0, np.pi, n), random.uniform(1, 40, n), random.uniform(0.55, 1, n)
+    cos, sin = np.cos(angle), np.sin(angle)
+    xx, yy = (long * cos) ** 2 + (short * sin) ** 2, (long * sin) ** 2 + (short * cos) ** 2
+    xy = (long**2 - short**2) * cos * sin
+    log_opacity = random.uniform(-5, -0.01, n)
+    reach = np.sqrt(2 * np.log(2) * (log_opacity + np.log2(255)))
+    ends = 16 * random.integers(0, 16, n) + random.choice([-0.5, 0.5], n) + random.normal(0, 2e-4, n)
+    projected = Projected(
+        Camera(torch.eye(3), torch.eye(4), 256, 256),
+        means2d=np.stack([ends + random.choice([-1, 1], n) * reach * np.sqrt(xx), random.uniform(0, 256, n)], 1).astype(
+            np.float32
+        ),
+        conics=(np.stack([yy, -xy, xx], 1) / (xx * yy - xy**2)[:, None]).astype(np.float32),
+        depths=np.ones(n, np.float32),
+        variances=np.stack([xx, yy, log_opacity], 1).astype(np.float32),
+        radii=np.ones((n, 2), np.int32),
+    )
+    tiles = sort_into_tiles(projected)
+    assert (tiles.slot_ends <= tiles.slot_starts[1:]).all()

@@ -184,14 +184,16 @@ def list_tiles(
         extreme_x, extreme_y = _extreme(a, shift_x, fall_y, room), _extreme(c, shift_y, fall_x, room)
         reach_x, reach_y = _reach(room, fall_x), _reach(room, fall_y)
         begin, end = _tile_range(y, reach_y, tiles_y)
+        # The box was counted: a slot outside of it, which rounding would find, belongs to another rank or to nobody.
+        leftmost, rightmost = _tile_range(x, reach_x, tiles_x)
         slot = slot_starts[rank]
         for tile_y in range(begin, end):
             top = np.float32(tile_y * TILE) + _HALF - y
             left, right = _extent(
                 max(top, -reach_y), min(top + _LAST, reach_y), inverse_a, shift_x, fall_y, room, extreme_x
             )
-            tile_x = max(np.int64(math.floor((x + left - _HALF) * _PER_TILE)), np.int64(0))
-            stop_x = min(np.int64(math.floor((x + right - _HALF) * _PER_TILE)) + 1, np.int64(tiles_x))
+            tile_x = max(np.int64(math.floor((x + left - _HALF) * _PER_TILE)), leftmost)
+            stop_x = min(np.int64(math.floor((x + right - _HALF) * _PER_TILE)) + 1, rightmost)
             while tile_x < stop_x:
                 side = np.float32(tile_x * TILE) + _HALF - x
                 low, high = _extent(
