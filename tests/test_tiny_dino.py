@@ -10,12 +10,12 @@ import torch
 
 from render.errors import InputError
 from tests.test_tiny_pairs import wall_images
+from training.loop import save_weights
 from training.rooms.cameras import room_cameras
 from training.rooms.layout import build_room
 from training.rooms.rendering import RoomRenderer
 from training.tiny.dino import DinoTask, belonging, contrast
 from training.tiny.images import RoomImages
-from training.tiny.loop import save_weights
 from training.tiny.pairs import Pairs
 from training.tiny.patches import measure_patches
 from uplift.encoders import load_encoder

@@ -11,11 +11,11 @@ from segment_anything import SamPredictor
 
 from render.errors import InputError
 from tests.tiny_models import tiny_sam_file
+from training.loop import save_weights
 from training.rooms.cameras import room_cameras
 from training.rooms.layout import build_room
 from training.rooms.rendering import RoomRenderer
 from training.tiny.images import RoomImages
-from training.tiny.loop import save_weights
 from training.tiny.sam import APART, SamTask, mask_losses
 from training.tiny.sam_decoder import begin_at_points, decode, decode_apart
 from training.tiny.sam_measures import measure_masks
@@ -234,7 +234,7 @@ def test_training_learns_to_find_what_was_clicked() -> None:
     images = disc_images(48)
     task = SamTask(images, images, batch=6, device=CPU, prompts=8, shape=SMALL)
     before = task.validate()
-    optimizer = torch.optim.AdamW([p for module in task.trained() for p in module.parameters()], lr=2e-3)
+    optimizer = torch.optim.AdamW(list(task.trained()), lr=2e-3)
     told = []
     for step in range(STEPS):
         loss, figures = task.step(np.random.default_rng(step), step / STEPS)

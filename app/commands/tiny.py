@@ -50,9 +50,10 @@ class Tiny:
         import torch
 
         from render.devices import resolve_device
+        from training.loop import train
         from training.tiny.card import export
         from training.tiny.images import load_room_images
-        from training.tiny.loop import Schedule, train
+        from training.tiny.task import schedule_of
         from training.tiny.tasks import make_task, recipe_of
 
         self._check()
@@ -61,13 +62,13 @@ class Tiny:
             torch.set_num_threads(self.threads)
         recipe = recipe_of(self.encoder)
         batch = self.batch or recipe.batch
-        schedule = Schedule(steps=self.steps or recipe.steps, rate=self.rate or recipe.rate, seed=self.seed)
+        schedule = schedule_of(steps=self.steps or recipe.steps, rate=self.rate or recipe.rate, seed=self.seed)
         with progress_bars() as progress:
             images = load_room_images(self.train, most=self.rooms, progress=progress)
             validation = load_room_images(self.validation, progress=progress)
             say(f"{len(images)} photos of {len(images.things)} rooms; validation: {len(validation.things)} rooms")
             task = make_task(self.encoder, images, validation, batch=batch, seed=self.seed, device=device)
-            figures = train(task, schedule, self.out, start=self.start, progress=progress)
+            figures = train(task, schedule, self.out, start=self.start, device=device, progress=progress)
         say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         for path in export(task, recipe.about, schedule, images, self.out, figures):
             wrote(path)

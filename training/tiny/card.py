@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from render.files import atomic_file
-from training.tiny.loop import LOG, SECONDS_BEFORE, STEPS_BEFORE, Schedule, Task, save_weights
+from training.loop import LOG, SECONDS_BEFORE, STEPS_BEFORE, Schedule, save_weights
+from training.tiny.task import TinyTask
 from uplift.encoders.tiny import LICENCE
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Recipe:
 
 
 def export(
-    task: Task,
+    task: TinyTask,
     about: About,
     schedule: Schedule,
     images: RoomImages,

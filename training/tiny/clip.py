@@ -10,7 +10,7 @@ learning, Khosla et al. 2020), not only what was drawn together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from training.tiny.crops import CropSampler
 from training.tiny.finding import share_found
 from training.tiny.images import RoomImages, jittered, normalised
 from training.tiny.pieces import PieceSampler
+from training.tiny.task import TinyTask
 from uplift.encoders.tiny_clip import (
     NAME,
     PREPROCESSING,
@@ -73,7 +74,7 @@ ABOUT = About(
 RECIPE = Recipe(ABOUT, steps=5200, batch=8, rate=2e-3)
 
 
-class ClipTask:
+class ClipTask(TinyTask):
     """Trains ``tiny-clip``; see the module."""
 
     name = NAME
@@ -87,21 +88,18 @@ class ClipTask:
         seed: int = 0,
         device: torch.device,
     ) -> None:
+        super().__init__()
         torch.manual_seed(seed)
-        self._batch, self._device = batch, device
+        self.photos = batch
         self._validation = validation.of_rooms(VALIDATED)
         self.tokenizer = caption_tokenizer()
         self.model = build_tiny_clip().to(device, memory_format=torch.channels_last)
         self._crops = CropSampler(images, int(self.model.visual.image_size[0]))
         self._pieces = PieceSampler(images, PIECE)
 
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The model."""
-        return {"model": self.model}
-
-    def trained(self) -> Iterable[nn.Module]:
-        """The model."""
-        return [self.model]
+    def trained(self) -> Iterable[nn.Parameter]:
+        """The model's."""
+        return self.model.parameters()
 
     def exported(self) -> tuple[nn.Module, dict[str, str]]:
         """The model, its merges and its words."""
@@ -110,8 +108,8 @@ class ClipTask:
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
         """Two captions for every crop and every marked thing, a short one and one that may say more."""
         self.model.train()
-        crops = self._crops.draw(random, CROPS * self._batch)
-        pieces = self._pieces.draw(random, self._batch, POINTS)
+        crops = self._crops.draw(random, CROPS * self.photos)
+        pieces = self._pieces.draw(random, self.photos, POINTS)
         things = [*crops.main, *pieces.things]
         captions = [short_caption(words, random) for words in things]
         captions += [
@@ -120,19 +118,19 @@ class ClipTask:
         ]
         kinds = list(dict.fromkeys(captions))
         places = {caption: index for index, caption in enumerate(kinds)}
-        columns = torch.tensor([places[caption] for caption in captions], device=self._device)
+        columns = torch.tensor([places[caption] for caption in captions], device=self.device)
         whole = self.model.encode_image(self._pixels(jittered(random, crops.images, JITTER)), normalize=True)
         features = dense_features(self.model, self._pixels(jittered(random, pieces.images, JITTER)))
-        grid = 2 * torch.from_numpy(pieces.points).to(self._device)[:, None] - 1
+        grid = 2 * torch.from_numpy(pieces.points).to(self.device)[:, None] - 1
         points = torch.nn.functional.grid_sample(
             features.float().permute(0, 3, 1, 2), grid, align_corners=False, padding_mode="border"
         )
         points = torch.nn.functional.normalize(points[:, :, 0].transpose(1, 2).flatten(0, 1), dim=1)
         images = torch.cat([whole.float(), points])
-        texts = self.model.encode_text(self.tokenizer(kinds).to(self._device), normalize=True).float()[columns]
+        texts = self.model.encode_text(self.tokenizer(kinds).to(self.device), normalize=True).float()[columns]
         logits = self.model.logit_scale.exp() * images @ texts.T
         rows = np.concatenate([np.arange(len(crops.main)), len(crops.main) + pieces.shown.reshape(-1)])
-        true = [torch.from_numpy(found[rows]).to(self._device) for found in truths(captions, things)]
+        true = [torch.from_numpy(found[rows]).to(self.device) for found in truths(captions, things)]
         loss = caption_loss(logits, *true)
         right = true[0].gather(1, logits.detach().argmax(1)[:, None])[:, 0].float()
         figures = {"crops": float(right[: len(whole)].mean()), "points": float(right[len(whole) :].mean())}
@@ -147,7 +145,7 @@ class ClipTask:
         """How often the most relevant pixel of a text lies on the right thing, in single photos of unseen rooms."""
         model = build_tiny_clip()  # an encoder freezes what it is given
         model.load_state_dict(self.model.state_dict())
-        return share_found(TinyClipEncoder(model.to(self._device), self.tokenizer), self._validation)
+        return share_found(TinyClipEncoder(model.to(self.device), self.tokenizer), self._validation)
 
     def _long_caption(self, shares: Sequence[tuple[ThingWords, float]], random: Generator) -> str:
         """What the crop shows, unless that is longer than the model reads."""
@@ -156,7 +154,7 @@ class ClipTask:
         return caption if fits else short_caption(shares[0][0], random)
 
     def _pixels(self, images: Float[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-        return normalised(images, PREPROCESSING["mean"], PREPROCESSING["std"], self._device)
+        return normalised(images, PREPROCESSING["mean"], PREPROCESSING["std"], self.device)
 
 
 def caption_tokenizer() -> TinyTokenizer:

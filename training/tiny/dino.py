@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered, normalised
 from training.tiny.pairs import Pairs, PairSampler
 from training.tiny.patches import BATCH, measure_patches
+from training.tiny.task import TinyTask
 from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_dino, tokens
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ ABOUT = About(
 RECIPE = Recipe(ABOUT, steps=2200, batch=8, rate=1.2e-3)
 
 
-class DinoTask:
+class DinoTask(TinyTask):
     """Trains ``tiny-dino``; see the module."""
 
     name = "tiny-dino"
@@ -74,45 +75,50 @@ class DinoTask:
     ) -> None:
         from lightly.loss import NTXentLoss
 
+        super().__init__()
         torch.manual_seed(seed)
-        self._batch, self._device = batch, device
+        self.photos = batch
         self._images, self._validation = images, validation
         self._sampler = PairSampler(images, side=CROP, patch=PATCH)
         self.student, self.teacher = _Network(), _Network()
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self._whole = NTXentLoss(temperature=WHOLE_TEMPERATURE, memory_bank_size=(MEMORY, OUTPUT))
-        for module in (self.student, self.teacher, self._whole):
-            module.to(device)
+        self.to(device)
 
-    def modules(self) -> Mapping[str, nn.Module]:
-        """Student, teacher, and the crops that the loss on whole crops remembers."""
-        return {"student": self.student, "teacher": self.teacher, "whole": self._whole}
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The crops that the loss on whole crops remembers, which lightly keeps out of its state."""
+        return {"bank": self._whole.bank, "bank_ptr": self._whole.bank_ptr}
 
-    def trained(self) -> Iterable[nn.Module]:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Remember them again."""
+        for name, values in state.items():
+            getattr(self._whole, name).copy_(values)
+
+    def trained(self) -> Iterable[nn.Parameter]:
         """The student."""
-        return [self.student]
+        return self.student.parameters()
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
         """Both losses of a batch of pairs."""
-        pairs = self._sampler.draw(random, self._batch)
+        pairs = self._sampler.draw(random, self.photos)
         seen, told = (self._pixels(jittered(random, pairs.crops, strength)) for strength in (1.0, 0.5))
-        masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self._device)
-        near = belonging(pairs, random.uniform(0, REACH, self._batch)).to(self._device)
+        masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self.device)
+        near = belonging(pairs, random.uniform(0, REACH, self.photos)).to(self.device)
         with torch.no_grad():
             whole_told, patches_told = self.teacher(told)
             answers = _each(self.teacher.head, patches_told.flatten(1, 2))
-            whole_answers = self.teacher.whole_head(whole_told).float().roll(self._batch, 0)
+            whole_answers = self.teacher.whole_head(whole_told).float().roll(self.photos, 0)
         whole, patches = self.student(seen, masks)
         # Patches that belong to some of the other crop come first, the others are not counted.
-        chosen = (torch.rand(near.shape[:2], device=self._device) + near.any(2)).topk(SAMPLED, 1).indices
+        chosen = (torch.rand(near.shape[:2], device=self.device) + near.any(2)).topk(SAMPLED, 1).indices
         guesses = _each(self.student.guess, _taken(patches.flatten(1, 2), chosen))
         whole_guesses = self.student.guess_whole(whole).float()
         losses = {
             "patches": contrast(guesses, answers, _taken(near, chosen)),
             "whole": self._whole(whole_guesses, whole_answers),
         }
-        total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self._device))
+        total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self.device))
         spread = float(patches_told.float().flatten(0, 2).std(0).mean())
         return total, {name: float(loss.detach()) for name, loss in losses.items()} | {"spread": spread}
 
@@ -147,11 +153,11 @@ class DinoTask:
 
     @torch.no_grad()
     def _encode(self, photos: np.ndarray) -> Float[Tensor, "b gh gw c"]:
-        with torch.autocast(self._device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             return tokens(self.teacher.backbone, self._pixels(photos.astype(np.float32) / 255))[1].float()
 
     def _pixels(self, images: Float[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-        return normalised(images, MEAN, STD, self._device)
+        return normalised(images, MEAN, STD, self.device)
 
 
 def belonging(pairs: Pairs, reach: Float[np.ndarray, " b"]) -> Float[Tensor, "n m m"]:

@@ -15,7 +15,7 @@ What differs serves a short training from nothing:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ from training.tiny.images import RoomImages, jittered
 from training.tiny.sam_decoder import begin_at_points, decode, decode_apart
 from training.tiny.sam_measures import measure_masks
 from training.tiny.sam_prompts import Prompts, draw_prompts
+from training.tiny.task import TinyTask
 from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam, predictor_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ ABOUT = About(
 RECIPE = Recipe(ABOUT, steps=2950, batch=6, rate=1e-3)
 
 
-class SamTask:
+class SamTask(TinyTask):
     """Trains ``tiny-sam``; see the module."""
 
     name = "tiny-sam"
@@ -77,8 +78,10 @@ class SamTask:
         prompts: int = PROMPTS,
         shape: Shape = SHAPE,
     ) -> None:
+        super().__init__()
         torch.manual_seed(seed)
-        self._images, self._batch, self._prompts, self._device = images, batch, prompts, device
+        self.photos = batch
+        self._images, self._prompts = images, prompts
         self._shape = shape
         chosen = np.unique(np.linspace(0, len(validation) - 1, VALIDATED).round().astype(int))
         self._photos, self._instances = validation.photos[chosen], validation.instances[chosen]
@@ -89,35 +92,31 @@ class SamTask:
         frequencies = self.model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
         frequencies.copy_(frequencies.half())
 
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The model, and the projection of the loss of groups."""
-        return {"model": self.model, "grouping": self._grouping}
-
-    def trained(self) -> Iterable[nn.Module]:
-        """The same."""
-        return self.modules().values()
+    def trained(self) -> Iterable[nn.Parameter]:
+        """The model's, and those of the projection of the loss of groups."""
+        return self.parameters()
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The losses of a batch of crops, of their first prompts and of half of them once corrected."""
         told = progress >= APART and random.random() < TOLD
         prompts = min(self._prompts, PROMPTS_TOLD) if told else self._prompts
         given = draw_prompts(
-            self._images, random, batch=self._batch, prompts=prompts, points=MOST_POINTS, side=self._shape.side
+            self._images, random, batch=self.photos, prompts=prompts, points=MOST_POINTS, side=self._shape.side
         )
         shares = given.shares(self._shape.patch // 4)
         # A quarter of the cells, others in every step, teaches as much as all.
         quarter = None if told else int(random.integers(4))
         if quarter is not None:
             shares = np.ascontiguousarray(shares[..., quarter // 2 :: 2, quarter % 2 :: 2])
-        truth = torch.from_numpy(shares).to(self._device)
+        truth = torch.from_numpy(shares).to(self.device)
         embeddings = self.model.image_encoder(self._pixels(random, given))
         kind = random.random()
         several = 1 if kind < ONE_POINT else int(random.integers(2, MOST_POINTS + 1))
-        points = torch.from_numpy(given.points[:, :, :several]).to(self._device)
-        labels = torch.ones(points.shape[:3], device=self._device)
+        points = torch.from_numpy(given.points[:, :, :several]).to(self.device)
+        labels = torch.ones(points.shape[:3], device=self.device)
         boxes = None
         if kind > 1 - BOX:
-            boxes, several = torch.from_numpy(given.boxes).to(self._device), 0
+            boxes, several = torch.from_numpy(given.boxes).to(self.device), 0
             points, labels = points[:, :, :0], labels[:, :, :0]
         logits, guesses = self._decode(embeddings, points, labels, boxes, None, told=told, quarter=quarter)
         loss, figures = self._losses(logits, guesses, truth, ambiguous=several == 1)
@@ -161,8 +160,8 @@ class SamTask:
 
     def _pixels(self, random: Generator, given: Prompts) -> Float[Tensor, "b 3 s s"]:
         """Jittered crops, normalised and padded as the model does it."""
-        values = torch.from_numpy(jittered(random, given.crops, 0.6)).to(self._device).permute(0, 3, 1, 2)
-        there = torch.from_numpy(given.there).to(self._device)[:, None]
+        values = torch.from_numpy(jittered(random, given.crops, 0.6)).to(self.device).permute(0, 3, 1, 2)
+        there = torch.from_numpy(given.there).to(self.device)[:, None]
         return ((255 * values - self.model.pixel_mean) / self.model.pixel_std * there).contiguous()
 
     def _decode(
@@ -180,7 +179,7 @@ class SamTask:
         encoder = self.model.prompt_encoder
         b, p, m = labels.shape
         # In half precision the sines of positions would be some pixels off.
-        with torch.autocast(self._device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             sparse, dense = encoder(
                 (points.flatten(0, 1), labels.flatten(0, 1)) if m else None,
                 None if boxes is None else boxes.flatten(0, 1),
@@ -219,8 +218,8 @@ class SamTask:
         cell = self._shape.patch
         told = random.permutation(h * w)[:CELLS]
         middle = given.instances[:, cell // 2 :: cell, cell // 2 :: cell].reshape(-1, h * w)[:, told].astype(np.int64)
-        thing = torch.from_numpy(middle).to(self._device)
-        patches = embeddings.flatten(2)[:, :, torch.from_numpy(told).to(self._device)].transpose(1, 2)
+        thing = torch.from_numpy(middle).to(self.device)
+        patches = embeddings.flatten(2)[:, :, torch.from_numpy(told).to(self.device)].transpose(1, 2)
         rows = F.normalize(self._grouping(patches).float(), dim=-1)
         alike = SCALE * (rows @ rows.transpose(1, 2)).float() - SCALE / 2
         known = (thing[:, :, None] >= 0) & (thing[:, None] >= 0)
@@ -236,10 +235,10 @@ class SamTask:
         cells where the mask is right everywhere."""
         b, p, h, w = masks.shape
         wrong = (masks != (truth > 0.5)).float() + 1e-6 * (truth > 0)
-        there = torch.from_numpy(given.there).to(self._device)
+        there = torch.from_numpy(given.there).to(self.device)
         cell = there.shape[1] // h
         wrong *= there[:, None, ::cell, ::cell]
-        noise = torch.from_numpy(random.random((b, p, h * w), np.float32)).to(self._device)
+        noise = torch.from_numpy(random.random((b, p, h * w), np.float32)).to(self.device)
         # The largest of u^(1/w) is a draw by weight w.
         drawn = (noise.clamp_min(1e-12).log() / wrong.flatten(2).clamp_min(1e-12)).argmax(-1)
         offset = random.integers(0, cell, (2, b, p))
@@ -247,7 +246,7 @@ class SamTask:
         y = (drawn // w).cpu().numpy() * cell + offset[1]
         label = given.instances[np.arange(b)[:, None], y, x] == given.wanted[:, :p]
         point = np.stack([x, y], -1).astype(np.float32)
-        return torch.from_numpy(point).to(self._device), torch.from_numpy(label.astype(np.float32)).to(self._device)
+        return torch.from_numpy(point).to(self.device), torch.from_numpy(label.astype(np.float32)).to(self.device)
 
 
 def mask_losses(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from training.tiny.card import Recipe
-from training.tiny.loop import Task
+from training.tiny.task import TinyTask
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def recipe_of(name: Name) -> Recipe:
 
 def make_task(
     name: Name, images: RoomImages, validation: RoomImages, *, batch: int, seed: int, device: torch.device
-) -> Task:
+) -> TinyTask:
     """A training that has not begun.
 
     Args:

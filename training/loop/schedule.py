@@ -1,0 +1,82 @@
+"""How long, how fast and how exactly a training goes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from render.errors import InputError
+
+Decay = Literal["cosine", "constant"]
+Precision = Literal["auto", "no", "bf16", "fp16"]
+# What may change when a training goes on: how often it writes, not what it computes.
+CADENCE = frozenset({"save_every", "log_every", "validate_every", "picture_every"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a training goes.
+
+    Attributes:
+        steps: Optimizer steps.
+        rate: Learning rate after the warm-up.
+        weight_decay: AdamW's, on matrices alone (no biases, norms, tokens).
+        betas: AdamW's.
+        warmup: Part of the steps in which the rate rises.
+        decay: Whether the rate falls along half a cosine after the warm-up, or stays.
+        final_rate: Where the cosine ends, as a part of the rate.
+        clip: Largest norm of the gradient; None = any.
+        seed: Of weights, batches and dropout.
+        accumulate: Parts in which a process works on its share of a batch, one after the other: less memory.
+        precision: Of the forward pass: float32 (``no``), bfloat16, or half precision with scaled losses (CUDA alone);
+            ``auto`` = bfloat16 where the device is quick in it, else half precision on CUDA and float32 on a CPU.
+        save_every: Seconds between checkpoints.
+        log_every: Steps that a line of the log averages.
+        validate_every: Steps between validations; 0 = after the last alone.
+        picture_every: Steps between pictures, which are also made before the first step and after the last; 0 = none.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    steps: int
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: float = 0.05
+    decay: Decay = "cosine"
+    final_rate: float = 0.01
+    clip: float | None = 3.0
+    seed: int = 0
+    accumulate: int = 1
+    precision: Precision = "auto"
+    save_every: float = 180.0
+    log_every: int = 25
+    validate_every: int = 500
+    picture_every: int = 500
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "accumulate": 1, "log_every": 1, "validate_every": 0, "picture_every": 0, "seed": 0}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise InputError(f"Expected {name} to be {lowest} or more, found {getattr(self, name)}.")
+        if not self.rate > 0 or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
+            raise InputError(
+                "Expected a rate and a clip above 0 and a warmup between 0 and 1, found "
+                f"rate {self.rate:g}, clip {self.clip} and warmup {self.warmup:g}."
+            )
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        warm = max(1, round(self.warmup * self.steps)) if self.warmup else 0
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        if self.decay == "constant":
+            return self.rate
+        angle = math.pi * (step - warm) / max(1, self.steps - warm)
+        return self.rate * (self.final_rate + (1 - self.final_rate) * (1 + math.cos(angle)) / 2)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: JSON values by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in CADENCE}
