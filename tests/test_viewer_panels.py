@@ -45,6 +45,7 @@ class Paper:
         tabs = server.viser.gui.add_tab_group()
         self.select = SelectPanel(self, tabs)  # type: ignore[arg-type]
         self.ask = AskPanel(self, tabs)  # type: ignore[arg-type]
+        self.spread = control(self.select, "propagation")
         self.select.refresh()
         self.session.subscribe(lambda *_: self.select.refresh())
 
@@ -125,16 +126,16 @@ def commands(paper: Paper) -> list[Command]:
 def test_a_slider_changes_its_own_number_alone(paper: Paper) -> None:
     asked = click("ball", bandwidth=0.2, method="diffusion", steps=7)
     paper.run(asked)
-    move(paper.select, "threshold", 0.7)
-    move(paper.select, "bandwidth", 1.4)
+    move(paper.spread, "threshold", 0.7)
+    move(paper.spread, "bandwidth", 1.4)
     assert commands(paper) == [replace(asked, bandwidth=1.4), c.Threshold(0.7)]
-    move(paper.select, "steps", 9)
+    move(paper.spread, "steps", 9)
     assert commands(paper) == [replace(asked, bandwidth=1.4, steps=9), c.Threshold(0.7)]
-    move(paper.select, "field", WORDS)
-    move(paper.select, "method", "random walker")
+    move(paper.spread, "field", WORDS)
+    move(paper.spread, "method", "random walker")
     last = replace(asked, bandwidth=1.4, steps=None, method="random-walker", field=WORDS)
     assert commands(paper) == [last, c.Threshold(0.7)]
-    assert control(paper.select, "threshold").value == 0.7
+    assert control(paper.spread, "threshold").value == 0.7
 
 
 def test_a_click_that_adds_adds_once_whatever_slides(paper: Paper) -> None:
@@ -143,7 +144,7 @@ def test_a_click_that_adds_adds_once_whatever_slides(paper: Paper) -> None:
     paper.run(click("plant", combine="add"))
     both = len(paper.session.document.selection)
     for name, value in (("threshold", 0.6), ("bandwidth", 1.0), ("threshold", 0.5), ("bandwidth", 0.5)):
-        move(paper.select, name, value)
+        move(paper.spread, name, value)
     assert len(commands(paper)) == 3
     assert alone < len(paper.session.document.selection) <= both + 5
     paper.session.undo()
@@ -156,14 +157,14 @@ def test_the_sliders_show_the_numbers_of_what_is_shown(paper: Paper) -> None:
     numbers = {}
     for command in (first, second):
         paper.run(command)
-        numbers[command] = [control(paper.select, name).value for name in ("bandwidth", "method")]
+        numbers[command] = [control(paper.spread, name).value for name in ("bandwidth", "method")]
     assert numbers[first] == [0.2, "random walker"]
     assert numbers[second] == [1.2, "diffusion (LUDVIG)"]
-    assert control(paper.select, "steps").visible
-    assert control(paper.select, "steps").value == 30
+    assert control(paper.spread, "steps").visible
+    assert control(paper.spread, "steps").value == 30
     paper.session.undo()
-    assert control(paper.select, "bandwidth").value == 0.2
-    assert not control(paper.select, "steps").visible
+    assert control(paper.spread, "bandwidth").value == 0.2
+    assert not control(paper.spread, "steps").visible
 
 
 def test_a_late_answer_does_not_move_a_slider_back(paper: Paper) -> None:
@@ -171,20 +172,20 @@ def test_a_late_answer_does_not_move_a_slider_back(paper: Paper) -> None:
     paper.run(asked)
     paper.slow = True
     for value in (0.6, 0.7, 0.9):
-        move(paper.select, "threshold", value)
+        move(paper.spread, "threshold", value)
     seen = []
     for _ in range(3):
         paper.answer()
-        seen.append(control(paper.select, "threshold").value)
+        seen.append(control(paper.spread, "threshold").value)
     assert seen == [0.9, 0.9, 0.9]
     paper.session.undo()
-    assert control(paper.select, "threshold").value == 0.5
+    assert control(paper.spread, "threshold").value == 0.5
     # A second slider goes on from what the first one wants.
-    move(paper.select, "bandwidth", 1.6)
-    move(paper.select, "field", WORDS)
+    move(paper.spread, "bandwidth", 1.6)
+    move(paper.spread, "field", WORDS)
     paper.answer()
-    assert control(paper.select, "bandwidth").value == 1.6
-    assert control(paper.select, "field").value == WORDS
+    assert control(paper.spread, "bandwidth").value == 1.6
+    assert control(paper.spread, "field").value == WORDS
     paper.answer()
     assert commands(paper) == [replace(asked, bandwidth=1.6, field=WORDS)]
 
@@ -208,7 +209,7 @@ def test_every_label_of_a_tool_is_that_tool() -> None:
 
 
 def test_a_threshold_can_be_moved_where_scores_are_graded_only(paper: Paper) -> None:
-    threshold = control(paper.select, "threshold")
+    threshold = control(paper.spread, "threshold")
     assert threshold.disabled
     viewpoint, strokes = strokes_on("ball")
     paper.run(c.Scribble(viewpoint, strokes, THINGS))
@@ -217,6 +218,16 @@ def test_a_threshold_can_be_moved_where_scores_are_graded_only(paper: Paper) -> 
     assert threshold.disabled
     paper.session.undo()
     assert not threshold.disabled
+
+
+def test_a_name_that_is_being_written_is_left_alone(paper: Paper) -> None:
+    move(paper.select, "name", "pla")
+    paper.use("brush")
+    paper.run(c.All())
+    assert control(paper.select, "name").value == "pla"
+    paper.run(c.NewSelection("two"))
+    assert control(paper.select, "name").value == "two", "the name was that of another selection"
+    assert not control(paper.select, "renaming").waiting
 
 
 def test_every_control_has_a_hint(paper: Paper) -> None:

@@ -21,6 +21,12 @@ class Resting:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody asked and nothing was called yet."""
+        timer = self._timer
+        return timer is not None and not timer.finished.is_set()
+
     def ask(self) -> None:
         """Begin to wait, or to wait again."""
         with self._lock:

@@ -1,0 +1,18 @@
+"""Values of a panel's controls: what a person changed, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def by_person(event: Any, act: Callable[[], object]) -> None:
+    """Act if a person changed a control; what the program shows is no action."""
+    if event.client_id is not None:
+        act()
+
+
+def show_value(handle: Any, value: Any, name: str = "value") -> None:
+    """Have a control show something; every assignment is a message to the page."""
+    if getattr(handle, name) != value:
+        setattr(handle, name, value)
