@@ -13,7 +13,7 @@ from app.explorer import commands as c
 from app.main import BAD_INPUT, OK, main
 from render.gaussians import Gaussians
 from render.scene import Scene
-from tests.explorer_room import THINGS, explorer_scene, of, overlap, room, strokes_on
+from tests.explorer_room import THINGS, WORDS, explorer_scene, of, overlap, room, strokes_on
 from tests.room import contents
 from uplift.selection import Selection
 
@@ -25,7 +25,8 @@ def scene(tmp_path: Path) -> Path:
 
 def written(folder: Path, commands: Any) -> Path:
     path = folder / "commands.json"
-    path.write_text(commands if isinstance(commands, str) else json.dumps(commands))
+    text = commands if isinstance(commands, (str, bytes)) else json.dumps(commands)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
@@ -74,6 +75,11 @@ def test_a_list_of_commands_selects_removes_saves_and_exports(
         ("[", "not a JSON file"),
         ("[" * 100_000, "not a JSON file"),
         ("{}", "list of commands"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+        ([{"kind": "Show_All"}], "found 'Show_All'; did you mean 'show-all'?"),
+        ([{"kind": "grow", "steps": "2"}], "command 1: grow.steps must be a whole number, found '2'"),
+        ([{"kind": "threshold", "value": True}], "command 1: threshold.value must be a number, found true"),
+        ([{"kind": "all"}, {"kind": "remove", "margin": 0}], "All Gaussians are removed"),
         ([{"kind": "all"}, {"kind": "explode"}], "command 2: Expected a kind of command"),
         ([{"kind": "all"}, {"kind": "grow", "steps": -1}], "command 2: grow: The number of steps"),
         ('[{"kind": "threshold", "value": NaN}]', "command 1: threshold.value must be a finite number"),
@@ -132,3 +138,36 @@ def test_outputs_are_checked_before_anything_is_done(
     assert main(["edit", str(scene), str(commands), "--out", str(there), "--save", "all", "--overwrite"]) == OK
     assert len(Gaussians.load(there)) == len(Scene.open(scene).gaussians)
     assert main(["edit", str(scene), str(tmp_path / "nothing.json")]) == BAD_INPUT
+    assert "There is no file" in capfd.readouterr().err
+    assert main(["edit", str(scene), str(tmp_path)]) == BAD_INPUT
+    assert "is a folder; expected a JSON list" in capfd.readouterr().err
+
+
+def test_without_a_list_all_commands_and_their_fields_are_listed(
+    scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(scene)
+    assert main(["edit", str(scene)]) == OK
+    lines = capfd.readouterr().out.splitlines()
+    assert [kind for kind in c.KINDS if not any(line.startswith(f"{kind}: ") for line in lines)] == []
+    assert lines[lines.index("grow: Add the neighbours of what is selected, so many times.") + 1] == (
+        "    steps: whole number = 1"
+    )
+    text = next(line for line in lines if line.startswith("    text: string, field: string, structure: string or null"))
+    assert 'combine: "set" or "add" or "subtract" or "intersect" = "set"' in text
+    assert f"fields of the scene: {THINGS}, {WORDS}" in lines
+    assert contents(scene) == before
+    assert main(["edit", str(scene), "--save", "a"]) == BAD_INPUT
+    assert "need a JSON file" in capfd.readouterr().err
+
+
+def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["edit", "--help"])
+    words = " ".join(capsys.readouterr().out.split()).partition("The kinds: ")[2].partition(".")[0]
+    assert words.split(", ") == list(c.KINDS)
+
+
+def test_a_list_from_an_editor_that_marks_its_encoding_is_read(scene: Path, tmp_path: Path) -> None:
+    commands = written(tmp_path, b"\xef\xbb\xbf" + json.dumps([{"kind": "all"}]).encode())
+    assert main(["edit", str(scene), str(commands), "--save", "all"]) == OK

@@ -23,18 +23,18 @@ LARGEST_FILE = 100_000_000  # bytes of a list of commands
 class Edit:
     """Run a list of the explorer's commands on a scene, as its window would, and take away what is left.
 
-    COMMANDS.json is a list of objects such as {"kind": "text", "text": "chair", "field": "tiny-clip"}.  The kinds:
-    scribble, click, rectangle, lasso, text, similar, grow, shrink, largest, invert, clear, all, threshold,
-    new-selection, rename, delete, activate, show, show-others, colour, hide, isolate, show-all, remove, restore,
-    load.  A viewpoint is the name of a photo, whose undistorted pixels are meant then, or an object with K,
-    world_to_camera, width and height.  Selections and files are written with --save and --out alone, and none if a
-    command fails; the scene keeps its neighbour graph for the next time.
+    COMMANDS.json is a list of objects such as {"kind": "text", "text": "chair", "field": "tiny-clip"}; without one all
+    kinds and their fields are listed.  The kinds: scribble, click, rectangle, lasso, text, similar, grow, shrink,
+    largest, invert, clear, all, threshold, new-selection, rename, delete, activate, show, show-others, colour, hide,
+    isolate, show-all, remove, restore, load.  A viewpoint is the name of a photo, whose undistorted pixels are meant
+    then, or an object with K, world_to_camera, width and height.  Selections and files are written with --save and
+    --out alone, and none if a command fails; the scene keeps its neighbour graph for the next time.
     """
 
     scene: tyro.conf.Positional[Path]
     """Scene folder."""
-    commands: tyro.conf.Positional[Path]
-    """JSON file with the list of commands."""
+    commands: tyro.conf.Positional[Path | None] = None
+    """JSON file with the list of commands; left out: say what commands there are."""
     out: Path | None = None
     """Write the Gaussians that are not removed, FILE.ply."""
     save: str | None = None
@@ -55,6 +55,9 @@ class Edit:
         from render.scene import Scene
 
         scene = Scene.open(self.scene)
+        if self.commands is None:
+            self._list_commands(scene)
+            return
         if self.out is not None:
             check_export(scene, self.out)
             refuse_existing(self.out, self.overwrite)
@@ -70,13 +73,30 @@ class Edit:
         self._write(session)
         session.close()
 
+    def _list_commands(self, scene: Scene) -> None:
+        from app.explorer.commands import KINDS, Stroke, fields_in_words
+        from render.errors import InputError
+
+        if self.out is not None or self.save is not None:
+            raise InputError("--out and --save need a JSON file with a list of commands; name one after the scene.")
+        for kind, command in KINDS.items():
+            say(f"{kind}: {str(command.__doc__).splitlines()[0].replace('``', '')}")
+            if fields := fields_in_words(command):
+                say(f"    {fields}")
+        say(f"a stroke: an object with {fields_in_words(Stroke)}")
+        say(f"a viewpoint: the name of a photo ({', '.join(view.name for view in scene.views[:3])}, ...) or a camera")
+        say(f"fields of the scene: {', '.join(scene.fields) or 'none'}")
+
     def _write(self, session: Session) -> None:
         from app.exports import export
+        from render.errors import InputError
 
+        keep = ~session.document.removed
+        if self.out is not None and not bool(keep.any()):
+            raise InputError(f"All Gaussians are removed, so there is nothing to write to {self.out}.")
         if self.save is not None:
             wrote(session.save_selection(self.save, overwrite=self.overwrite))
         if self.out is not None:
-            keep = ~session.document.removed
             edits = [edit.title for edit in session.history.edits]
             for path in export(session.scene, self.out, keep, {"part": "all but the removed", "edits": edits}):
                 wrote(path)
@@ -98,11 +118,14 @@ def read_commands(path: Path, scene: Scene) -> list[Command]:
     from render.errors import InputError
 
     if not path.is_file():
-        raise InputError(f"There is no file {path}; expected a JSON list of commands.")
+        found = f"{path} is a folder" if path.is_dir() else f"There is no file {path}"
+        raise InputError(f"{found}; expected a JSON list of commands.")
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000} MB; split the commands.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows put a mark at the beginning
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8; expected a JSON list of commands.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a JSON file ({error}); expected a list of commands.") from error
     if not isinstance(content, list):

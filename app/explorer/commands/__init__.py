@@ -9,6 +9,7 @@ from app.explorer.commands.asking import Similar, Text
 from app.explorer.commands.base import Combine, Command, cut_of, edits_of
 from app.explorer.commands.changing import All, Clear, Grow, Invert, Largest, Shrink, Threshold
 from app.explorer.commands.drawing import Click, Lasso, Rectangle, Scribble
+from app.explorer.commands.encoding import fields_in_words
 from app.explorer.commands.naming import Activate, Colour, Delete, Load, NewSelection, Rename, Show, ShowOthers
 from app.explorer.commands.sight import Hide, Isolate, Remove, Restore, ShowAll
 from app.explorer.commands.viewpoint import Stroke, Viewpoint
@@ -49,6 +50,7 @@ __all__ = [
     "command_to_json",
     "cut_of",
     "edits_of",
+    "fields_in_words",
 ]
 
 _COMMANDS: tuple[type[Command], ...] = (

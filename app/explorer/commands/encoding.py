@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -16,6 +18,7 @@ MOST_ITEMS = 20_000  # of a list
 MOST_CHARACTERS = 1000  # of a string
 WHOLE = 2**53  # up to here numbers are exact in every program that reads JSON
 KIND = "kind"
+WORDS: dict[Any, str] = {str: "string", bool: "true or false", int: "whole number", float: "number"}
 
 
 def to_json(command: Command) -> dict[str, Any]:
@@ -33,8 +36,36 @@ def from_json(value: object, kinds: Mapping[str, type[Command]]) -> Command:
         raise InputError(f"A command is an object with a kind, found {_described(value)}.")
     kind = value.get(KIND)
     if not isinstance(kind, str) or kind not in kinds:
-        raise InputError(f"Expected a kind of command ({', '.join(kinds)}), found {_described(kind)}.")
+        near = difflib.get_close_matches(kind.lower().replace("_", "-"), kinds, 1) if isinstance(kind, str) else []
+        meant = f"; did you mean {near[0]!r}?" if near else "."
+        raise InputError(f"Expected a kind of command ({', '.join(kinds)}), found {_described(kind)}{meant}")
     return _decode_object({k: v for k, v in value.items() if k != KIND}, kinds[kind], kind)
+
+
+def fields_in_words(kind: type[Any]) -> str:
+    """The fields of a command, or of what commands are made of, with what they hold and their defaults.
+
+    Those that must be given come first.
+    """
+    hints = _hints(kind)  # type: ignore[arg-type]
+    ordered = sorted(fields(kind), key=lambda one: one.default is not MISSING)
+    return ", ".join(f"{one.name}: {_words(hints[one.name])}{_default_in_words(one)}" for one in ordered)
+
+
+def _words(hint: Any) -> str:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if one is type(None) else _words(one) for one in inner)
+    if origin is Literal:
+        return " or ".join(json.dumps(one) for one in inner)
+    if origin is tuple:
+        items = ["..." if one is Ellipsis else _words(one) for one in inner]
+        return f"[{', '.join(items)}]"
+    return hint.__name__.lower() if is_dataclass(hint) else WORDS[hint]  # type: ignore[union-attr]
+
+
+def _default_in_words(one: Field[Any]) -> str:
+    return "" if one.default is MISSING else f" = {json.dumps(_plain(one.default))}"
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
@@ -104,7 +135,9 @@ def _decode_scalar(value: object, hint: Any, where: str) -> Any:
             raise InputError(f"{where} must be true or false, found {_described(value)}.")
         return value
     # True is an int in Python, but no number in JSON.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -WHOLE <= value <= WHOLE:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"{where} must be a {WORDS[hint]}, found {_described(value)}.")
+    if not -WHOLE <= value <= WHOLE:
         raise InputError(f"{where} must be a finite number, found {_described(value)}.")
     if hint is float:
         return float(value)
