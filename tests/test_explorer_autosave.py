@@ -360,11 +360,13 @@ def test_after_a_damaged_file_work_begins_anew_and_is_kept(left: Path, tmp_path:
     kept_file(scene).write_bytes(b"damage")
     session = open_session(scene, autosave=True)
     assert not session.recovered
+    assert session.begun_anew is not None
     assert session.document.equal(Document.new(session.n))
     session.run(c.All())
     session.close()
     again = open_session(scene, autosave=True)
     assert again.recovered
+    assert again.begun_anew is None
     again.close()
     assert kept_file(scene).with_name("autosave-set-aside.npz").read_bytes() == b"damage"
 

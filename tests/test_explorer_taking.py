@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.explorer.camera_path import MOST_FRAMES, MOST_VIEWPOINTS, camera_path
 from app.explorer.frames import Interrupted, frame
 from app.explorer.looks import Look
 from app.explorer.taking import still, video, video_codec
+from app.exports import write_masks
 from app.pictures import psnr
 from render.camera import Camera
 from render.errors import InputError
@@ -67,6 +69,42 @@ def test_stills_that_cannot_be_are_refused_and_leave_nothing(tmp_path: Path) -> 
     with pytest.raises(Interrupted):
         still(shown, Look(), camera(), tmp_path / "still.png", lambda: True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 300), (8192, 1), (8192, 17), (7, 8192)])
+def test_a_still_has_any_shape(tmp_path: Path, width: int, height: int) -> None:
+    written = still(session(), Look(), camera().resized(width, height), tmp_path / "still.png")
+    assert Image.open(written).size == (width, height)
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_the_picture_and_the_masks_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, path, folder = session(), tmp_path / "still.png", tmp_path / "masks"
+    select(shown, ("chair", RED))
+    selection = shown.document.selections["chair"].selection
+    path.write_bytes(b"before")
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        still(shown, Look(), camera(), path)
+    with pytest.raises(OSError, match="No space left"):
+        write_masks(folder, shown.scene.views, shown.gaussians, selection)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_masks_are_never_written_over_a_folder_that_is_there(tmp_path: Path) -> None:
+    shown, folder = session(), tmp_path / "masks"
+    select(shown, ("chair", RED))
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists and is not overwritten"):
+        write_masks(folder, shown.scene.views, shown.gaussians, shown.document.selections["chair"].selection)
+    assert [one.name for one in folder.iterdir()] == ["mine.txt"]
 
 
 def test_a_video_plays_every_frame_in_order(tmp_path: Path) -> None:

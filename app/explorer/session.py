@@ -81,6 +81,8 @@ class Session:
         """Whether the document is one that an earlier session left."""
         self.kept_elsewhere = self._autosave is not None and self._autosave.elsewhere
         """Whether another explorer keeps its work on the scene, so that this session's is not kept."""
+        self.begun_anew = None if self._autosave is None else self._autosave.begun_anew
+        """Why what an earlier session left is not used, and where it lies now; None if it is used."""
         self._document = Document.new(self.n) if recovered is None else recovered
 
     @property

@@ -212,6 +212,8 @@ class Explorer:
             self._disconnected(client)
         elif self.session.kept_elsewhere:
             page.tell(ELSEWHERE)
+        elif self.session.begun_anew is not None:
+            page.complain(InputError(self.session.begun_anew))
         elif self.session.recovered:
             page.tell("The selections of the last session were restored.")
 

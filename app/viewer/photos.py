@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from app.viewer.page import Page
     from render.camera import Camera
+    from render.progress import Progress
     from render.views import View
 
 NAME = "/photos"
 MOST_FRUSTUMS = 200
 ARRIVAL = 1.0  # seconds in which the page may still report where it was before
-THUMBNAIL = 96  # pixels, the height of the pictures in the frustums
+THUMBNAIL = 96  # pixels, the height of the pictures in the frustums,
+WIDEST_THUMBNAIL = 4 * THUMBNAIL  # and the most of their width
 SIZE = 0.1  # of a frustum in shown units; a scene measures ten
 NEAR = 1.2  # a frustum so close to the camera would cover much of the view
 LINE = 1.25  # pixels
@@ -57,7 +59,7 @@ class Photos:
         """Show where the photos were taken from, or do not."""
         self.shown = shown
         if shown and not self._frustums[0]:
-            self._page.explorer.submit(self._page, f"photos {id(self)}", lambda _: self._add())
+            self._page.explorer.submit(self._page, f"photos {id(self)}", self._add)
         self._show_frustums()
         self._page.redraw()
 
@@ -98,10 +100,13 @@ class Photos:
         if photo is None:
             return image
         height, width = image.shape[:2]
+        # What would not be seen is cut off first: enlarged, a very wide photo would need much memory.
         wide = max(1, round(photo.shape[1] * height / photo.shape[0]))
+        if wide > width:
+            columns = max(1, round(width * photo.shape[0] / height))
+            crop = (photo.shape[1] - columns) // 2
+            photo, wide = photo[:, crop : crop + columns], width
         fitted = cv2.resize(photo, (wide, height), interpolation=cv2.INTER_AREA)
-        crop = max(0, (wide - width) // 2)
-        fitted = fitted[:, crop : crop + width]
         left = (width - fitted.shape[1]) // 2
         result = image.copy()
         under = result[:, left : left + fitted.shape[1]]
@@ -117,14 +122,16 @@ class Photos:
             if handle.visible != visible:
                 handle.visible = visible
 
-    def _add(self) -> None:
+    def _add(self, progress: Progress) -> None:
         import viser.transforms
 
         from render.conventions import invert_rigid
 
         page, views = self._page, self._page.session.scene.views
         handles, places = [], []
-        for view in views[:: max(1, -(-len(views) // MOST_FRUSTUMS))]:
+        some = views[:: max(1, -(-len(views) // MOST_FRUSTUMS))]
+        for done, view in enumerate(some):
+            progress(done, len(some), "photos")
             pose = invert_rigid(page.explorer.world.to_shown(view.camera).world_to_camera.double()).numpy()
             camera = view.camera
             handle = page.client.scene.add_camera_frustum(
@@ -151,13 +158,17 @@ class Photos:
 
 
 def _thumbnail(view: View) -> UInt8[np.ndarray, "h w 3"] | None:
-    """A small copy of the photo; none where its file is gone."""
+    """A small copy of the photo; none where its file is gone or damaged."""
     import cv2
 
-    if view.path is not None and not view.path.is_file():
+    from render.errors import InputError
+
+    try:
+        image = view.image()
+    except (InputError, OSError):
         return None
-    image = view.image()
-    width = max(1, round(image.shape[1] * THUMBNAIL / image.shape[0]))
+    # The frustum stretches it to its own shape.
+    width = min(max(1, round(image.shape[1] * THUMBNAIL / image.shape[0])), WIDEST_THUMBNAIL)
     return cv2.resize(image, (width, THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
