@@ -20,6 +20,7 @@ from app.pictures import psnr
 from app.viewer import page_file
 from app.viewer.explorer import Explorer
 from app.viewer.page_file import Opening, write_page
+from app.viewer.panels.take import free_path
 from app.viewer.server import open_server
 from app.viewer.world import World
 from render.camera import Camera
@@ -192,3 +193,9 @@ def test_pages_that_cannot_be_are_refused_and_leave_what_was_there(
 def test_a_camera_that_is_none_is_refused(position: tuple[float, ...], up: tuple[float, ...], fov: float) -> None:
     with pytest.raises(InputError, match="looks nowhere"):
         Opening(np.array(position, float), np.zeros(3), np.array(up, float), fov)
+
+
+def test_an_export_takes_a_name_whose_note_is_free_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("mine")
+    assert free_path(tmp_path, "a", ".ply").name == "a-2.ply"
+    assert free_path(tmp_path, "a", ".png").name == "a.png"
