@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 from app.console import size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.table import Table
 
 LOOKS = ("rgb", "pca", "relevancy", "wipe")
 # A measurement that a row lacks is shown as a dash.
-WAITS = {
-    "page": "page to first picture",
+READY = {
     "open": "open",
-    "graph": "graph, once",
+    "page": "page to first picture",
+    "prompts": "ready for prompts",
+    "texts": "ready for texts",
+}
+WAITS = {
+    "first scribble": "first scribble",
+    "first text": "first text",
     "scribble": "scribble",
     "slider": "slider",
     "undo": "undo",
@@ -89,13 +96,24 @@ def viewer_frames_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def viewer_ready_table(rows: list[dict[str, Any]]) -> Table:
+    """What is done once, while the page opens."""
+    table = _table("viewer: seconds until it is ready, once", *READY.values(), "peak memory", "beside the scene")
+    for row in rows:
+        table.add_row(*_first(row), *_waits(row, READY), size(row["peak"]), size(row["peak"] - row["before"]))
+    return table
+
+
 def viewer_waits_table(rows: list[dict[str, Any]]) -> Table:
     """What a person waits for."""
-    table = _table("viewer: seconds until it is seen", *WAITS.values(), "peak memory", "beside the scene")
+    table = _table("viewer: seconds until it is seen", *WAITS.values())
     for row in rows:
-        waits = (f"{row[key]:.3f}" if key in row else "-" for key in WAITS)
-        table.add_row(*_first(row), *waits, size(row["peak"]), size(row["peak"] - row["before"]))
+        table.add_row(*_first(row), *_waits(row, WAITS))
     return table
+
+
+def _waits(row: dict[str, Any], names: Iterable[str]) -> list[str]:
+    return [f"{row[name]:.3f}" if name in row else "-" for name in names]
 
 
 def _table(title: str, *columns: str) -> Table:

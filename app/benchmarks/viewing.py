@@ -24,6 +24,7 @@ from app.explorer.commands import Scribble, Stroke, Text, Threshold, Viewpoint
 from app.explorer.frames import frame
 from app.explorer.looks import Look, prepare, splats
 from app.explorer.pca_focus import focus, scope_of_view
+from app.explorer.rehearsal import prepare_prompts, prepare_texts
 from app.explorer.session import Session
 from app.explorer.threads import libraries_with_one_thread
 from render.camera import Camera
@@ -40,6 +41,7 @@ DIMENSIONS = 64  # of the synthetic fields: what is left of an encoder's after r
 VIEWS = 4
 FRAMES = 36  # of the moving camera
 STRUCTURE, TEXT = "structure", "text"
+UNASKED = "wooden shelf"
 THRESHOLDS = (0.3, 0.4, 0.6, 0.7)
 
 
@@ -72,19 +74,35 @@ def viewer_row(count: int, width: int, height: int, threads: int, runs: int) -> 
         row: dict[str, Any] = {"width": width, "height": height, "threads": threads, "before": peak_bytes()}
         start = time.perf_counter()
         session = Session(subject.scene, device="cpu", autosave=False, text_encoders=subject.encoders)
-        pca = Look("pca", field=subject.structure)
-        prepare(session, pca)
+        prepare(session, Look("pca", field=subject.structure))
         row |= {"gaussians": session.n, "open": time.perf_counter() - start}
-        start = time.perf_counter()
-        session.segmenter(subject.structure)
-        row["graph"] = time.perf_counter() - start
+        row["prompts"] = _seconds(partial(prepare_prompts, session))
+        row["texts"] = _seconds(partial(prepare_texts, session))
         camera = subject.viewpoint.resized(width, height)
+        row |= _first(session, subject, camera)
         row |= _moving(session, subject, camera, runs) | _editing(session, subject, camera, runs)
         row["pca"] = _median_of(_recolouring(session, subject, camera), runs)
         row["peak"] = peak_bytes()
         page = page_seconds(session, Path(folder) / "profile")
         row |= {} if page is None else {"page": page}
     return row
+
+
+def _first(session: Session, subject: _Subject, camera: Camera) -> dict[str, float]:
+    """The first scribble and the first text of a process, once it is prepared; the text was never asked before."""
+    look = Look("pca", field=subject.structure)
+    heat = Look("relevancy", field=subject.text, text=UNASKED, overlay=False)
+    scribble = Scribble(
+        Viewpoint.of(subject.viewpoint), tuple(_moved(one, -1) for one in subject.strokes), subject.structure
+    )
+
+    def scribbled() -> None:
+        session.run(scribble)
+        frame(session, look, camera)
+
+    found = {"first scribble": _seconds(scribbled), "first text": _seconds(partial(frame, session, heat, camera))}
+    session.undo()
+    return found
 
 
 def _moving(session: Session, subject: _Subject, camera: Camera, runs: int) -> dict[str, float]:
@@ -155,10 +173,14 @@ def _median_of(works: Iterator[Callable[[], object]], runs: int) -> float:
         work = next(works, None)
         if work is None:
             break
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
+        times.append(_seconds(work))
     return statistics.median(times[1:] or times)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _moved(stroke: Stroke, index: int) -> Stroke:
@@ -166,16 +188,14 @@ def _moved(stroke: Stroke, index: int) -> Stroke:
 
 
 def _demo(folder: Path) -> _Subject:
-    """The demo room as it comes, without a graph."""
+    """The demo room as it comes, without a graph; its texts are encoded, though it knows the embeddings of some."""
     from training.rooms.demo import open_demo_room
 
     demo = open_demo_room(cache=folder)
     view = demo.scene.view(demo.exhibit.marked)
     texts = tuple(dict.fromkeys([*(text for text, _ in demo.exhibit.texts), *demo.texts.texts]))
     thing = demo.room.instances(demo.exhibit.marked) == demo.exhibit.thing
-    return _Subject(
-        demo.scene, {demo.text: demo.texts}, demo.structure, demo.text, texts, view.camera, _strokes_on(thing)
-    )
+    return _Subject(demo.scene, {}, demo.structure, demo.text, texts, view.camera, _strokes_on(thing))
 
 
 def _synthetic(folder: Path, count: int, width: int, height: int) -> _Subject:
