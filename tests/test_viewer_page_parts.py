@@ -5,14 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.explorer.commands import Clear, Scribble, Stroke, Threshold, Viewpoint
 from app.explorer.commands.viewpoint import draw_strokes
-from app.viewer.drawing import CanvasStatus
+from app.explorer.frames import part_at, part_camera, part_columns
+from app.explorer.looks import Look
+from app.viewer.drawing import CanvasStatus, Drawing
 from app.viewer.panels.take import free_path
+from app.viewer.prompting import Canvas
 from app.viewer.report import told
-from app.viewer.scribbling import frame_of, last_prompt, marks_of, scribble_from, with_frame
+from app.viewer.scribbling import (
+    frame_of,
+    last_prompt,
+    marks_of,
+    outline_inside,
+    parts_inside,
+    scribble_from,
+    with_frame,
+)
 from app.viewer.shortcuts import MOVING, SHORTCUTS, help_text
 from render.errors import InputError
 from tests.explorer_room import THINGS, WORDS, explorer_scene, open_session, strokes_on
@@ -83,6 +95,69 @@ def test_strokes_stay_drawn_at_the_size_of_the_page_without_the_border(scribble:
     )
     assert marks_of(None, STATUS) == []
     assert marks_of(framed, None) == []
+
+
+def stroke_at(points: tuple[tuple[float, float], ...], *, tool: str = "brush") -> Drawing:
+    """What a person draws on a view of 640x480 pixels."""
+    return Drawing(
+        tool=tool,  # type: ignore[arg-type]
+        points=points,
+        radius=5,
+        positive=True,
+        shift=False,
+        ctrl=False,
+        alt=False,
+        width=640,
+        height=480,
+    )
+
+
+def test_a_line_is_cut_where_it_leaves_its_columns() -> None:
+    line = ((10.0, 0.0), (50.0, 40.0), (70.0, 40.0), (30.0, 0.0), (30.0, 9.0), (-10.0, 9.0))
+    first, second = parts_inside(line, 0.0, 60.0)
+    assert np.allclose(first, [(10, 0), (50, 40), (60, 40)])
+    assert np.allclose(second, [(60, 30), (30, 0), (30, 9), (0, 9)])
+    assert parts_inside(line[:2], 0.0, 60.0) == [line[:2]]
+    assert parts_inside(((3.0, 4.0),), 0.0, 60.0) == [((3.0, 4.0),)]
+
+
+def test_an_outline_loses_what_lies_beside_its_columns() -> None:
+    triangle = ((40.0, 10.0), (80.0, 10.0), (40.0, 50.0))
+    outline = np.array(outline_inside(triangle, 0.0, 60.0))
+    assert outline[:, 0].max() == 60
+    x, y = outline.T
+    area = abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
+    assert area == pytest.approx(0.5 * 40 * 40 - 0.5 * 20 * 20)
+    assert outline_inside(triangle, 0.0, 100.0) == triangle
+
+
+@pytest.mark.parametrize("width", [640, 641])
+def test_a_drawing_belongs_to_the_half_in_which_it_began(scribble: Scribble, width: int) -> None:
+    camera = scribble.viewpoint.camera.resized(width, 480)
+    side = Look(second=Look("depth"), layout="side")
+    drawing = stroke_at(((400.0, 100.0), (300.0, 110.0)))
+    right = Canvas.under(drawing, side, camera)
+    assert (right.half, right.left, right.shown) == (1, 320, width - 320)
+    assert Viewpoint.of(right.camera) == Viewpoint.of(part_camera(side, camera))
+    assert right.line(drawing)[0][0] == pytest.approx(part_at(side, camera, 400 * width / 640)[2])
+    left = Canvas.under(stroke_at(((300.0, 100.0), (400.0, 110.0))), side, camera)
+    assert (left.half, left.left, left.shown) == (0, 0, 320)
+    for whole in (Look(), replace(side, layout="wipe")):
+        over = Canvas.under(drawing, whole, camera)
+        assert (over.camera, over.left, over.shown) == (camera, 0, width)
+
+
+def test_strokes_stay_drawn_on_the_half_where_they_were_drawn(scribble: Scribble) -> None:
+    camera = scribble.viewpoint.camera.resized(640, 480)
+    side = Look(second=Look("depth"), layout="side")
+    for first in ((400.0, 100.0), (200.0, 100.0)):
+        drawing = stroke_at((first, (first[0] + 20, 110.0)))
+        canvas = Canvas.under(drawing, side, camera)
+        (line,) = parts_inside(canvas.line(drawing), 0.0, canvas.shown)
+        drawn = Scribble(Viewpoint.of(canvas.camera), (Stroke(line, 5.0),), THINGS)
+        low, high = part_columns(side, camera, canvas.half)
+        (mark,) = marks_of(drawn, STATUS, lambda _, span=(low / 640, high / 640): span)  # type: ignore[misc]
+        assert np.allclose(mark.points, drawing.points, atol=1e-3)
 
 
 def test_an_error_is_told_without_the_place_of_the_scene(tmp_path: Path) -> None:

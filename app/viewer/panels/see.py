@@ -47,10 +47,12 @@ class SeePanel:
             with gui.add_folder("Compare", expand_by_default=False):
                 self._layout = gui.add_dropdown("Layout", tuple(LAYOUTS.values()))
                 initial = WHAT["pca" if session.field_names else "rgb"]
-                self._second = gui.add_dropdown("With", tuple(WHAT.values()), initial_value=initial)
-                self._second_field = gui.add_dropdown("With features of", tuple(fields), initial_value=fields[-1])
-                self._second_text = gui.add_text("With text", "", hint="Empty: the scores of the active selection")
-                self._second_texts = gui.add_dropdown("With text features", tuple(texts))
+                self._second = gui.add_dropdown(
+                    "With", tuple(WHAT.values()), initial_value=initial, hint="The right half"
+                )
+                self._second_field = gui.add_dropdown("Its features", tuple(fields), initial_value=fields[-1])
+                self._second_text = gui.add_text("Its text", "", hint="Empty: the scores of the active selection")
+                self._second_texts = gui.add_dropdown("Text features", tuple(texts))
                 self._same = gui.add_checkbox("Same colours", True, hint="A thing has the same colour in both halves")
                 self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5)
             with gui.add_folder("Feature colours", expand_by_default=False):
@@ -184,12 +186,12 @@ class SeePanel:
             basis=look.basis if what == "pca" and field == look.field else None,
             overlay=self._overlay.value,
             same=self._same.value,
-            layout=layout,
+            layout="single",
             second=None,
             split=self._split.value,
         )
         if layout != "single":
-            changed = replace(changed, second=self._second_look(look, changed))
+            changed = replace(changed, layout=layout, second=self._second_look(look, changed))
         if changed != look:
             self._page.set_look(changed)
 
