@@ -63,7 +63,7 @@ def progress_bars() -> Iterator[Progress]:
     """One bar per kind of work, with the time that is left; nothing is drawn where there is no terminal.
 
     Yields:
-        The callback that long work takes.
+        The callback that long work takes; of ``KIND: DETAILS`` the details may change, the bar stays.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -81,8 +81,9 @@ def progress_bars() -> Iterator[Progress]:
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def report(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+            kind = what.partition(": ")[0]
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(what, total=total)
+            bars.update(tasks[kind], description=what, completed=done, total=total)
 
         yield report

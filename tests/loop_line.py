@@ -1,6 +1,6 @@
 """A task of the training loop that takes no time: fits a line; and a program that trains it and may be killed.
 
-``python -m tests.loop_line OUT [--kill-step N] [--kill-writing N] ...`` is what ``torchrun`` starts, too.
+``python -m tests.loop_line OUT`` is what ``torchrun`` and ``accelerate launch`` start, too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,7 @@ def main() -> None:
     if given.kill_writing:
         kill_in_writing(given.kill_writing)
     task = KilledLine(given.kill_step) if given.kill_step >= 0 else Line(given.items)
-    schedule = Schedule(**{**SCHEDULE.identity(), "save_every": 0.0, "log_every": 10, "accumulate": given.accumulate})
-    figures = train(task, schedule, given.out, device="cpu")
+    figures = train(task, replace(SCHEDULE, accumulate=given.accumulate), given.out, device="cpu")
     rank = os.environ.get("RANK", "0")
     torch.save({"figures": figures, "state": task.state_dict()}, given.out / f"result-{rank}.pt")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from render.errors import InputError
 from tests.test_tiny_pairs import wall_images
-from training.loop import save_weights
+from training.loop import save_weights, train
 from training.rooms.cameras import room_cameras
 from training.rooms.layout import build_room
 from training.rooms.rendering import RoomRenderer
@@ -18,6 +19,7 @@ from training.tiny.dino import DinoTask, belonging, contrast
 from training.tiny.images import RoomImages
 from training.tiny.pairs import Pairs
 from training.tiny.patches import measure_patches
+from training.tiny.task import schedule_of
 from uplift.encoders import load_encoder
 from uplift.encoders.tiny_dino import PATCH, WIDTH, build_tiny_dino, tokens
 
@@ -69,6 +71,28 @@ def test_the_student_learns_from_every_loss_and_the_teacher_follows() -> None:
         task.student.hidden += 1
     task.after_step(0.0)
     assert torch.all((task.teacher.hidden > before) & (task.teacher.hidden < task.student.hidden))
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    class Unmeasured(DinoTask):
+        def validate(self) -> dict[str, float]:
+            return {}
+
+    images = wall_images([0.0, 0.3, 0.6])
+    whole, first, second = (Unmeasured(images, images, batch=2, seed=seed, device=CPU) for seed in (0, 0, 1))
+    schedule = replace(schedule_of(steps=3, rate=1e-3), save_every=0.0)
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    train(whole, schedule, tmp_path / "whole", device=CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, schedule, tmp_path / "parts", device=CPU, progress=stop)
+    train(second, schedule, tmp_path / "parts", device=CPU)
+    # The remembered crops are among the state.
+    torch.testing.assert_close(second.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(second._whole.memory_bank.bank, whole._whole.memory_bank.bank, rtol=0, atol=0)
 
 
 def pairs_at(points: list[list[float]], others: list[list[float]], extent: float = 0.1) -> Pairs:

@@ -35,12 +35,12 @@ class Position:
     Attributes:
         done: Steps.
         elapsed: Seconds that they took.
-        means: What the log has yet to average: sum and count by name.
+        means: What the log has yet to average: weighted sum and sum of weights by name.
     """
 
     done: int = 0
     elapsed: float = 0.0
-    means: dict[str, tuple[float, int]] = field(default_factory=dict)
+    means: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def identity(task: Task, schedule: Schedule, precision: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def save(
         "identity": json.dumps(of),
         "step": position.done,
         "elapsed": position.elapsed,
-        "means": {name: [float(total), int(count)] for name, (total, count) in position.means.items()},
+        "means": {name: list(value) for name, value in position.means.items()},
         "task": task.state_dict(),
         "optimizer": optimizer.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -87,7 +87,7 @@ def restore(path: Path, of: dict[str, Any], task: Task, optimizer: Optimizer, sc
         optimizer.load_state_dict(state["optimizer"])
         if scaler is not None and state["scaler"] is not None:
             scaler.load_state_dict(state["scaler"])
-        means = {name: (float(total), int(count)) for name, (total, count) in state["means"].items()}
+        means = {name: (float(total), float(weights)) for name, (total, weights) in state["means"].items()}
         return Position(int(state["step"]), float(state["elapsed"]), means)
 
 

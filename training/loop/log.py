@@ -19,31 +19,35 @@ LOG, TENSORBOARD, PICTURES = "log.jsonl", "tensorboard", "pictures"
 
 
 class Means:
-    """Means of what steps say, over all steps that say it."""
+    """Means of what steps say, over all steps that say it.
 
-    def __init__(self, values: Mapping[str, tuple[float, int]] | None = None) -> None:
+    Attributes:
+        values: Weighted sum and sum of weights by name.
+    """
+
+    def __init__(self, values: Mapping[str, tuple[float, float]] | None = None) -> None:
         self.values = dict(values or {})
 
-    def add(self, figures: Mapping[str, float]) -> None:
-        """Remember the figures of a step; what is not finite counts for nothing."""
+    def add(self, figures: Mapping[str, float], weight: float) -> None:
+        """Remember the figures of a step, or of so much of one; what is not finite counts for nothing."""
         for name, value in figures.items():
             if math.isfinite(value):
-                total, count = self.values.get(name, (0.0, 0))
-                self.values[name] = (total + float(value), count + 1)
+                total, weights = self.values.get(name, (0.0, 0.0))
+                self.values[name] = (total + weight * float(value), weights + weight)
 
     @classmethod
-    def joined(cls, parts: Iterable[Mapping[str, tuple[float, int]]]) -> Means:
+    def joined(cls, parts: Iterable[Mapping[str, tuple[float, float]]]) -> Means:
         """Those of several processes."""
         means = cls()
         for part in parts:
-            for name, (total, count) in part.items():
-                before, counted = means.values.get(name, (0.0, 0))
-                means.values[name] = (before + total, counted + count)
+            for name, (total, weights) in part.items():
+                before, weighed = means.values.get(name, (0.0, 0.0))
+                means.values[name] = (before + total, weighed + weights)
         return means
 
     def take(self) -> dict[str, float]:
         """The means; what comes later counts anew."""
-        means = {name: total / count for name, (total, count) in self.values.items()}
+        means = {name: total / weights for name, (total, weights) in self.values.items()}
         self.values.clear()
         return means
 

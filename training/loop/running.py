@@ -80,6 +80,7 @@ class _Training:
         self._model, self._optimizer = self._accelerator.prepare(task, optimizer)
         self._log: Log | None = None
         self._images, self._busy = 0, 0.0  # since the last line of the log
+        self._said = task.name  # of the last step
 
     def close(self) -> None:
         """Give the task back as it was: its forward pass without casts."""
@@ -111,6 +112,7 @@ class _Training:
             if due or last:
                 self._save(Position(done, position.elapsed + time.monotonic() - began, means.values))
                 saved = time.monotonic()
+            self._progress(done, schedule.steps, self._said)
         self._accelerator.wait_for_everyone()
         return self._agreed(self._validated(None) if figures is None else figures)
 
@@ -149,7 +151,7 @@ class _Training:
                 loss, figures = self._model(share, part)
                 self._accelerator.backward(loss)
             total += float(loss.detach()) / schedule.accumulate
-            means.add(figures)
+            means.add(figures, 1 / (at.count * schedule.accumulate))
         summed = torch.tensor([total / at.count, float(due and at.main)], dtype=torch.float64, device=at.device)
         value, asked = self._accelerator.reduce(summed, "sum").tolist()
         if not math.isfinite(value):
@@ -158,11 +160,10 @@ class _Training:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         task.after_step(part)
-        means.add({"loss": value, "gradient": float(norm)})
+        means.add({"loss": value, "gradient": float(norm)}, 1 / at.count)
         self._images += task.count(items)
         self._busy += time.monotonic() - began
-        said = f"{task.name}: loss {value:.4g}, rate {rate:.2g}, {self._speed():.3g} photos/s"
-        self._progress(step + 1, schedule.steps, said)
+        self._said = f"{task.name}: loss {value:.4g}, rate {rate:.2g}, {self._speed():.3g} photos/s"
         return asked > 0
 
     def _speed(self) -> float:

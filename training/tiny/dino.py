@@ -88,12 +88,13 @@ class DinoTask(TinyTask):
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """The crops that the loss on whole crops remembers, which lightly keeps out of its state."""
-        return {"bank": self._whole.bank, "bank_ptr": self._whole.bank_ptr}
+        memory = self._whole.memory_bank
+        return {"bank": memory.bank, "bank_ptr": memory.bank_ptr}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Remember them again."""
         for name, values in state.items():
-            getattr(self._whole, name).copy_(values)
+            getattr(self._whole.memory_bank, name).copy_(values)
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The student."""
