@@ -17,6 +17,7 @@ from app.commands.demo import Demo
 from app.commands.edit import Edit
 from app.commands.evaluate import Evaluate
 from app.commands.extract import Extract
+from app.commands.finetune import Finetune
 from app.commands.import_ import Import
 from app.commands.info import Info
 from app.commands.lift import Lift
@@ -49,6 +50,7 @@ Command: TypeAlias = (
     | Annotated[Remove, tyro.conf.subcommand("remove")]
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from render.progress import Progress, silent
 from render.views import View
+from uplift.encoders._windows import encode_windows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -124,9 +125,31 @@ class TrainableEncoder(Encoder):
 
     Attributes:
         patch: Pixels per token.
+        window: Largest side of what ``encode`` lets the network see at once, in pixels; a multiple of ``patch``.
+        stride: How far its windows are apart at most, in pixels.
     """
 
     patch: int
+    window: int
+    stride: int
+
+    @torch.no_grad()
+    def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
+        """Describe a photo ``[h, w, 3]`` uint8, from overlapping windows where it is larger than one."""
+        return encode_windows(
+            as_image(image),
+            lambda pixels: self.tokens(pixels).patches,
+            patch=self.patch,
+            window=self.window,
+            stride=self.stride,
+            device=self.device,
+        )
+
+    @torch.no_grad()
+    def encode_global(self, image: Image) -> Float[Tensor, " c"] | None:
+        """The [CLS] token of a photo ``[h, w, 3]`` uint8, shrunk to one window where it is larger; None without."""
+        cls = self.tokens(self.pixels(image, self.window)[None]).cls
+        return None if cls is None else cls[0]
 
     @property
     @abstractmethod

@@ -170,6 +170,12 @@ def _make_clip(name: str, weights: Path | None, device: torch.device, **options:
     return make_clip(name, weights, device, **options)
 
 
+def _make_finetuned(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.finetuned import make_finetuned
+
+    return make_finetuned(name, weights, device, **options)
+
+
 def _make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
     from uplift.encoders.vit import make_vit
 
@@ -259,5 +265,14 @@ register_family(
         "any CLIP of open_clip, such as clip:ViT-B-16/laion2b_s34b_b88k",
         _make_clip,
         CLIP_OPTIONS,
+    )
+)
+register_family(
+    EncoderFamily(
+        "fit3d:",
+        "fit3d:FILE",
+        "what `fit3d finetune` wrote; --weights are the original encoder's",
+        _make_finetuned,
+        (*VIT_OPTIONS, "assembly"),
     )
 )

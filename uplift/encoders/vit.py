@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from uplift.encoders._checkpoints import hash_of, read_weights
 from uplift.encoders._downloads import impatient_hub, out_of_reach
-from uplift.encoders._windows import encode_windows
-from uplift.encoders.base import Image, Tokens, TrainableEncoder, as_image
+from uplift.encoders.base import Tokens, TrainableEncoder
 from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ class ViTEncoder(TrainableEncoder):
     photo that fits into one window has one node for every started patch, larger ones twice as many along
     each side with several windows.
 
-    Attributes:
-        patch: Pixels per token.
-        window: Largest side of what the network sees at once, in pixels; a multiple of ``patch``.
-        stride: How far windows are apart at most, in pixels.
     """
 
     def __init__(
@@ -79,26 +74,6 @@ class ViTEncoder(TrainableEncoder):
         self._device = device or torch.device("cpu")
         self._model = model.eval().requires_grad_(False).to(self._device)
         self._mean, self._std = (torch.tensor(config[k], device=self._device)[:, None, None] for k in ("mean", "std"))
-
-    @torch.no_grad()
-    def encode(self, image: Image) -> Float[Tensor, "gh gw c"]:
-        """Describe a photo ``[h, w, 3]`` uint8."""
-        return encode_windows(
-            as_image(image),
-            lambda pixels: self.tokens(pixels).patches,
-            patch=self.patch,
-            window=self.window,
-            stride=self.stride,
-            device=self._device,
-        )
-
-    @torch.no_grad()
-    def encode_global(self, image: Image) -> Float[Tensor, " c"] | None:
-        """The [CLS] token of a photo ``[h, w, 3]`` uint8, shrunk to one window where it is larger."""
-        if not self._has_cls:
-            return None
-        cls = self.tokens(self.pixels(image, self.window)[None]).cls
-        return None if cls is None else cls[0]
 
     @property
     def network(self) -> nn.Module:

@@ -1,0 +1,251 @@
+"""3D-aware fine-tuning as a task of the training loop (FiT3D, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from render.errors import InputError
+from render.progress import Progress, silent
+from training.finetuning.measures import inconsistency
+from training.finetuning.panels import panels
+from training.finetuning.scenes import Forward, TunedScenes
+from training.finetuning.targets import Target, Targets
+from training.loop import Task
+from uplift.encoders._adapter import SwinAdapter
+from uplift.encoders.base import TrainableEncoder
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from numpy.random import Generator
+
+Refresh: TypeAlias = Literal["once", "every-epoch"]
+"""Whether targets are those of the original network, or of the network as every epoch finds it."""
+
+BATCH, RATE, WEIGHT_DECAY, EPOCHS = 2, 1e-5, 1e-4, 1  # FiT3D, section 4.2
+FLIPPED = 0.5  # of the photos are mirrored, and their targets with them
+PANELS = 4  # photos that pictures show
+
+
+class Item(NamedTuple):
+    """One photo of a batch."""
+
+    scene: int
+    view: int
+    flipped: bool
+
+
+class Student(nn.Module):
+    """The network that is trained, or a frozen one with an adapter that is (FiT3D, table 6).
+
+    Args:
+        encoder: As it was; it stays so.
+        adapter: Freeze the network and train an adapter on top of it.
+    """
+
+    def __init__(self, encoder: TrainableEncoder, *, adapter: bool = False) -> None:
+        super().__init__()
+        own = encoder.copied()
+        self._own = (own,)  # not a module, and its network is listed below
+        self.network = own.network.requires_grad_(not adapter)
+        self.adapter = SwinAdapter(encoder.dimension).to(encoder.device) if adapter else None
+        if not adapter:
+            _freeze_what_tokens_do_not_need(own)
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
+        """Patch tokens of photos with values in [0, 1]."""
+        if self.adapter is None:
+            return self._own[0].tokens(pixels).patches
+        with torch.no_grad():
+            patches = self._own[0].tokens(pixels).patches
+        found: Tensor = self.adapter(patches)
+        return found.to(torch.float32)
+
+
+class FineTuning(Task):
+    """A network learns to say of one photo what all photos of the scene say together (FiT3D, section 3.2).
+
+    A view is drawn from all training views; photo and target are mirrored half of the time; the loss is the mean
+    absolute difference between tokens and target over the patches that have one.
+
+    Attributes:
+        encoder: The original.
+        student: What is trained.
+        targets: What it learns.
+    """
+
+    name = "finetune"
+
+    def __init__(
+        self,
+        encoder: TrainableEncoder,
+        targets: Targets,
+        *,
+        validation: TunedScenes | None = None,
+        batch: int = BATCH,
+        epochs: int = EPOCHS,
+        refresh: Refresh = "once",
+        adapter: bool = False,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> None:
+        """Set up; targets are computed when the training begins.
+
+        Args:
+            encoder: The original; it stays as it is.
+            targets: Of the training scenes.
+            validation: Scenes that are not trained on.
+            batch: Photos of a step.
+            epochs: How often all training views are seen, on average.
+            refresh: When targets are computed.
+            adapter: Freeze the network and train an adapter on top of it.
+            seed: Of the adapter's weights.
+            progress: Told while targets are made.
+
+        Raises:
+            InputError: numbers below 1, or targets to be refreshed that do not follow the network.
+        """
+        super().__init__()
+        if batch < 1 or epochs < 1:
+            raise InputError(f"Fine-tuning needs a batch and epochs of 1 or more, found {batch} and {epochs}.")
+        if refresh == "every-epoch" and not targets.follows:
+            raise InputError("Learned targets stay as they were learned: choose --refresh once.")
+        self.encoder, self.targets = encoder, targets
+        self._validation, self._batch, self._epochs = validation, batch, epochs
+        self._refresh, self._progress = refresh, progress
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.student = Student(encoder, adapter=adapter)
+        # What made the targets of this epoch, so that a training that goes on in its middle makes the same ones.
+        self.teacher = Student(encoder, adapter=adapter).requires_grad_(False) if refresh == "every-epoch" else None
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        if self.teacher is not None:
+            self.teacher.load_state_dict(self.student.state_dict())
+
+    @property
+    def steps(self) -> int:
+        """Steps of all epochs."""
+        return max(1, round(self._epochs * len(self.targets.scenes) / self._batch))
+
+    def batch(self, random: Generator) -> Sequence[Item]:
+        """Views drawn from all, mirrored or not."""
+        index = self.targets.scenes.index
+        chosen = random.integers(len(index), size=self._batch)
+        flipped = random.random(self._batch) < FLIPPED
+        return [Item(index[i][0], index[i][1], bool(f)) for i, f in zip(chosen, flipped, strict=True)]
+
+    def begin(self, progress: float) -> None:  # noqa: ARG002  the epoch is in the checkpoint
+        """Make the targets; those of an epoch that was interrupted are the same again."""
+        self._prepare()
+
+    def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:
+        """Mean absolute difference to the targets, a mean over the items."""
+        self._refreshed(progress)
+        losses, known = [], []
+        for alike in _of_one_grid(items, self.targets.scenes):
+            pixels = torch.stack([self._pixels(item) for item in alike])
+            targets = [self._target(item) for item in alike]
+            wanted, mask = (torch.stack([t[part] for t in targets]).to(pixels.device) for part in (0, 1))
+            apart = (self.student(pixels) - wanted).abs().mean(-1) * mask
+            patches = mask.sum((1, 2))
+            losses.append(apart.sum((1, 2)) / patches.clamp_min(1))
+            known.append(patches / mask[0].numel())
+        return torch.cat(losses).mean(), {"patches_with_target": float(torch.cat(known).mean())}
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        """The network's parameters, or the adapter's."""
+        return [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+
+    def validate(self) -> dict[str, float]:
+        """On scenes that are not trained on: inconsistency now and before, and how far the features went."""
+        if self._validation is None:
+            return {}
+        rows = []
+        for scene in range(len(self._validation.scenes)):
+            transport = self._validation.transport(scene)
+            now = self._validation.tokens(scene, self.student)
+            before = self._validation.tokens(scene, self.original)
+            spread = (before - before.mean(0)).abs().mean().clamp_min(1e-12)
+            moved = float((now - before).abs().mean() / spread)
+            rows.append((inconsistency(now, transport), inconsistency(before, transport), moved))
+        means = np.nanmean(np.array(rows), 0).tolist()
+        return dict(zip(("inconsistency", "inconsistency_original", "moved"), means, strict=True))
+
+    def pictures(self) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+        """Panels of fixed photos: photo, original, fine-tuned, target; as PCA colours and as clusters."""
+        scenes = self._validation or self.targets.scenes
+        step = max(1, len(scenes) // PANELS)
+        rows = []
+        for scene, view in scenes.index[::step][:PANELS]:
+            pixels = scenes.pixels(scene, view)[None]
+            before, now = self.original(pixels)[0], self.student(pixels)[0]
+            rows.append((scenes.photo(scene, view), before, now, self._shown_target(scenes, scene, view)))
+        return panels(rows)
+
+    def identity(self) -> dict[str, Any]:
+        """Encoder, scenes, targets."""
+        scenes = self.targets.scenes
+        return {
+            "encoder": self.encoder.fingerprint(),
+            "scenes": [scene.path.name for scene in scenes.scenes],
+            "views": len(scenes),
+            "side": scenes.side,
+            "targets": type(self.targets).__name__,
+            "refresh": self._refresh,
+            "batch": self._batch,
+            "epochs": self._epochs,
+            "adapter": self.student.adapter is not None,
+        }
+
+    def original(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
+        """What the original network says of photos with values in [0, 1]."""
+        return self.encoder.tokens(pixels).patches
+
+    def _prepare(self) -> None:
+        maker: Forward = self.original if self.teacher is None else self.teacher
+        self.targets.prepare(maker, self._progress)
+
+    def _refreshed(self, progress: float) -> None:
+        """At the beginning of an epoch after the first, let the network be its own teacher."""
+        epoch = min(self._epochs - 1, int(progress * self._epochs + 1e-9))
+        if self.teacher is not None and epoch > int(self.epoch):
+            self.teacher.load_state_dict(self.student.state_dict())
+            self.epoch.fill_(epoch)
+            self._prepare()
+
+    def _pixels(self, item: Item) -> Float[Tensor, "3 h w"]:
+        pixels = self.targets.scenes.pixels(item.scene, item.view)
+        return pixels.flip(-1) if item.flipped else pixels
+
+    def _target(self, item: Item) -> Target:
+        features, mask = self.targets.of(item.scene, item.view)
+        return Target(features.flip(1), mask.flip(1)) if item.flipped else Target(features, mask)
+
+    def _shown_target(self, scenes: TunedScenes, scene: int, view: int) -> Float[Tensor, "gh gw c"]:
+        """The target of a view; of one that is not trained on, what lifting the original features gives."""
+        transport = scenes.transport(scene)
+        carried = transport.apply(scenes.tokens(scene, self.original))
+        return carried[transport.rows(view)].reshape(*transport.grids[view], -1)
+
+
+def _of_one_grid(items: Sequence[Item], scenes: TunedScenes) -> list[list[Item]]:
+    """Items whose maps have the same shape, together."""
+    groups: dict[tuple[int, int], list[Item]] = {}
+    for item in items:
+        groups.setdefault(scenes.grids[item.scene][item.view], []).append(item)
+    return list(groups.values())
+
+
+def _freeze_what_tokens_do_not_need(encoder: TrainableEncoder) -> None:
+    """Parameters that no patch token depends on get no gradient, for which several processes would wait."""
+    with torch.enable_grad():
+        pixels = torch.rand(1, 3, 2 * encoder.patch, 2 * encoder.patch, device=encoder.device)
+        encoder.tokens(pixels).patches.square().sum().backward()
+    for parameter in encoder.network.parameters():
+        if parameter.grad is None:
+            parameter.requires_grad_(False)
+        parameter.grad = None
