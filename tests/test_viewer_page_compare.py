@@ -99,7 +99,7 @@ def test_a_text_is_shown_beside_the_colours_with_its_bar(person: Person) -> None
     assert (page.look.what, page.look.second and page.look.second.what) == ("rgb", "relevancy")
     for option, what in (("depth", "depth"), ("opacity", "opacity")):
         choose(person, "With", option)
-        person.wait(lambda what=what: page.shown.second.what == what, f"{what} was not chosen")  # type: ignore[misc]
+        person.wait(lambda what=what: page.shown.parts[-1].what == what, f"{what} was not chosen")  # type: ignore[misc]
         person.wait(lambda what=what: shows(person, f"side {what}"), f"{what} was not drawn")  # type: ignore[misc]
 
 
@@ -145,6 +145,7 @@ def test_strokes_on_either_half_mark_what_is_seen_there_and_stay_there(person: P
         person.wait(lambda count=2 - half: len(person.marks()) == count, "the strokes did not stay drawn")  # type: ignore[misc]
         assert np.allclose(person.marks()[-1]["points"][0], line[0], atol=2)
     assert person.commands()[-1] == ("set", 2)
+    assert [mark["points"][0][0] > width / 2 for mark in person.marks()] == [True, False]
     person.shown("side strokes")
     # A stroke that goes on over the middle ends there.
     across = [*plant_in(person, 0)[:1], (width / 2 + 60, 200.0)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.explorer.commands import Click, Combine, Lasso, Rectangle, Scribble, Stroke, Viewpoint
+from app.explorer.commands.base import Same
 from app.explorer.frames import part_at, part_camera, part_columns
 from app.viewer.scribbling import (
     WHOLE,
@@ -73,7 +74,7 @@ class Prompting:
         self._asked: Scribble | None = None  # the scribble that is being answered
         self._afresh = False  # whether the next stroke begins a scribble
         self._marked = False  # whether strokes stay drawn
-        self._halves: dict[Stroke, int] = {}  # where the strokes of the last scribble were drawn
+        self._halves: dict[Same, int] = {}  # where the strokes of the last scribble were drawn
 
     @property
     def prompt(self) -> Command | None:
@@ -134,7 +135,7 @@ class Prompting:
         """Which part of the view a stroke was drawn on; those of other pages are shown on the left of two pictures."""
         if look.layout != "side":
             return WHOLE
-        low, high = part_columns(look, camera, self._halves.get(stroke, 0))
+        low, high = part_columns(look, camera, self._halves.get(Same(stroke), 0))
         return low / camera.width, high / camera.width
 
     def _command(self, drawing: Drawing, canvas: Canvas) -> Command:
@@ -162,11 +163,11 @@ class Prompting:
         self._afresh = False
         if before is None:
             strokes = _strokes(lines, viewpoint, viewpoint, drawing, drawing.positive)
-            self._halves = dict.fromkeys(strokes, half)
+            self._halves = dict.fromkeys(map(Same, strokes), half)
             return Scribble(viewpoint, strokes, combine=combine, **options)
         place = before.viewpoint
         strokes = _strokes(lines, viewpoint, place, drawing, drawing.positive and not drawing.ctrl)
-        self._halves |= dict.fromkeys(strokes, half)
+        self._halves |= dict.fromkeys(map(Same, strokes), half)
         return Scribble(place, with_frame(place, (*before.strokes, *strokes)), **options)
 
 
