@@ -245,3 +245,37 @@ def test_parameters_that_are_neither_trained_nor_frozen_are_named(tmp_path: Path
 
     with pytest.raises(ValueError, match=r"forgotten\.weight"):
         train(Careless(), SCHEDULE, tmp_path, device="cpu")
+
+
+def test_a_bar_keeps_its_line_while_its_words_change(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from app.console import progress_bars
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bars() as progress:
+        for done in range(3):
+            progress(done + 1, 3, f"line: loss {3 - done}")
+    drawn = capsys.readouterr().out
+    assert "line: loss 1" in drawn
+    assert "\x1b[1A\x1b[2K" not in drawn, "a second bar would move the cursor up"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(("precision", "expected"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_on_cuda_a_training_in_half_precision_learns_and_goes_on_exactly(
+    tmp_path: Path, precision: Precision, expected: torch.dtype
+) -> None:
+    schedule = replace(SCHEDULE, precision=precision, accumulate=2)
+    whole, first, second = Line(), Line(), Line()
+    figures = train(whole, schedule, tmp_path / "whole", device="cuda")
+    assert whole.types == {expected}
+    assert figures["error"] < 0.5
+    state = torch.load(tmp_path / "whole" / CHECKPOINT, weights_only=True)
+    assert (state["scaler"] is not None) == (precision == "fp16")
+    first.stop_after = 2 * 37
+    with pytest.raises(KeyboardInterrupt):
+        train(first, schedule, tmp_path / "parts", device="cuda")
+    train(second, schedule, tmp_path / "parts", device="cuda")
+    torch.testing.assert_close(second.state_dict(), whole.state_dict(), rtol=0, atol=0)

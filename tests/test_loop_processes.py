@@ -15,8 +15,8 @@ import torch
 from render.errors import InputError
 from tests.loop_line import SCHEDULE, Line
 from tests.test_loop import logged
-from training.loop import CHECKPOINT, Place, train
-from training.loop.processes import place, shares
+from training.loop import CHECKPOINT, Place, main_first, place, train
+from training.loop.processes import shares
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = [
@@ -39,6 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Line, dict[st
     return out, task, train(task, SCHEDULE, out, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_a_step_and_in_writing_ends_as_if_it_had_not_been(
     tmp_path: Path, whole: tuple[Path, Line, dict[str, float]]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_training_killed_in_a_step_and_in_writing_ends_as_if_it_had_not_been(
     assert logged(tmp_path) == logged(whole[0])
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path: Path, whole: tuple[Path, Line, dict[str, float]]) -> None:
     done = run(tmp_path, launch=True)
     assert done.returncode == 0, done.stderr
@@ -67,6 +69,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, whole: tuple[Path, Line
         assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, whole: tuple[Path, Line, dict[str, float]]) -> None:
     assert run(tmp_path, "--kill-step", "23", "--accumulate", "2", launch=True).returncode != 0
     assert not (tmp_path / "result-0.pt").exists()
@@ -100,3 +103,17 @@ def test_a_process_alone_is_the_main_one() -> None:
     assert place("cpu").main
     with pytest.raises(InputError, match="Expected the device"):
         place("abacus")
+
+
+def test_a_task_may_ask_for_the_processes_while_it_is_trained(tmp_path: Path) -> None:
+    class Asking(Line):
+        asked = 0
+
+        def after_step(self, progress: float) -> None:
+            with main_first("cpu"):
+                self.asked += place("cpu").count
+            super().after_step(progress)
+
+    task = Asking()
+    train(task, replace(SCHEDULE, steps=3), tmp_path, device="cpu")
+    assert task.asked == 3

@@ -26,7 +26,7 @@ class Tiny:
     validation: tyro.conf.Positional[Path]
     """Folder with rooms of split val."""
     out: tyro.conf.Positional[Path]
-    """Folder of the training: checkpoint, log, and in the end the weights."""
+    """Folder of the training: checkpoint, log, TensorBoard's curves, and in the end the weights."""
     steps: int | None = None
     """Optimizer steps; by default as many as an hour on two cores allows."""
     batch: int | None = None

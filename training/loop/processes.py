@@ -53,10 +53,11 @@ def place(device: str | torch.device = "auto") -> Place:
     from accelerate import PartialState
 
     wanted = resolve_device(device)
-    if not torch.distributed.is_initialized():
+    state = PartialState(cpu=wanted.type == "cpu", timeout=PATIENCE)
+    if state.device.type != wanted.type and not torch.distributed.is_initialized():
         # accelerate keeps the first device that it was asked for; a later training may run on another.
         _forget(everything=True)
-    state = PartialState(cpu=wanted.type == "cpu", timeout=PATIENCE)
+        state = PartialState(cpu=wanted.type == "cpu", timeout=PATIENCE)
     if state.device.type != wanted.type:
         raise InputError(f"The processes began on {state.device.type}; start again to train on {wanted.type}.")
     if state.num_processes > 1:
