@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
 from render.errors import InputError
 from tests.test_encoders import photo
-from tests.tiny_models import TINY_DINOV2, dinov2_official, tiny_vit_file
+from tests.tiny_models import TINY_DINOV2, dinov2_official, tiny_clip, tiny_vit_file
 from uplift.encoders import TrainableEncoder, load_encoder
 from uplift.encoders.tiny_dino import make_untrained
 
@@ -88,3 +89,32 @@ def test_photos_are_resized_to_whole_patches_and_shrunk_where_asked() -> None:
 
 def test_photos_have_no_global_feature_unless_the_network_has_one() -> None:
     assert load_encoder("rgb", device="cpu").encode_global(photo(0, 20, 20)) is None
+
+
+def test_clips_patches_are_those_of_open_clips_own_file(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.create_model("ViT-B-32").eval()
+    torch.save(model.state_dict(), tmp_path / "open_clip.pt")
+    encoder = load_encoder("timm:vit_base_patch32_clip_224.laion2b", tmp_path / "open_clip.pt", "cpu")
+    assert isinstance(encoder, TrainableEncoder)
+    pixels = torch.rand(1, 3, 224, 224)
+    mean, std = (torch.tensor(encoder.settings()[name])[:, None, None] for name in ("mean", "std"))
+    with torch.no_grad():
+        found = encoder.tokens(pixels)
+        expected = model.visual.forward_intermediates(
+            (pixels - mean) / std, indices=1, normalize_intermediates=True, output_fmt="NCHW"
+        )["image_intermediates"][0]
+        projected = found.cls @ model.visual.proj
+        embedded = model.encode_image((pixels - mean) / std)
+    torch.testing.assert_close(found.patches, expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(projected, embedded, rtol=1e-4, atol=1e-4)
+
+
+def test_clip_embeds_whole_photos_too(tmp_path: Path) -> None:
+    encoder = load_encoder(*tiny_clip(tmp_path), device="cpu")
+    found = encoder.encode_global(photo(0, 40, 30))
+    assert found is not None
+    assert found.shape == (encoder.dimension,)
+    assert float(found.norm()) == pytest.approx(1, abs=1e-5)
+    assert not torch.allclose(found, encoder.encode_global(photo(1, 40, 30)))

@@ -210,6 +210,22 @@ def test_a_network_or_an_adapter_learns_the_targets(adapter: bool, folder: Path,
     }
 
 
+@pytest.mark.parametrize("kind", ["lifted", "rendered"])
+def test_targets_are_in_full_precision_whatever_the_network_computes_in(
+    kind: TargetKind, folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    task = make_task(folder, weights, targets=kind, refresh="every-epoch")
+    train(task, replace(SCHEDULE, steps=2, precision="bf16", rate=1e-8), tmp_path, device="cpu")
+    assert int(task.epoch) == 1
+    exact = make_task(folder, weights, targets=kind)
+    exact.begin(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = task._target(Item(0, 1, True)).features
+    # A step of so small a rate moves features by far less than bfloat16 would round them.
+    apart = (found - exact.targets.of(0, 1).features.flip(1)).abs().mean()
+    assert float(apart) < 1e-4 * float(found.abs().mean())
+
+
 def run(*arguments: str, launch: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *(LAUNCH if launch else []), "-m", "tests.tuned", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -301,7 +301,7 @@ def _on_grid(gaussians: Gaussians, weights: Float[Tensor, " n"], camera: Camera,
     """One view on its grid, given what all views see of each Gaussian together."""
     matrix = lifting_matrix(gaussians, camera, grid)
     own = matrix.sum(1, keepdim=True).to_dense()[:, 0] / weights.clamp_min(1e-12)
-    transposed = matrix.to_sparse_coo().T.coalesce().to_sparse_csr()
+    transposed = matrix.to_sparse_coo().T
     light = transposed @ torch.ones_like(weights)
     foreign = 1 - (transposed @ own) / light.clamp_min(1e-12)
     coverage = light / torch.from_numpy(pixels_of_nodes(camera, grid)).to(light)

@@ -117,6 +117,7 @@ class FineTuning(Task):
         self.encoder, self.targets = encoder, targets
         self._validation, self._batch, self._epochs = validation, batch, epochs
         self._refresh, self._progress = refresh, progress
+        self._shown: list[tuple[np.ndarray, Tensor, Tensor]] = []  # what does not change of the pictures
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.student = Student(encoder, adapter=adapter)
@@ -178,13 +179,15 @@ class FineTuning(Task):
     def pictures(self) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
         """Panels of fixed photos: photo, original, fine-tuned, target; as PCA colours and as clusters."""
         scenes = self._validation or self.targets.scenes
-        step = max(1, len(scenes) // PANELS)
-        rows = []
-        for scene, view in scenes.index[::step][:PANELS]:
-            pixels = scenes.pixels(scene, view)[None]
-            before, now = self.original(pixels)[0], self.student(pixels)[0]
-            rows.append((scenes.photo(scene, view), before, now, self._shown_target(scenes, scene, view)))
-        return panels(rows)
+        if not self._shown:
+            step = max(1, len(scenes) // PANELS)
+            self._shown = [self._unchanging(scenes, *pair) for pair in scenes.index[::step][:PANELS]]
+        return panels(
+            [
+                (photo, before, self.student(scenes.encoder.pixels(photo, scenes.side)[None])[0], target)
+                for photo, before, target in self._shown
+            ]
+        )
 
     def identity(self) -> dict[str, Any]:
         """Encoder, scenes, targets."""
@@ -207,7 +210,9 @@ class FineTuning(Task):
 
     def _prepare(self) -> None:
         maker: Forward = self.original if self.teacher is None else self.teacher
-        self.targets.prepare(maker, self._progress)
+        # Epochs begin in a forward pass, whose casts are not for targets.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            self.targets.prepare(maker, self._progress)
 
     def _refreshed(self, progress: float) -> None:
         """At the beginning of an epoch after the first, let the network be its own teacher."""
@@ -222,14 +227,17 @@ class FineTuning(Task):
         return pixels.flip(-1) if item.flipped else pixels
 
     def _target(self, item: Item) -> Target:
-        features, mask = self.targets.of(item.scene, item.view)
+        with torch.autocast(self.device.type, enabled=False):
+            features, mask = self.targets.of(item.scene, item.view)
         return Target(features.flip(1), mask.flip(1)) if item.flipped else Target(features, mask)
 
-    def _shown_target(self, scenes: TunedScenes, scene: int, view: int) -> Float[Tensor, "gh gw c"]:
-        """The target of a view; of one that is not trained on, what lifting the original features gives."""
+    def _unchanging(self, scenes: TunedScenes, scene: int, view: int) -> tuple[np.ndarray, Tensor, Tensor]:
+        """A photo, what the original says of it, and what lifting the original's features gives; for panels."""
         transport = scenes.transport(scene)
-        carried = transport.apply(scenes.tokens(scene, self.original))
-        return carried[transport.rows(view)].reshape(*transport.grids[view], -1)
+        before = scenes.tokens(scene, self.original)
+        rows, grid = transport.rows(view), transport.grids[view]
+        maps = [one[rows].reshape(*grid, -1) for one in (before, transport.apply(before))]
+        return scenes.photo(scene, view), maps[0], maps[1]
 
 
 def _of_one_grid(items: Sequence[Item], scenes: TunedScenes) -> list[list[Item]]:

@@ -121,6 +121,14 @@ class ClipEncoder(Encoder):
         return total / len(sides)
 
     @torch.no_grad()
+    def encode_global(self, image: Image) -> Float[Tensor, " c"]:
+        """The embedding of a whole photo ``[h, w, 3]`` uint8, resized to the model's input; of length 1."""
+        pixels = torch.from_numpy(as_image(image)).to(self._device).permute(2, 0, 1)[None].to(torch.float32) / 255
+        mode = "bilinear" if self._interpolation == "bilinear" else "bicubic"
+        resized = torch.nn.functional.interpolate(pixels, self._size, mode=mode, antialias=True).clamp(0, 1)
+        return self._embed((resized - self._mean) / self._std)[0]
+
+    @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "q c"]:
         """Embeddings of texts, of length 1, float32 on the model's device.
 

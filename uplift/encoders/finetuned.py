@@ -262,7 +262,7 @@ def trainable(encoder: Encoder) -> TrainableEncoder:
     if not isinstance(encoder, TrainableEncoder) or isinstance(encoder, FineTunedEncoder):
         raise InputError(
             f"{encoder.name} cannot be fine-tuned: expected a vision transformer as it was published, such as "
-            "tiny-dino, dinov2-small, mae-base or timm:NAME."
+            "tiny-dino, dinov2-small, mae-base or timm:NAME (timm:vit_base_patch16_clip_224.openai for CLIP's patches)."
         )
     return encoder
 

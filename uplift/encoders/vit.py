@@ -1,4 +1,4 @@
-"""Vision transformers of timm: DINOv2, DINOv3, MAE, DeiT-III and whatever else it has."""
+"""Vision transformers of timm: DINOv2, DINOv3, MAE, DeiT-III, the image towers of CLIP and whatever else it has."""
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ def make_vit(name: str, weights: Path | None, device: torch.device, **options: A
 
     Args:
         name: As the person typed it.
-        weights: A file in timm's format or in that of the model's project; None = downloaded.
+        weights: A file in timm's format or in that of the model's project (open_clip's for the towers of CLIP, such
+            as ``timm:vit_base_patch16_clip_224.openai``); None = downloaded.
         device: Where it computes.
         options: ``window`` and ``stride``.
 
@@ -169,6 +170,8 @@ def make_vit(name: str, weights: Path | None, device: torch.device, **options: A
         tensors = read_weights(weights)
         for head in ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias"):
             tensors.pop(head, None)
+        if "visual.class_embedding" in tensors:  # a CLIP of open_clip: patches have no place in the space of texts
+            tensors.pop("visual.proj", None)
         # Without classes on either side timm checks that every tensor of the model is there and fits.
         overlay = {"pretrained_cfg_overlay": {"state_dict": tensors, "num_classes": 0, "classifier": None}}
     try:
