@@ -18,10 +18,12 @@ from app.commands.edit import Edit
 from app.commands.evaluate import Evaluate
 from app.commands.extract import Extract
 from app.commands.finetune import Finetune
+from app.commands.fit_scenes import FitScenes
 from app.commands.import_ import Import
 from app.commands.info import Info
 from app.commands.lift import Lift
 from app.commands.masks import Masks
+from app.commands.probe import Probe
 from app.commands.query import Query
 from app.commands.remove import Remove
 from app.commands.render import Render
@@ -51,8 +53,10 @@ Command: TypeAlias = (
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
+    | Annotated[FitScenes, tyro.conf.subcommand("fit-scenes")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
+    | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
