@@ -82,7 +82,7 @@ def probe_table(title: str, figures: Mapping[str, Mapping[str, Figures]]) -> Res
     """
     rows = []
     for encoder, rooms in figures.items():
-        percents = [spread([one[key] for one in rooms.values()]) for key in ("miou", "accuracy")]
+        percents = [spread([one[key] for one in rooms.values()]) for key in ("miou", "aacc")]
         rows.append([encoder, *percents, spread([one["rmse"] for one in rooms.values()], factor=1, digits=3)])
     columns = ["features", "classes: mIoU, percent", "classes: pixels right, percent", "depth: RMSE, metres"]
     return ResultTable(f"{title}, {len(next(iter(figures.values())))} rooms", columns, rows)

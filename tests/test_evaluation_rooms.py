@@ -19,10 +19,11 @@ from app.result_tables import ResultTable, spread
 from app.room_tables import query_means, scribble_table, text_table
 from render.errors import InputError
 from tests.tiny_models import tiny_clip
-from training import probes
+from training import probing
+from training.probing.data.rooms import room_photos
 from training.rooms.measuring import measure_texts, measure_things
 from training.rooms.reading import RoomScene
-from training.rooms.tasks import STRUCTURE, Enough, covering_frames, probe_photos, query_frames, thing_tasks
+from training.rooms.tasks import STRUCTURE, Enough, covering_frames, query_frames, thing_tasks
 from training.rooms.writing import ROOM, RoomFormat, room_name, write_room
 from uplift.evaluation.scribbles import draw_scribbles
 from uplift.evaluation.segmentation import evaluate_task
@@ -157,7 +158,7 @@ def test_true_labels_are_near_the_truth_and_shared_graphs_change_nothing() -> No
 def test_the_command_measures_all_and_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "ProbeSettings", partial(probes.ProbeSettings, steps=10))
+    monkeypatch.setattr(probing, "ProbeSettings", partial(probing.ProbeSettings, steps=10))
     clip, weights = tiny_clip(tmp_path)
     out = tmp_path / "out"
     rows = ("--variants", "geometry only", "uplifting", "--views", 1, "--encoders", "rgb", "dense-descriptors")
@@ -209,18 +210,24 @@ def test_wrong_orders_are_refused_before_any_work(tmp_path: Path, capsys: pytest
     assert "split train" in capsys.readouterr().out
 
 
-def test_rooms_of_several_sizes_give_no_probe() -> None:
+def test_photos_of_rooms_are_shrunk_without_mixing_classes() -> None:
     assert len(opened_rooms([folder() / "test", folder() / "train" / room_name("train", 0)])) == 2
-    photos = probe_photos([room()], 3)
-    assert photos.photos.shape == (3, FORM.height, FORM.width, 3)
-    np.testing.assert_array_equal(photos.classes[0], room().classes(room().views[0]))
-    np.testing.assert_array_equal(photos.depths[2], room().depth(room().views[-1]))
-    small = probe_photos([room()], 3, width=48)
-    assert small.photos.shape == (3, 36, 48, 3)
-    whole = photos.classes[0][: 36 * 2, :96].reshape(36, 2, 48, 2).transpose(0, 2, 1, 3).reshape(36, 48, 4)
-    assert (whole == small.classes[0][..., None]).any(2).all(), "classes are not mixed"
-    with pytest.raises(InputError, match="no photos"):
-        probe_photos([])
+    photos = room_photos([room()], 3)
+    assert len(photos) == 3
+    assert {photo.group for photo in photos} == {room().path.name}
+    assert photos[0].image().shape == (FORM.height, FORM.width, 3)
+    first, last = photos[0].classes, photos[2].depth
+    assert first is not None
+    assert last is not None
+    np.testing.assert_array_equal(first(), room().classes(room().views[0]))
+    np.testing.assert_array_equal(last(), room().depth(room().views[-1]))
+    small = room_photos([room()], 3, width=48)[0]
+    assert small.image().shape == (36, 48, 3)
+    assert small.classes is not None
+    whole = first()[: 36 * 2, :96].reshape(36, 2, 48, 2).transpose(0, 2, 1, 3).reshape(36, 48, 4)
+    assert (whole == small.classes()[..., None]).any(2).all(), "classes are not mixed"
+    with pytest.raises(InputError, match="found none"):
+        room_photos([])
 
 
 def test_tables_hold_means_over_rooms() -> None:

@@ -16,13 +16,15 @@ from app.console import progress_bars, say, show, wrote
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
     from render.progress import Progress
-    from training.probes import ProbePhotos
+    from training.probing import FeatureSource, ProbeData, ProbePhoto, Task
     from training.rooms.reading import RoomScene
     from uplift.evaluation.shared_scene import SharedScene
     from uplift.evaluation.store import FigureStore
 
 Part = Literal["scribbles", "text", "probes"]
 RESULTS = "results.md"
+TASKS: tuple[Task, ...] = ("segmentation", "depth")
+PROTOCOL = 2  # figures of other probes are not mixed with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class EvaluateRooms(Figured):
         rooms = self._opened()
         hashes = self._hashes()
         with progress_bars() as progress:
-            train = self._train_photos(rooms, progress) if "probes" in self.parts else None
+            train = self._train_photos(rooms) if "probes" in self.parts else None
             store, jobs = self._store(rooms, hashes, train)
             store.check(jobs)
             done: dict[str, Figures] = {}
@@ -133,20 +135,16 @@ class EvaluateRooms(Figured):
         weights = self.weights
         return {n: load_encoder(n, weights.get(n), self.device).weights_hash() for n in dict.fromkeys(names)}
 
-    def _train_photos(self, rooms: Sequence[RoomScene], progress: Progress) -> ProbePhotos:
+    def _train_photos(self, rooms: Sequence[RoomScene]) -> list[ProbePhoto]:
         """What probes learn from, which must be of other rooms."""
-        from render.errors import InputError
-        from training.rooms.tasks import probe_photos
+        from training.probing.data.rooms import check_apart, room_photos
 
         train = opened_rooms(self.train)
-        both = {(room.split, room.index) for room in train} & {(room.split, room.index) for room in rooms}
-        if both:
-            split, index = min(both)
-            raise InputError(f"Room {index} of the split {split} is both learned from and measured; give others.")
-        return probe_photos(train, self.train_photos, progress=progress)
+        check_apart(train, rooms)
+        return room_photos(train, self.train_photos)
 
     def _store(
-        self, rooms: Sequence[RoomScene], hashes: Mapping[str, str | None], train: ProbePhotos | None
+        self, rooms: Sequence[RoomScene], hashes: Mapping[str, str | None], train: Sequence[ProbePhoto] | None
     ) -> tuple[FigureStore, list[str]]:
         """The store, and all jobs; figures of a job depend on what they were made of alone."""
         from uplift.evaluation.store import files_digest
@@ -165,11 +163,9 @@ class EvaluateRooms(Figured):
                 found |= {"sam": str(self.sam), "views": self.views}
                 inputs[_text(room)] = {"files": files[room], **found}
         if train is not None:
-            digest = hashlib.sha256()
-            for array in (train.photos, train.classes, train.depths):
-                digest.update(array.tobytes())
+            learned = _photos_digest(train)
             for encoder in self.encoders:
-                tests = {"files": files, "train": digest.hexdigest()}
+                tests = {"files": files, "train": learned, "protocol": PROTOCOL}
                 inputs[_probe(encoder)] = {"weights": hashes[encoder], **tests}
         return self.store(inputs, benchmark="rooms"), list(inputs)
 
@@ -233,28 +229,46 @@ class EvaluateRooms(Figured):
         return measure_texts(room, searcher, enough=enough, sam=sam, pictures=pictures, progress=progress)
 
     def _probe(
-        self, rooms: Sequence[RoomScene], train: ProbePhotos, store: FigureStore, progress: Progress
+        self, rooms: Sequence[RoomScene], train: Sequence[ProbePhoto], store: FigureStore, progress: Progress
     ) -> dict[str, Figures]:
         """The linear probes of every encoder."""
-        from render.devices import resolve_device
-        from training.probes import ProbeSettings, probe
-        from training.rooms.tasks import probe_photos
+        from training.probing import EncoderSource, ProbeData
+        from training.probing.data.rooms import room_photos
         from uplift.encoders import load_encoder
+        from uplift.maps import FeatureMapCache, default_map_folder
 
         found: dict[str, Figures] = {}
-        tests: dict[str, ProbePhotos] = {}
+        width = train[0].image().shape[1]
+        data = ProbeData("rooms", train, room_photos(rooms, width=width), classes=rooms[0].class_names)
         for name in self.encoders:
             figures = store.get(_probe(name))
             if figures is None:
-                width = train.photos.shape[2]
-                tests = tests or {room.path.name: probe_photos([room], width=width) for room in rooms}
                 encoder = load_encoder(name, self.weights.get(name), self.device)
-                settings, device = ProbeSettings(seed=self.seed), resolve_device(self.device)
-                classes = rooms[0].class_names
-                figures = probe(encoder, train, tests, classes, settings, device=device, progress=progress)
+                source = EncoderSource(encoder, FeatureMapCache(default_map_folder()))
+                figures = self._probed(data, source, progress)
                 store.put(_probe(name), figures)
             found[_probe(name)] = figures
         return found
+
+    def _probed(self, data: ProbeData, source: FeatureSource, progress: Progress) -> Figures:
+        """Figures of classes and depth by room."""
+        from render.devices import resolve_device
+        from training.probing import ProbeSettings, run_probe
+
+        figures: Figures = {}
+        for task in TASKS:
+            scores = run_probe(
+                data,
+                task,
+                source,
+                seeds=(self.seed,),
+                settings=ProbeSettings(),
+                device=resolve_device(self.device),
+                progress=progress,
+            ).scores
+            for group in scores.groups:
+                figures[group] = figures.get(group, {}) | scores.of_group(group)
+        return figures
 
     def _tables(self, rooms: Sequence[RoomScene], done: Mapping[str, Figures]) -> list[ResultTable]:
         from app import room_tables
@@ -311,6 +325,15 @@ def _files(room: RoomScene) -> list[Path]:
     fixed = [room.path / "room.json", room.path / "transforms.json", room.scene.gaussians_path]
     kinds = [sorted((room.path / kind).glob("*.png")) for kind in ("images", "instances", "classes", "depth")]
     return [file for file in fixed if file.is_file()] + [file for files in kinds for file in files]
+
+
+def _photos_digest(photos: Sequence[ProbePhoto]) -> str:
+    """SHA-256 of photos and what is known of them."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        for read in (photo.image, photo.classes, photo.depth):
+            digest.update(b"" if read is None else read().tobytes())
+    return digest.hexdigest()
 
 
 def _scribbles(room: str, encoder: str) -> str:

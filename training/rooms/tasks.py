@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from render.errors import InputError
-from render.progress import Progress, silent
-from training.probes import ProbePhotos
 from training.rooms.reading import RoomScene
 from training.rooms.writing import GAUSSIAN_INSTANCES
 from uplift.evaluation.lerf import LabelledFrame, MaskedObject
@@ -149,50 +146,10 @@ def covering_frames(frames: Sequence[LabelledFrame], count: int) -> list[Labelle
     return [frame for frame in frames if frame.name in names]
 
 
-def probe_photos(
-    rooms: Sequence[RoomScene], most: int | None = None, *, width: int | None = None, progress: Progress = silent
-) -> ProbePhotos:
-    """Photos of rooms with their class maps and depths.
-
-    Args:
-        rooms: Whose photos have one size.
-        most: So many photos at most, evenly spaced over all.
-        width: Shrink wider photos to it, and their maps, so that things are as large as in other photos; in pixels.
-        progress: Told of every photo.
-
-    Raises:
-        InputError: there are no photos, they differ in size, or a map is missing or damaged.
-    """
-    every = [(room, view) for room in rooms for view in room.scene.views]
-    chosen = evenly(every, len(every) if most is None else most)
-    sizes = sorted({view.photo_size for _, view in chosen})
-    if len(sizes) != 1:
-        found = ", ".join(f"{w}x{h}" for w, h in sizes) or "no photos"
-        raise InputError(f"A probe takes photos of one size, found {found}; give rooms that were made alike.")
-    photos, classes, depths = [], [], []
-    for done, (room, view) in enumerate(chosen):
-        progress(done, len(chosen), "reading photos")
-        photos.append(_shrunk(view.image(), width, smooth=True))
-        classes.append(_shrunk(room.classes(view.name), width))
-        depths.append(_shrunk(room.depth(view.name), width))
-    progress(len(chosen), len(chosen), "reading photos")
-    return ProbePhotos(np.stack(photos), np.stack(classes), np.stack(depths))
-
-
 def evenly(items: Sequence[T], most: int) -> list[T]:
     """So many of the items at most, evenly spaced."""
     count = min(len(items), max(1, most))
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
-
-
-def _shrunk(image: np.ndarray, width: int | None, *, smooth: bool = False) -> np.ndarray:
-    """A picture or a map at a width, by the mean of pixels or by one of them."""
-    import cv2
-
-    if width is None or image.shape[1] <= width:
-        return image
-    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST_EXACT)
 
 
 def _cut_off(mask: Bool[np.ndarray, "h w"]) -> float:
