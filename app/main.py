@@ -27,6 +27,7 @@ from app.commands.probe import Probe
 from app.commands.query import Query
 from app.commands.remove import Remove
 from app.commands.render import Render
+from app.commands.reproduce import Reproduce
 from app.commands.rooms import Rooms
 from app.commands.segment import Segment
 from app.commands.tiny import Tiny
@@ -57,6 +58,7 @@ Command: TypeAlias = (
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,16 +132,29 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         if cluster.machine is not None:
             options |= {"num_cpus": cluster.machine.threads, "_memory": cluster.machine.memory}
     try:
+        _look_for(cluster.address)
         ray.init(address=cluster.address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"There is no Ray cluster at {cluster.address!r} ({' '.join(str(error).split())}); start one with "
-            "`ray start --head`, or give --ray local."
-        ) from error
+    except Exception as error:  # a machine too busy to start Ray makes it raise no narrower class
+        ray.shutdown()
+        what, advice = f"There is no Ray cluster at {cluster.address!r}", "start one with `ray start --head`"
+        if cluster.address == LOCAL:
+            what, advice = "Ray does not start here", "leave --ray out, or try again when the machine is less busy"
+        raise InputError(f"{what} ({' '.join(str(error).split())}); {advice}.") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _look_for(address: str) -> None:
+    """Raise OSError unless somebody listens at HOST:PORT: Ray itself tries for minutes.
+
+    Args:
+        address: Of a cluster; words such as auto are left to Ray.
+    """
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def _resources(ray: Any, cluster: Cluster) -> dict[str, float]:
