@@ -1,0 +1,271 @@
+"""``fit3d reproduce``: measures a paper's claims at small scale, from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from app.console import duration, progress_bars, say, show, size, wrote
+
+if TYPE_CHECKING:
+    from render.progress import Progress
+    from training.reproduction import Job, Places, Plan, Row, Tuning
+    from training.reproduction.data import Measured
+    from training.reproduction.results import Found
+
+RESULTS, TABLES, FIGURE = "results.json", "results.md", "features-{}.png"
+TOGETHER = 10  # rooms of a job
+QUICK = {"rooms": 12, "test_rooms": 6, "validation_rooms": 2, "gaussians": 12_000, "weak_steps": 40, "epochs": 1}
+QUICK |= {"probe_steps": 200, "learned_rooms": 2, "learned_steps": 300}
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Measure what a paper claims, at a size for a small machine, from nothing: rooms, encoders, tables, a figure.
+
+    fit3d (Yue et al. 2024): whether 3D-aware fine-tuning makes features better, on synthetic rooms, with tiny-dino and
+    a weaker encoder that is made on the way.  Rows: the original, the original twice, original + fine-tuned, the same
+    with targets that are only blurred in their own view (a control), and original + rendered lifted features.
+
+    Given again, the command goes on where it was interrupted; what is done is kept, and more seeds or --ablations add
+    to it.
+    """
+
+    paper: tyro.conf.Positional[Literal["fit3d"]]
+    """Which paper."""
+    out: tyro.conf.Positional[Path]
+    """Folder of rooms, encoders, figures, and in the end results.md, results.json and pictures."""
+    seeds: int = 3
+    """Each with its own fine-tunings and its own heads."""
+    quick: bool = False
+    """A few rooms and short trainings, to see in minutes that everything works: the figures mean nothing."""
+    ablations: bool = False
+    """Also measure tables 5 to 8 of the paper: learned features of 32, 64 and 128 channels beside lifted ones, adapter,
+    assembly, epochs."""
+    encoders: tuple[Literal["tiny-dino", "weak"], ...] = ("tiny-dino", "weak")
+    """What is fine-tuned; weak is the network of tiny-dino after five minutes of pretraining."""
+    shared: Path | None = None
+    """Folder with data/camvid and data/rgbd_kitchen, for photographs that are no rooms; by default that of the variable
+    FIT3D_SHARED, or ../shared."""
+    elsewhere: bool = True
+    """Measure on those photographs, too."""
+    processes: int | None = None
+    """Jobs at a time, each on one thread; by default one for each core."""
+    rooms: int | None = None
+    """To fine-tune on and to learn heads from; by default 120."""
+    test_rooms: int | None = None
+    """To measure on; by default 20."""
+    epochs: int | None = None
+    """Of fine-tuning; by default 3."""
+    rate: float | None = None
+    """Learning rate of fine-tuning; by default 3e-4."""
+    decay: Literal["constant", "cosine"] | None = None
+    """Whether that rate stays, which is the default, or falls."""
+    weak_steps: int | None = None
+    """Of the weak encoder's pretraining; by default 300."""
+    probe_steps: int | None = None
+    """Of fitting a head; by default 600."""
+    learned_rooms: int | None = None
+    """With --ablations: in which ns-train fit3d learns features; by default 12."""
+    learned_steps: int | None = None
+    """With --ablations: steps of ns-train fit3d; by default 2200."""
+
+    def run(self) -> None:
+        """Make what is missing, measure, print and write."""
+        import time
+
+        from training.reproduction import Places, gather
+
+        began = time.perf_counter()
+        self._check()
+        plan = self._plan()
+        places, seeds = Places(self.out, plan), list(range(self.seeds))
+        data = self._data()
+        places.store().check(["costs/rooms"])
+        self._announce(plan)
+        self._make_rooms(places)
+        with progress_bars() as progress:
+            self._do(self._preparing(plan), progress)
+            further = self._further(plan)
+            self._learn(plan, further, progress)
+            self._do(self._tunings(plan, further, seeds), progress)
+            self._do(self._measurements(plan, data, further, seeds), progress)
+        found = gather(places, self.encoders, data, seeds, further)
+        self._report(places, found)
+        say(f"{duration(time.perf_counter() - began)} in all")
+
+    def _check(self) -> None:
+        from app.scenes import check_positive
+        from render.errors import InputError
+
+        check_positive({"--seeds": self.seeds, "--processes": self.processes})
+        if not self.encoders or len(set(self.encoders)) < len(self.encoders):
+            raise InputError(
+                f"Expected different --encoders, at least one; found {', '.join(self.encoders) or 'none'}."
+            )
+        if self.ablations and self.encoders[0] != "tiny-dino":
+            raise InputError("--ablations are of tiny-dino: name it first of the --encoders.")
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"Expected a folder at {self.out}, found a file.")
+
+    def _plan(self) -> Plan:
+        from training.reproduction import Plan
+
+        names = ["rooms", "test_rooms", "epochs", "rate", "decay", "weak_steps", "probe_steps"]
+        names += ["learned_rooms", "learned_steps"]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        values: dict[str, Any] = (QUICK if self.quick else {}) | given
+        return Plan(**values)
+
+    def _data(self) -> list[Measured]:
+        from training.reproduction.data import ROOMS, Measured, elsewhere
+
+        if not self.elsewhere:
+            return [Measured(ROOMS)]
+        found, missing = elsewhere(self.shared)
+        for sentence in missing:
+            say(sentence)
+        return [Measured(ROOMS), *found]
+
+    def _announce(self, plan: Plan) -> None:
+        from training.reproduction.sizes import disk_needed, memory_needed
+
+        say(
+            f"{plan.rooms} rooms of {plan.views} photos to fine-tune on (split train, from {plan.first_room}: bundled "
+            f"encoders saw none of them), {plan.test_rooms} to measure on (split test, from {plan.first_test_room})"
+        )
+        processes = self._processes()
+        say(
+            f"memory: about {size(memory_needed(plan))} for each of {processes} processes; "
+            f"disk: about {size(disk_needed(plan, len(self.encoders), self.seeds))}"
+        )
+
+    def _processes(self) -> int:
+        import os
+
+        return self.processes or os.cpu_count() or 1
+
+    def _make_rooms(self, places: Places) -> None:
+        """Make rooms that are not there yet, and write down what that took."""
+        import time
+
+        from app.commands.rooms import Rooms
+        from training.reproduction.sizes import peak_of_all
+        from training.rooms.reading import is_whole_room
+
+        plan, store = places.plan, places.store()
+        missing = [
+            folder
+            for split in ("train", "test")
+            for folder in places.room_folders(split)
+            if not is_whole_room(folder, plan.form)
+        ]
+        began = time.perf_counter()
+        common = {"views": plan.views, "width": plan.width, "height": plan.height, "processes": self._processes()}
+        parts = [("train", plan.first_room, plan.rooms), ("test", plan.first_test_room, plan.test_rooms)]
+        for split, first, count in parts:
+            Rooms(places.rooms(split), split, count, first, gaussians="sampled", count=plan.gaussians, **common).run()  # type: ignore[arg-type]
+        spent = (time.perf_counter() - began) * min(self._processes(), max(1, len(missing)))
+        if store.get("costs/rooms") is None and missing:
+            store.put("costs/rooms", {"scenes": len(missing), "seconds": spent, "peak": peak_of_all()})
+        if "weak" in self.encoders:
+            Rooms(places.rooms("val"), "val", plan.validation_rooms, gaussians="none", **common).run()  # type: ignore[arg-type]
+
+    def _do(self, jobs: Sequence[Job], progress: Progress) -> None:
+        from training.reproduction import run_jobs
+
+        run_jobs(jobs, self._processes(), progress)
+
+    def _preparing(self, plan: Plan) -> list[Job]:
+        from training.reproduction import Job, carry, make_weak
+
+        jobs = [Job("weak encoder", make_weak, (self.out, plan))] if "weak" in self.encoders else []
+        for split, count in (("train", plan.rooms), ("test", plan.test_rooms)):
+            jobs += [
+                Job(f"rooms {split} {first}", carry, (self.out, plan, split, first, min(TOGETHER, count - first)))
+                for first in range(0, count, TOGETHER)
+            ]
+        return jobs
+
+    def _further(self, plan: Plan) -> dict[str, list[Row]]:
+        from training.reproduction.ablations import ablation_rows
+
+        return ablation_rows(plan) if self.ablations else {}
+
+    def _learn(self, plan: Plan, further: dict[str, list[Row]], progress: Progress) -> None:
+        from training.reproduction.ablations import DIMENSIONS, learn
+
+        for dimension in DIMENSIONS if further else ():
+            failed = learn(self.out, plan, dimension, self._processes(), progress=progress)
+            for outcome in failed:
+                say(f"{outcome.name} failed at {outcome.failed}: {outcome.cause}")
+            if failed:
+                raise ChildProcessError(
+                    f"{len(failed)} rooms failed with {dimension} channels; give the command again."
+                )
+
+    def _tunings(self, plan: Plan, further: dict[str, list[Row]], seeds: list[int]) -> list[Job]:
+        from training.reproduction import Job, tune
+        from training.reproduction.ablations import tunings
+        from training.reproduction.plan import main_rows
+
+        wanted: list[tuple[str, Tuning]] = [(e, t) for e in self.encoders for t in tunings(main_rows(plan))]
+        extra = tunings([row for rows in further.values() for row in rows])
+        wanted += [("tiny-dino", tuning) for tuning in extra]
+        return [
+            Job(f"{encoder} {tuning.name}", tune, (self.out, plan, encoder, tuning, seeds))
+            for encoder, tuning in dict.fromkeys(wanted)
+        ]
+
+    def _measurements(
+        self, plan: Plan, data: Sequence[Measured], further: dict[str, list[Row]], seeds: list[int]
+    ) -> list[Job]:
+        from training.reproduction import Job, measure
+        from training.reproduction.plan import main_rows
+        from training.reproduction.results import is_measured
+
+        jobs = []
+        for of in data:
+            rows = [row for row in main_rows(plan) if is_measured(row, of)]
+            groups = [[row for row in rows if row.tuning is None], *([row] for row in rows if row.tuning is not None)]
+            for encoder in self.encoders:
+                jobs += [
+                    Job(f"{encoder} {of.name} {group[0].name}", measure, (self.out, plan, encoder, of, group, seeds))
+                    for group in groups
+                ]
+        known = {row.name for row in main_rows(plan)}
+        extra = [row for rows in further.values() for row in rows if row.name not in known]
+        jobs += [
+            Job(f"tiny-dino {row.name}", measure, (self.out, plan, "tiny-dino", data[0], [row], seeds)) for row in extra
+        ]
+        return jobs
+
+    def _report(self, places: Places, found: Found) -> None:
+        import json
+
+        from app.pictures import save_picture
+        from app.reproduction_pictures import figure
+        from app.reproduction_tables import tables_of
+        from app.result_tables import write_markdown
+        from render.files import atomic_file
+        from training.reproduction.showing import shown_photos
+
+        tables = tables_of(found)
+        for table in tables:
+            show(table.rich())
+        title = "3D-aware fine-tuning (FiT3D) at small scale"
+        if self.quick:
+            tables = [replace(table, note=f"{table.note}; quick: too small to mean anything") for table in tables]
+        write_markdown(self.out / TABLES, title, tables)
+        wrote(self.out / TABLES)
+        with atomic_file(self.out / RESULTS) as temporary:
+            temporary.write_text(json.dumps(found.json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        wrote(self.out / RESULTS)
+        for encoder in self.encoders:
+            path = self.out / FIGURE.format(encoder)
+            save_picture(path, figure(shown_photos(places, encoder, found.seeds[0])))
+            wrote(path)

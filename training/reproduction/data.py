@@ -1,0 +1,72 @@
+"""The photos that are measured: those of the rooms, and photographs of other places."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from render.errors import InputError
+from training.probing.photos import ProbeData, Task
+from training.reproduction.places import Places
+
+ROOMS = "rooms"
+SHARED = "FIT3D_SHARED"
+ELSEWHERE: dict[str, tuple[Task, ...]] = {"camvid": ("segmentation",), "rgbd_kitchen": ("depth",)}
+TITLES = {"camvid": "CamVid", "rgbd_kitchen": "a kitchen with a depth camera"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Data that rows are measured on.
+
+    Attributes:
+        name: ``rooms``, or that of a folder.
+        folder: Of what is not rooms.
+    """
+
+    name: str
+    folder: Path | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What is known of its photos."""
+        return ("segmentation", "depth") if self.folder is None else ELSEWHERE[self.name]
+
+    def read(self, places: Places) -> ProbeData:
+        """Its photos.
+
+        Raises:
+            InputError: files are missing or damaged.
+        """
+        if self.folder is None:
+            from training.probing.data.rooms import room_photos
+
+            learned, tested = places.room_scenes("train"), places.room_scenes("test")
+            return ProbeData(ROOMS, room_photos(learned), room_photos(tested), classes=tested[0].class_names)
+        from training.probing.data import open_data
+
+        return open_data(self.folder)
+
+
+def elsewhere(shared: Path | None) -> tuple[list[Measured], list[str]]:
+    """Data that are not rooms, and a sentence for each that is not there.
+
+    Args:
+        shared: Folder that holds ``data/camvid`` and ``data/rgbd_kitchen``; None = that of the variable FIT3D_SHARED,
+            or ``../shared``.
+
+    Raises:
+        InputError: a folder was named that does not exist.
+    """
+    if shared is not None and not shared.is_dir():
+        raise InputError(f"Expected a folder with data/{' and data/'.join(ELSEWHERE)} at {shared}, found none.")
+    root = shared or Path(os.environ.get(SHARED) or "../shared")
+    found, missing = [], []
+    for name in ELSEWHERE:
+        folder = root / "data" / name
+        if folder.is_dir():
+            found.append(Measured(name, folder.resolve()))
+        else:
+            missing.append(f"{TITLES[name]} is left out: expected {folder}; set {SHARED} or --shared to its folder.")
+    return found, missing

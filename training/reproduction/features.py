@@ -1,0 +1,132 @@
+"""Feature maps of all photos of some data: computed in batches, kept in memory in half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.errors import InputError
+from render.progress import Progress, silent
+from training.probing.photos import ProbePhoto
+from training.probing.sources import Described, EncoderSource, FeatureSource
+
+if TYPE_CHECKING:
+    from training.finetuning.scenes import TunedScenes
+    from uplift.encoders.base import TrainableEncoder
+
+PATCHES_AT_ONCE = 8192  # that a network sees
+Maps: TypeAlias = "dict[tuple[str, str], Described]"
+"""What is known of photos, by group and name; fp16."""
+
+
+class KeptMaps(FeatureSource):
+    """Maps that are in memory.
+
+    Args:
+        name: As tables call them.
+        maps: Of all photos that will be asked for.
+    """
+
+    def __init__(self, name: str, maps: Mapping[tuple[str, str], Described]) -> None:
+        self.name, self._maps = name, maps
+
+    def describe(self, photo: ProbePhoto, *, whole: bool = True) -> Described:  # noqa: ARG002  it is there
+        """Features of a photo."""
+        found = self._maps.get((photo.group, photo.name))
+        if found is None:
+            raise InputError(f"{self.name} has no features of {photo.name} of {photo.group}.")
+        return Described(found.patches.float(), found.whole.float())
+
+    def layers(self, photo: ProbePhoto) -> list[Described]:
+        """There is one layer alone."""
+        raise InputError(f"{self.name} keeps the last layer of {photo.name} alone; take the linear head.")
+
+
+@torch.no_grad()
+def describe_photos(
+    encoder: TrainableEncoder,
+    photos: Sequence[ProbePhoto],
+    *,
+    whole: bool = True,
+    what: str = "features",
+    progress: Progress = silent,
+) -> Maps:
+    """Features of photos; of those that fit into one window several at once.
+
+    Args:
+        encoder: Describes them.
+        photos: All of them.
+        whole: Whether features of the whole photos are asked for; of photos that fit into a window they are there.
+        what: How progress calls it.
+        progress: Told of every photo.
+    """
+    single = EncoderSource(encoder, patch=encoder.patch)
+    waiting: dict[tuple[int, ...], list[tuple[ProbePhoto, Tensor]]] = {}
+    maps: Maps = {}
+    for done, photo in enumerate(photos):
+        progress(done, len(photos), what)
+        image = photo.image()
+        if max(image.shape[:2]) > encoder.window or any(side % encoder.patch for side in image.shape[:2]):
+            found = single.describe(photo, whole=whole)
+            maps[photo.group, photo.name] = Described(found.patches.half(), found.whole.half())
+            continue
+        alike = waiting.setdefault(image.shape, [])
+        alike.append((photo, encoder.pixels(image)))
+        if len(alike) * image.shape[0] * image.shape[1] >= PATCHES_AT_ONCE * encoder.patch**2:
+            maps |= _described(encoder, alike)
+            alike.clear()
+    for alike in waiting.values():
+        maps |= _described(encoder, alike) if alike else {}
+    progress(len(photos), len(photos), what)
+    return maps
+
+
+@torch.no_grad()
+def lifted(maps: Mapping[tuple[str, str], Described], scenes: TunedScenes, progress: Progress = silent) -> Maps:
+    """Features of rooms as the Gaussians show them: carried from all views to the Gaussians, and rendered.
+
+    Args:
+        maps: Of all photos of the scenes.
+        scenes: Whose folders have the groups' names.
+        progress: Told of every scene.
+    """
+    result: Maps = {}
+    for index, scene in enumerate(scenes.scenes):
+        progress(index, len(scenes.scenes), "lifting features")
+        group, names = scene.path.resolve().name, [view.name for view in scene.views]
+        transport = scenes.transport(index)
+        carried = transport.apply(stacked(maps, group, names))
+        for view, name in enumerate(names):
+            patches = carried[transport.rows(view)].reshape(*transport.grids[view], -1)
+            result[group, name] = Described(patches.half(), maps[group, name].whole)
+    return result
+
+
+def stacked(maps: Mapping[tuple[str, str], Described], group: str, names: Iterable[str]) -> Tensor:
+    """The patches of the views of a room below each other; ``[p, c]`` float32."""
+    return torch.cat([maps[group, name].patches.flatten(0, 1) for name in names]).float()
+
+
+def beside(a: Mapping[tuple[str, str], Described], b: Mapping[tuple[str, str], Described]) -> Maps:
+    """Maps whose channels are put side by side."""
+    pairs = {key: zip(one, b[key], strict=True) for key, one in a.items()}
+    return {key: Described(*(torch.cat(parts, -1) for parts in pair)) for key, pair in pairs.items()}
+
+
+def size(maps: Mapping[tuple[str, str], Described]) -> int:
+    """Bytes of maps."""
+    return sum(int(np.prod(part.shape)) * part.element_size() for one in maps.values() for part in one)
+
+
+def _described(encoder: TrainableEncoder, alike: Sequence[tuple[ProbePhoto, Tensor]]) -> Maps:
+    tokens = encoder.tokens(torch.stack([pixels for _, pixels in alike]))
+    result: Maps = {}
+    for index, (photo, _) in enumerate(alike):
+        patches = tokens.patches[index].cpu()
+        cls = patches.mean((0, 1)) if tokens.cls is None else tokens.cls[index].cpu()
+        result[photo.group, photo.name] = Described(patches.half().clone(), cls.half().clone())
+    return result

@@ -1,0 +1,73 @@
+"""What comes before any fine-tuning: a weak encoder, and the matrices that carry features to Gaussians and back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from render.progress import Progress, silent
+from training.reproduction.jobs import peak_memory
+from training.reproduction.places import BASE, WEAK, WEIGHTS, Places
+from training.reproduction.plan import Plan
+
+WEAK_TASK = f"encoders/{WEAK}"
+
+
+def make_weak(out: Path, plan: Plan, *, progress: Progress = silent) -> None:
+    """Pretrain the network of ``tiny-dino`` for minutes on the training rooms; goes on where it was interrupted.
+
+    Args:
+        out: Folder of the reproduction, where the rooms are.
+        plan: Its sizes.
+        progress: Told of every step.
+    """
+    import torch
+
+    from training.loop import CHECKPOINT, train
+    from training.tiny.card import export
+    from training.tiny.images import load_room_images
+    from training.tiny.task import schedule_of
+    from training.tiny.tasks import make_task, recipe_of
+
+    places = Places(out, plan)
+    store, folder = places.store(), places.weak
+    if store.get(WEAK_TASK) is not None and (folder / WEIGHTS).is_file():
+        return
+    began, recipe = time.perf_counter(), recipe_of("dino")
+    images = load_room_images(places.rooms("train"), most=plan.rooms, progress=progress)
+    validation = load_room_images(places.rooms("val"), progress=progress)
+    task = make_task("dino", images, validation, batch=recipe.batch, seed=0, device=torch.device("cpu"))
+    schedule = schedule_of(steps=plan.weak_steps, rate=recipe.rate)
+    figures = train(task, schedule, folder, device="cpu", progress=progress)
+    export(task, recipe.about, schedule, images, folder, figures)
+    known = {name: value for name, value in figures.items() if value == value}  # NaN where rooms show too little
+    spent = {"steps": plan.weak_steps, "seconds": time.perf_counter() - began, "peak": peak_memory()}
+    store.put(WEAK_TASK, {**spent, "validation": known})
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def carry(out: Path, plan: Plan, split: str, first: int, count: int, *, progress: Progress = silent) -> None:
+    """Compute the matrices of some rooms; those that are there are read, which is quick.
+
+    Args:
+        out: Folder of the reproduction.
+        plan: Its sizes.
+        split: Of the rooms, train or test.
+        first: Of the plan's rooms.
+        count: How many.
+        progress: Told of every room.
+    """
+    from training.finetuning.scenes import TunedScenes
+
+    places, task = Places(out, plan), f"costs/transports-{split}-{first}"
+    store = places.store()
+    if store.get(task) is not None:
+        return
+    rooms = places.room_scenes(split)[first : first + count]
+    scenes = TunedScenes([room.scene for room in rooms], places.encoder(BASE))
+    began = time.perf_counter()
+    for index in range(len(rooms)):
+        progress(index, len(rooms), "carrying patches to Gaussians and back")
+        scenes.transport(index)
+    progress(len(rooms), len(rooms), "carrying patches to Gaussians and back")
+    store.put(task, {"scenes": len(rooms), "seconds": time.perf_counter() - began, "peak": peak_memory()})

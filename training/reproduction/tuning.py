@@ -1,0 +1,145 @@
+"""Fine-tunings: the same targets for all seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from render.progress import Progress, silent
+from training.finetuning.export import FILE, export
+from training.finetuning.scenes import Forward, TunedScenes
+from training.finetuning.targets import Target, Targets, make_targets
+from training.finetuning.task import FineTuning
+from training.reproduction.jobs import peak_memory
+from training.reproduction.places import Places, tuned
+from training.reproduction.plan import Plan, Tuning
+from uplift.encoders.finetuned import FineTuned
+
+if TYPE_CHECKING:
+    from training.loop import Schedule
+
+SAVE_EVERY = 60.0  # seconds: what a killed fine-tuning does again at most
+
+
+class SharedTargets(Targets):
+    """Targets of the original network that several trainings have in common: made once, by the first.
+
+    Those that are rendered when they are asked for are kept too, in half precision.
+    """
+
+    follows = False
+
+    def __init__(self, inner: Targets, *, keep: bool) -> None:
+        super().__init__(inner.scenes)
+        self._inner, self._keep, self._ready = inner, keep, False
+        self._kept: dict[tuple[int, int], Target] = {}
+
+    def prepare(self, forward: Forward, progress: Progress = silent) -> None:
+        """Make them if nobody has."""
+        if not self._ready:
+            self._inner.prepare(forward, progress)
+            self._ready = True
+
+    def of(self, scene: int, view: int) -> Target:
+        """The target of a view."""
+        if not self._keep:
+            return self._inner.of(scene, view)
+        found = self._kept.get((scene, view))
+        if found is None:
+            made = self._inner.of(scene, view)
+            found = self._kept.setdefault((scene, view), Target(made.features.half(), made.mask))
+        return Target(found.features.float(), found.mask)
+
+    def identity(self) -> dict[str, Any]:
+        """That of what is shared."""
+        return self._inner.identity()
+
+
+def tune(
+    out: Path, plan: Plan, encoder: str, tuning: Tuning, seeds: Sequence[int], *, progress: Progress = silent
+) -> None:
+    """Fine-tune an encoder once for each seed; what is done is kept, what was interrupted goes on.
+
+    Args:
+        out: Folder of the reproduction.
+        plan: Its sizes.
+        encoder: A name of the plan's encoders.
+        tuning: Targets, epochs, scenes.
+        seeds: Of the order of the photos and the mirrored ones.
+        progress: Told of targets and steps.
+
+    Raises:
+        InputError: scenes or the encoder are missing, or what is there was made with other settings.
+    """
+    from training.loop import CHECKPOINT, train
+
+    places = Places(out, plan)
+    store = places.store()
+    missing = [
+        seed
+        for seed in seeds
+        if store.get(tuned(encoder, tuning, seed)) is None or not places.tuned_file(encoder, tuning, seed).is_file()
+    ]
+    if not missing:
+        return
+    original = places.encoder(encoder)
+    scenes = TunedScenes(places.scenes(tuning.scenes), original)
+    targets = SharedTargets(make_targets(tuning.targets, scenes), keep=tuning.targets == "learned")
+    for seed in missing:
+        task = FineTuning(
+            original,
+            targets,
+            batch=plan.batch,
+            epochs=tuning.epochs,
+            adapter=tuning.adapter,
+            seed=seed,
+            progress=progress,
+        )
+        schedule, folder = _schedule(plan, task.steps, seed), places.tuned(encoder, tuning, seed)
+        train(task, schedule, folder, device="cpu", progress=progress)
+        _write(task, tuning, folder, progress)
+        spent = {"steps": schedule.steps, "seconds": _seconds(folder), "peak": peak_memory()}
+        store.put(tuned(encoder, tuning, seed), {**spent, "loss": _last(folder, "loss")})
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _schedule(plan: Plan, steps: int, seed: int) -> Schedule:
+    from training.loop import Schedule
+
+    return Schedule(
+        steps=steps,
+        rate=plan.rate,
+        weight_decay=plan.weight_decay,
+        warmup=0.0,
+        decay=plan.decay,
+        clip=None,
+        seed=seed,
+        save_every=SAVE_EVERY,
+        validate_every=0,
+        picture_every=0,
+    )
+
+
+def _write(task: FineTuning, tuning: Tuning, folder: Path, progress: Progress) -> None:
+    """The encoder's file; the linear layer that fuses features is fitted for 3D-aware ones alone."""
+    if tuning.targets == "lifted" and not tuning.adapter:
+        export(task, folder, progress=progress)
+        return
+    student = task.student
+    network = None if student.adapter is not None else student.network.state_dict()
+    FineTuned(network=network, adapter=student.adapter, training=task.identity()).save(folder / FILE, task.encoder)
+
+
+def _seconds(folder: Path) -> float:
+    """That the steps of a training took, interruptions left out."""
+    return _last(folder, "seconds")
+
+
+def _last(folder: Path, name: str) -> float:
+    """What the log of a training said last of something."""
+    from training.loop import LOG
+
+    lines = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    return float([line[name] for line in lines if name in line][-1])
