@@ -14,8 +14,11 @@ import torch
 import app.explorer.commands as c
 from app.explorer.commands import Command
 from app.explorer.history import History
+from app.explorer.looks import Look
 from app.viewer.panels.ask import AskPanel
+from app.viewer.panels.see import SeePanel
 from app.viewer.panels.select import SelectPanel
+from app.viewer.panels.take import TakePanel
 from app.viewer.scribbling import last_prompt
 from app.viewer.server import SecureServer, open_server
 from app.viewer.tools import IN_HAND, TOOLS, labels, tool_of
@@ -39,19 +42,24 @@ class Paper:
         self.session = open_session(path, text_encoders={WORDS: KnowsFew()})
         self.client = SimpleNamespace(gui=server.viser.gui, atomic=server.viser.atomic)
         self.explorer = SimpleNamespace(submit=self._submit)
-        self.see = SimpleNamespace(ask=self._look, show_relevancy=lambda look: None)
+        self.look = Look()
+        self.photos = SimpleNamespace(names=["first", "second"], looked_through=False)
         self.tool, self.slow, self.complaints = "off", False, [""]
         self._waiting: list[Callable[[], object]] = []
         tabs = server.viser.gui.add_tab_group()
-        self.select = SelectPanel(self, tabs)  # type: ignore[arg-type]
-        self.ask = AskPanel(self, tabs)  # type: ignore[arg-type]
+        self.see, self.select = SeePanel(self, tabs), SelectPanel(self, tabs)  # type: ignore[arg-type]
+        self.ask, self.take = AskPanel(self, tabs), TakePanel(self, tabs)  # type: ignore[arg-type]
         self.spread = control(self.select, "propagation")
-        self.select.refresh()
-        self.session.subscribe(lambda *_: self.select.refresh())
+        self._changed()
+        self.session.subscribe(lambda *_: self._changed())
 
     @property
     def prompt(self) -> Command | None:
         return last_prompt(self.session.history)
+
+    @property
+    def shown(self) -> Look:
+        return self.look
 
     @property
     def history(self) -> History:
@@ -80,10 +88,16 @@ class Paper:
     def _submit(self, _: object, __: str, work: Any, done: Any) -> None:
         done(work(None))
 
-    def _look(self, text: str, field: str, negatives: tuple[str, ...]) -> Any:
-        from app.explorer.looks import Look
+    def set_look(self, look: Look) -> None:
+        self.look = look
+        self.see.refresh()
 
-        return Look("relevancy", field=field, text=text, negatives=negatives)
+    def trying(self, act: Callable[[], object]) -> None:
+        act()
+
+    def _changed(self) -> None:
+        for panel in (self.see, self.select, self.ask, self.take):
+            panel.refresh()
 
 
 @pytest.fixture
@@ -97,6 +111,7 @@ def server() -> Iterator[SecureServer]:
 def paper(tmp_path: Path, server: SecureServer) -> Iterator[Paper]:
     paper = Paper(explorer_scene(tmp_path), server)
     yield paper
+    paper.see.close()
     paper.select.close()
     paper.ask.close()
     paper.session.close()
@@ -232,7 +247,7 @@ def test_a_name_that_is_being_written_is_left_alone(paper: Paper) -> None:
 
 def test_every_control_has_a_hint(paper: Paper) -> None:
     controls = [one for one in paper.client.gui._gui_input_handle_from_uuid.values() if hasattr(one, "hint")]
-    assert len(controls) > 25
+    assert len(controls) > 50
     assert [one.label for one in controls if not one.hint] == []
 
 
@@ -270,6 +285,90 @@ def test_the_threshold_of_one_text_does_not_cut_another(paper: Paper) -> None:
     refined = paper.prompt
     assert isinstance(refined, c.Text)
     assert (refined.text, refined.refine, refined.threshold) == ("plant", True, None)
+
+
+def find(paper: Paper, text: str) -> None:
+    """Select the objects that a text names."""
+    control(paper.ask, "text").value = text
+    control(paper.ask, "select")(False)
+
+
+def test_undo_brings_back_the_numbers_of_the_text_before(paper: Paper) -> None:
+    slider, found = control(paper.ask, "threshold"), control(paper.ask, "found")
+    find(paper, "ball")
+    before = [slider.value, slider.min, slider.max, found.content, control(paper.ask, "share").content]
+    find(paper, "plant")
+    assert found.content != before[3]
+    paper.session.undo()
+    assert [slider.value, slider.min, slider.max, found.content, control(paper.ask, "share").content] == before
+    move(paper.ask, "threshold", 0.7)
+    (first,) = commands(paper)
+    assert isinstance(first, c.Text)
+    assert (first.text, first.threshold) == ("ball", 0.7)
+    paper.run(c.Invert())
+    assert found.content == ""
+    paper.session.undo()
+    paper.session.undo()
+    assert found.content == ""
+    assert not slider.visible
+    paper.session.redo()
+    assert slider.visible
+    assert slider.value == 0.7
+
+
+def test_a_late_answer_does_not_move_the_threshold_of_a_text_back(paper: Paper) -> None:
+    find(paper, "ball")
+    paper.slow = True
+    for value in (0.6, 0.7):
+        move(paper.ask, "threshold", value)
+    seen = []
+    for _ in range(2):
+        paper.answer()
+        seen.append(control(paper.ask, "threshold").value)
+    assert seen == [0.7, 0.7]
+
+
+def test_a_document_that_changes_leaves_the_scores_of_a_text_that_is_being_written(paper: Paper) -> None:
+    find(paper, "ball")
+    control(paper.ask, "text").value = "plant"
+    control(paper.ask, "where")()
+    shown = control(paper.ask, "spread_of")
+    assert shown.text == "plant"
+    paper.run(c.Show("selection", False))
+    assert control(paper.ask, "spread_of") is shown
+
+
+def test_a_look_that_is_chosen_while_a_text_is_written_stays(paper: Paper) -> None:
+    move(paper.ask, "text", "ball")
+    paper.see.choose("pca")
+    control(paper.ask, "typing")._act()
+    control(paper.ask, "typing").cancel()
+    assert paper.look.what == "pca"
+    assert control(paper.ask, "spread_of").text == "ball"
+    # Who writes on afterwards wants to see it.
+    move(paper.ask, "text", "plant")
+    paper.look = replace(paper.look, overlay=False)
+    control(paper.ask, "typing")._act()
+    control(paper.ask, "typing").cancel()
+    assert (paper.look.what, paper.look.text, paper.look.overlay) == ("relevancy", "plant", False)
+
+
+def test_relevancy_says_what_it_is_of_or_what_it_lacks(paper: Paper) -> None:
+    about, features = control(paper.see, "about"), control(paper.see, "field")
+    assert not about.visible
+    paper.see.choose("relevancy")
+    assert about.visible
+    assert "Write a text under *Ask*, or select something" in about.content
+    paper.run(c.All())
+    assert "scores of **selection**" in about.content
+    control(paper.ask, "text").value = "ball"
+    control(paper.ask, "where")()
+    assert "**ball**" in about.content
+    assert WORDS in about.content
+    assert not features.visible
+    paper.see.choose("pca")
+    assert features.visible
+    assert not about.visible
 
 
 def test_what_a_slider_wants_is_forgotten_once_it_is_there_or_cannot_come() -> None:

@@ -177,6 +177,7 @@ class Page:
             return
         self.header.refresh()
         self.select.refresh()
+        self.ask.refresh()
         self.take.refresh()
         self.prompting.changed()
         self.redraw()

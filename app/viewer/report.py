@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from app.console import sentence
@@ -68,3 +69,8 @@ def told(error: BaseException, folder: Path) -> str:
 
 def _paragraph(lines: list[str]) -> str:
     return "".join(f"\n\n{line}" for line in lines)
+
+
+def plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.explorer.commands import Text
 from app.viewer.panels.see import NONE
-from app.viewer.report import objects
+from app.viewer.panels.values import by_person, show_value
+from app.viewer.report import objects, plain
 from app.viewer.resting import Resting
 from app.viewer.scribbling import last_prompt
+from app.viewer.wanted import Wanted
 from render.errors import InputError
 
 if TYPE_CHECKING:
     import viser
 
     from app.explorer.asking import BestView, Found, Histogram
+    from app.explorer.commands import Command
     from app.explorer.looks import Look
     from app.viewer.page import Page
 
@@ -32,6 +34,9 @@ class AskPanel:
         gui, session = page.client.gui, page.session
         self._histogram: Histogram | None = None
         self._spread_of: Text | None = None  # whose scores the histogram is of: refined ones or relevancies
+        self._listed = _text_of(page.prompt)  # whose objects are written down
+        self._wanted = Wanted()
+        self._subject = _subject(page.look)  # what was looked at when somebody typed last
         texts = session.text_field_names
         structures = (NONE, *(name for name in session.field_names if name not in texts))
         with tabs.add_tab("Ask"):
@@ -73,9 +78,9 @@ class AskPanel:
                 hint="Whole objects, refined along the features; or all whose relevancy is above the threshold",
             )
             self._found = gui.add_markdown("")
-        self._typing = Resting(self._where)
+        self._typing = Resting(lambda: self._where(self._subject))
         for handle in (self._text, self._negatives):
-            handle.on_update(lambda event: self._typing.ask() if event.client_id is not None else None)
+            handle.on_update(lambda event: by_person(event, self._typed))
         show.on_click(lambda _: self._where() if show.value == "Heat map" else self._best())
         self._past.on_update(lambda event: self._again(event))
         self._threshold.on_update(lambda event: self._cut(event))
@@ -84,6 +89,25 @@ class AskPanel:
     def close(self) -> None:
         """The page is gone."""
         self._typing.cancel()
+
+    def refresh(self) -> None:
+        """The document is another one: show the objects and the scores of the text that it was selected by last."""
+        prompt = last_prompt(self._page.session.history)
+        text, before = _text_of(prompt), self._listed
+        self._wanted.settle([] if prompt is None else [prompt])
+        self._listed = text
+        if text is None or before is None or _selected(text) != _selected(before):
+            show_value(self._found, "", "content")
+            if text is not None:
+                self._list(text)
+            elif before is not None and before.refine and self._spread_of is not None and self._spread_of.refine:
+                self._hide_spread()  # nothing is left that could be cut there
+        elif self._cuts(text) and not self._wanted.awaits(text):
+            self._show_threshold(self._threshold_of(text))
+
+    def _typed(self) -> None:
+        self._subject = _subject(self._page.look)
+        self._typing.ask()
 
     def _asked(self) -> tuple[str, str, tuple[str, ...]]:
         text, field = self._text.value.strip(), self._field.value
@@ -99,8 +123,12 @@ class AskPanel:
         Text(text, field, negatives=negatives)
         return self._page.see.ask(text, field, negatives)
 
-    def _where(self) -> None:
-        """Show where the text is relevant, and how its scores spread."""
+    def _where(self, subject: tuple[object, ...] | None = None) -> None:
+        """Show how the scores of the text spread, and where it is relevant unless another look is chosen meanwhile.
+
+        Args:
+            subject: What was looked at when that was asked for; None = what is looked at now.
+        """
         self._typing.cancel()
         if not self._text.value.strip():
             self._remark([])
@@ -111,7 +139,10 @@ class AskPanel:
             self._page.complain(error)
             return
         page = self._page
-        page.explorer.submit(page, f"text {id(self)}", lambda _: self._prepared(look), self._show)
+        subject = _subject(page.look) if subject is None else subject
+        page.explorer.submit(
+            page, f"text {id(self)}", lambda _: self._prepared(look), lambda made: self._show(subject, *made)
+        )
 
     def _prepared(self, look: Look) -> tuple[Look, Histogram, list[str]]:
         from app.explorer.asking import score_histogram
@@ -122,17 +153,18 @@ class AskPanel:
         remarks = session.searcher(field).remarks(text, negatives=look.negatives)
         return look, score_histogram(session, look), remarks
 
-    def _show(self, prepared: tuple[Look, Histogram, list[str]]) -> None:
-        look, histogram, remarks = prepared
+    def _show(self, subject: tuple[object, ...], look: Look, histogram: Histogram, remarks: list[str]) -> None:
         text, field = look.text or "", look.field or ""
         self._remember(text)
         self._remark(remarks)
         self._spread(histogram, 0.5, Text(text, field, negatives=look.negatives, refine=False))
-        self._page.see.show_relevancy(look)
+        now = self._page.look
+        if now.what == "relevancy" or _subject(now) == subject:
+            self._page.see.show_relevancy(self._page.see.ask(text, field, look.negatives))
 
     def _remark(self, remarks: list[str]) -> None:
         """Write down beside the text what its encoder says about it."""
-        self._remarks.content = "\n\n".join(f"**{_plain(remark)}**" for remark in remarks)
+        self._remarks.content = "\n\n".join(f"**{plain(remark)}**" for remark in remarks)
         self._remarks.visible = bool(remarks)
 
     def _spread(self, histogram: Histogram, threshold: float, of: Text) -> None:
@@ -148,6 +180,28 @@ class AskPanel:
                 handle.visible = True
         self._show_histogram()
 
+    def _hide_spread(self) -> None:
+        self._histogram = self._spread_of = None
+        for handle in (self._picture, self._threshold, self._share):
+            handle.visible = False
+
+    def _show_threshold(self, threshold: float) -> None:
+        """Show where the scores of the histogram are cut now."""
+        value = min(max(threshold, self._threshold.min), self._threshold.max)
+        if self._threshold.value != value:
+            self._threshold.value = value
+            self._show_histogram()
+
+    def _threshold_of(self, text: Text) -> float:
+        """Where the scores of what a text selected are cut."""
+        chosen = self._page.session.document.selection.about.get("threshold")
+        cut = text.threshold if text.threshold is not None else chosen
+        return float(cut) if isinstance(cut, int | float) else 0.5
+
+    def _cuts(self, text: Text) -> bool:
+        """Whether the histogram shows the scores that a text selects by."""
+        return self._spread_of is not None and _scores(text) == _scores(self._spread_of)
+
     def _show_histogram(self) -> None:
         if self._histogram is not None:
             threshold = float(self._threshold.value)
@@ -160,15 +214,16 @@ class AskPanel:
             return
         self._show_histogram()
         last = self._page.prompt
-        if isinstance(last, Text) and self._spread_of is not None and _scores(last) == _scores(self._spread_of):
-            threshold = max(float(self._threshold.value), 1e-6)
-            self._page.attempt(lambda: replace(last, threshold=threshold), slider=True)
+        if isinstance(last, Text) and self._cuts(last):
+            command = replace(last, threshold=max(float(self._threshold.value), 1e-6))
+            self._wanted.ask(command)
+            self._page.attempt(lambda: command, slider=True)
 
     def _command(self, *, top: int | None, above: bool = False) -> Text:
         text, field, negatives = self._asked()
         structure = None if self._structure.value == NONE else self._structure.value
         asked = Text(text, field, structure, negatives, combine=self._page.select.combine, top=top, refine=not above)
-        if above and self._spread_of is not None and _scores(asked) == _scores(self._spread_of):
+        if above and self._cuts(asked):
             return replace(asked, threshold=max(float(self._threshold.value), 1e-6))
         return asked
 
@@ -180,33 +235,33 @@ class AskPanel:
             self._page.complain(error)
             return
         self._page.run(command)
-        self._list(command)
 
     def _list(self, command: Text) -> None:
-        """When it is there, write down the objects of the selection, and show the scores that they were cut from."""
+        """Write down the objects that a text selected, and show the scores that they were cut from."""
         from app.explorer.asking import Histogram, top_objects
 
         page = self._page
 
         def work(_: object) -> tuple[list[Found], Histogram] | None:
-            if last_prompt(page.session.history) != command:
-                return None  # it could not be done, or is undone already
+            prompt = _text_of(last_prompt(page.session.history))
+            if prompt is None or _selected(prompt) != _selected(command):
+                return None  # it is undone already
             found = top_objects(page.session, page.session.document.selection)
             searcher = page.session.searcher(command.field, command.structure)
             spread = searcher.histogram(command.text, diffusion=command.refine, negatives=command.negatives)
             return found, Histogram(*spread)
 
-        page.explorer.submit(page, f"objects {id(self)}", work, lambda made: self._listed(command, made))
+        page.explorer.submit(page, f"objects {id(self)}", work, lambda made: self._show_list(command, made))
 
-    def _listed(self, command: Text, made: tuple[list[Found], Histogram] | None) -> None:
+    def _show_list(self, command: Text, made: tuple[list[Found], Histogram] | None) -> None:
         if made is None:
             return
         found, histogram = made
         self._found.content = objects(found)
         self._remember(command.text)
-        chosen = self._page.session.document.selection.about.get("threshold")
-        cut = command.threshold if command.threshold is not None else chosen
-        self._spread(histogram, float(cut) if isinstance(cut, int | float) else 0.5, command)
+        last = _text_of(self._page.prompt)
+        now = command if last is None or _selected(last) != _selected(command) else last
+        self._spread(histogram, self._threshold_of(now), command)
 
     def _best(self) -> None:
         """Select the best object and go where a photo shows it best."""
@@ -223,7 +278,6 @@ class AskPanel:
             lambda _: self._best_view(command),
             lambda best: None if best is None else page.photos.look_through(best.view.name),
         )
-        self._list(command)
 
     def _best_view(self, command: Text) -> BestView | None:
         """The photo that shows best what a command selected; none if it could not be done."""
@@ -247,9 +301,18 @@ def _scores(text: Text) -> tuple[object, ...]:
     return text.text, text.field, text.negatives, text.refine, text.structure if text.refine else None
 
 
-def _plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)
+def _selected(text: Text) -> Text:
+    """What a text selects, wherever its scores are cut."""
+    return replace(text, threshold=None)
+
+
+def _text_of(prompt: Command | None) -> Text | None:
+    return prompt if isinstance(prompt, Text) else None
+
+
+def _subject(look: Look) -> tuple[object, ...]:
+    """What is looked at, however it is coloured, tinted or laid out."""
+    return look.what, look.field, look.text, look.negatives
 
 
 def _blank() -> Any:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.explorer.colour_bar import colour_bar
-from app.explorer.looks import Layout, Look, What
-from app.viewer.report import briefly, inspected
+from app.explorer.looks import Layout, Look, What, field_name
+from app.viewer.panels.values import show_value
+from app.viewer.report import briefly, inspected, plain
 from app.viewer.resting import Resting
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ WHAT: dict[What, str] = {
 }
 LAYOUTS: dict[Layout, str] = {"single": "one picture", "wipe": "wipe", "side": "side by side"}
 NONE = "(none)"
+LACKING = "There is nothing to show the relevancy of. Write a text under *Ask*, or select something."
 
 
 class SeePanel:
@@ -40,30 +42,50 @@ class SeePanel:
         gui, session = page.client.gui, page.session
         fields, texts = session.field_names or [NONE], session.text_field_names or [NONE]
         with tabs.add_tab("See"):
-            self._what = gui.add_dropdown("Show", tuple(WHAT.values()))
-            self._field = gui.add_dropdown("Features of", tuple(fields), initial_value=session.default_field or NONE)
+            self._what = gui.add_dropdown("Show", tuple(WHAT.values()), hint="What is drawn: the keys 1 to 5")
+            self._about = gui.add_markdown("", visible=False)
+            self._field = gui.add_dropdown(
+                "Features of",
+                tuple(fields),
+                initial_value=session.default_field or NONE,
+                hint="The field whose features are drawn as colours",
+            )
             self._overlay = gui.add_checkbox("Selections", True, hint="Tint and outline the selections (O)")
             self._bar = gui.add_image(colour_bar(0.0, 1.0), visible=False)
             with gui.add_folder("Compare", expand_by_default=False):
-                self._layout = gui.add_dropdown("Layout", tuple(LAYOUTS.values()))
+                self._layout = gui.add_dropdown(
+                    "Layout", tuple(LAYOUTS.values()), hint="One picture; one that changes at the split; or two"
+                )
                 initial = WHAT["pca" if session.field_names else "rgb"]
                 self._second = gui.add_dropdown(
                     "With", tuple(WHAT.values()), initial_value=initial, hint="The right half"
                 )
-                self._second_field = gui.add_dropdown("Its features", tuple(fields), initial_value=fields[-1])
+                self._second_field = gui.add_dropdown(
+                    "Its features", tuple(fields), initial_value=fields[-1], hint="The field of the right half"
+                )
                 self._second_text = gui.add_text("Its text", "", hint="Empty: the scores of the active selection")
-                self._second_texts = gui.add_dropdown("Text features", tuple(texts))
+                self._second_texts = gui.add_dropdown(
+                    "Text features", tuple(texts), hint="The field that the right half's text is searched in"
+                )
                 self._same = gui.add_checkbox("Same colours", True, hint="A thing has the same colour in both halves")
-                self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5)
+                self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5, hint="Where the right half begins")
             with gui.add_folder("Feature colours", expand_by_default=False):
-                self._components = gui.add_slider("Components", 1, 3, 1, 3)
-                self._percentile = gui.add_slider("Percentile", 0.0, 20.0, 0.5, 2.0, hint="of features that saturate")
-                focus = gui.add_button_group("Focus on", ("view", "selection", "scene"))
+                self._components = gui.add_slider(
+                    "Components", 1, 3, 1, 3, hint="How many directions of features are drawn; one is grey"
+                )
+                self._percentile = gui.add_slider("Percentile", 0.0, 20.0, 0.5, 2.0, hint="Of features that saturate")
+                focus = gui.add_button_group(
+                    "Focus on",
+                    ("view", "selection", "scene"),
+                    hint="Spread the colours over the features of what is seen (F), of what is selected, or of all",
+                )
             with gui.add_folder("Photos", expand_by_default=False):
                 self._cameras = gui.add_checkbox("Cameras", False, hint="Click one to look through it (P)")
                 names = tuple(page.photos.names) or (NONE,)
-                self._photo = gui.add_dropdown("Look through", names)
-                self._share = gui.add_slider("Photo over render", 0.0, 1.0, 0.05, 0.0)
+                self._photo = gui.add_dropdown("Look through", names, hint="Go to where a photo was taken from")
+                self._share = gui.add_slider(
+                    "Photo over render", 0.0, 1.0, 0.05, 0.0, hint="How much of the photo is laid over what is drawn"
+                )
             with gui.add_folder("Under the click"):
                 self._found = gui.add_markdown("Take the tool *Inspect* (N) and click.")
         for handle in (self._what, self._field, self._overlay, self._layout, self._second, self._second_field):
@@ -104,11 +126,12 @@ class SeePanel:
         self._arrange()
 
     def refresh(self) -> None:
-        """Show the colour bars of what is shown, if it has any."""
+        """Say what is shown, with its colour bars if it has any."""
         from app.explorer.colour_bar import bar_of
         from app.explorer.looks import is_prepared
 
         look = self._page.shown
+        self._explain(look)
         if look.parts == self._barred or not is_prepared(self._page.session, look):
             return  # pages redraw often, and a picture is sent every time
         self._barred = look.parts
@@ -116,6 +139,19 @@ class SeePanel:
         self._bar.visible = bar is not None
         if bar is not None:
             self._bar.image = bar
+
+    def _explain(self, look: Look) -> None:
+        """Say what relevancy is of: a text, which is written elsewhere, or the active selection."""
+        relevancy, document = look.what == "relevancy", self._page.session.document
+        if relevancy and look.text:
+            about = f"of **{plain(look.text)}** in {plain(field_name(self._page.session, look))}; texts are under *Ask*"
+        elif relevancy and len(document.selection):
+            about = f"scores of **{plain(document.active)}**"
+        else:
+            about = LACKING
+        show_value(self._about, about, "content")
+        show_value(self._about, relevancy, "visible")
+        show_value(self._field, not relevancy, "visible")
 
     def close(self) -> None:
         """The page is gone."""

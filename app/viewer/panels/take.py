@@ -38,22 +38,38 @@ class TakePanel:
         with tabs.add_tab("Take"):
             self._name = gui.add_text("Name", page.session.document.active, hint="of the files")
             with gui.add_folder("Gaussians"):
-                self._part = gui.add_dropdown("Part", (SELECTED, REST, LEFT))
-                gui.add_button("Export .ply").on_click(lambda _: self._ply())
+                self._part = gui.add_dropdown(
+                    "Part", (SELECTED, REST, LEFT), hint="Which Gaussians are written; removed ones never are"
+                )
+                gui.add_button("Export .ply", hint="Write them, with a note of how they were selected").on_click(
+                    lambda _: self._ply()
+                )
             with gui.add_folder("Selection"):
-                gui.add_button("Masks for all photos").on_click(lambda _: self._masks())
-                gui.add_button("Keep in the scene").on_click(lambda _: self._keep())
+                gui.add_button("Masks for all photos", hint="Write where each photo shows the selection").on_click(
+                    lambda _: self._masks()
+                )
+                gui.add_button(
+                    "Keep in the scene", hint="Under the name above, for other commands of fit3d too"
+                ).on_click(lambda _: self._keep())
                 known = tuple(page.session.scene.selections) or (NONE,)
-                self._kept = gui.add_dropdown("Kept", known)
-                gui.add_button("Load").on_click(lambda _: self._load())
+                self._kept = gui.add_dropdown("Kept", known, hint="Selections that the scene keeps")
+                gui.add_button("Load", hint="Make a kept selection the active one").on_click(lambda _: self._load())
             with gui.add_folder("Picture"):
-                self._size = gui.add_dropdown("Size", tuple(SIZES))
-                self._rows = gui.add_number("Rows", ROWS, min=1, max=WIDEST, step=1, visible=False)
-                gui.add_button("Save PNG").on_click(lambda _: self._still())
+                self._size = gui.add_dropdown("Size", tuple(SIZES), hint="Of the picture; its shape is the window's")
+                self._rows = gui.add_number(
+                    "Rows", ROWS, min=1, max=WIDEST, step=1, visible=False, hint="Pixels from top to bottom"
+                )
+                gui.add_button("Save PNG", hint="Write what is looked at, without panels").on_click(
+                    lambda _: self._still()
+                )
             with gui.add_folder("Video"):
-                stops = gui.add_button_group("Path", ("Add this view", "Start over"))
-                self._seconds = gui.add_slider("Seconds", 1.0, 60.0, 0.5, 6.0)
-                gui.add_button("Save MP4").on_click(lambda _: self._video())
+                stops = gui.add_button_group(
+                    "Path", ("Add this view", "Start over"), hint="The views that the camera goes through, two or more"
+                )
+                self._seconds = gui.add_slider("Seconds", 1.0, 60.0, 0.5, 6.0, hint="How long the video is")
+                gui.add_button("Save MP4", hint="Write the way through the views as a video").on_click(
+                    lambda _: self._video()
+                )
                 self._count = gui.add_markdown("no view yet")
             with gui.add_folder("Page"):
                 self._colours = gui.add_dropdown(
