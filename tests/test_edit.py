@@ -49,9 +49,7 @@ def test_a_list_of_commands_selects_removes_saves_and_exports(
     saved = Selection.load(Scene.open(scene).selections["ball"])
     assert overlap(saved.mask, of("ball")) > 0.8
     assert printed[0].startswith("1. scribble of ")
-    assert (
-        printed[1] == f"2. remove the selection, margin 0: {len(saved)} selected in 'selection', {len(saved)} removed"
-    )
+    assert printed[1] == f"2. remove the selection: {len(saved)} selected in 'selection', {len(saved)} removed"
     assert printed[2:] == [
         f"wrote {scene / 'selections' / 'ball.npz'}",
         f"wrote {out}",
@@ -60,7 +58,7 @@ def test_a_list_of_commands_selects_removes_saves_and_exports(
     left = Gaussians.load(out)
     assert torch.equal(left.means, Scene.open(scene).gaussians.means[~saved.mask])
     note = json.loads(out.with_suffix(".json").read_text())
-    assert note["edits"][1] == "remove the selection, margin 0"
+    assert note["edits"][1] == "remove the selection"
     after = contents(scene)
     assert {name for name in after if name not in before} == {"selections/ball.npz", f"graphs/{THINGS}-16.safetensors"}
     assert {name: after[name] for name in before} == before
@@ -82,6 +80,8 @@ def test_a_list_of_commands_selects_removes_saves_and_exports(
         ([{"kind": "all"}, {"kind": "remove", "margin": 0}], "All Gaussians are removed"),
         ([{"kind": "all"}, {"kind": "explode"}], "command 2: Expected a kind of command"),
         ([{"kind": "all"}, {"kind": "grow", "steps": -1}], "command 2: grow: The number of steps"),
+        ([{"kind": "grow", "steps": 1e99}], "command 1: grow.steps must be at most 9007199254740992, found 1e+99"),
+        ([{"kind": "threshold", "value": -(10**99)}], "threshold.value must be at least -9007199254740992, found"),
         ('[{"kind": "threshold", "value": NaN}]', "command 1: threshold.value must be a finite number"),
         ([{"kind": "click", "viewpoint": "nobody", "points": [[1, 1]], "field": THINGS}], "has no view 'nobody'"),
         ([{"kind": "all"}, {"kind": "load", "name": "nothing"}], "Command 2, load 'nothing': "),
@@ -111,8 +111,11 @@ def test_an_empty_list_says_so_and_what_was_asked_for_is_written(
     printed = capfd.readouterr().out.splitlines()
     assert printed == [f"{commands} lists no commands; nothing is selected, hidden or removed"]
     assert contents(scene) == before
-    assert main(["edit", str(scene), str(commands), "--save", "none", "--device", "cpu"]) == OK
-    assert len(Selection.load(Scene.open(scene).selections["none"])) == 0
+    assert main(["edit", str(scene), str(commands), "--save", "none", "--device", "cpu"]) == BAD_INPUT
+    assert "lists no commands, so nothing is selected that could be saved as 'none'" in capfd.readouterr().err
+    assert contents(scene) == before
+    assert main(["edit", str(scene), str(commands), "--out", str(tmp_path / "all.ply"), "--device", "cpu"]) == OK
+    assert len(Gaussians.load(tmp_path / "all.ply")) == len(Scene.open(scene).gaussians)
 
 
 def test_outputs_are_checked_before_anything_is_done(

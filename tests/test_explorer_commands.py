@@ -256,21 +256,27 @@ def test_growing_leaves_alone_what_is_hidden_inside_the_selection(session: Sessi
     assert int(grown.sum()) > int(of("ball").sum())
 
 
+def test_objects_and_what_lies_above_a_threshold_have_titles_of_their_own() -> None:
+    assert c.Text("ball", WORDS).title == f'"ball" ({WORDS})'
+    assert c.Text("ball", WORDS, refine=False, combine="add").title == f'add "ball" ({WORDS}, above a threshold)'
+
+
 def test_hide_isolate_remove_and_back(session: Session) -> None:
     select(session, "plant")
     assert torch.equal(session.run(c.Hide()).visible, ~of("plant"))
     assert session.run(c.ShowAll()).all_visible
     assert torch.equal(session.run(c.Isolate()).visible, of("plant"))
     session.run(c.ShowAll())
-    exact = session.run(c.Remove(margin=0)).removed
+    exact = session.run(c.Remove()).removed
     assert torch.equal(exact, of("plant"))
     assert session.run(c.Restore()).all_visible
-    wider = session.run(c.Remove()).removed
+    wider = session.run(c.Remove(margin=1)).removed
     margin = session.document.selection.with_margin(session.graph()).mask
     assert torch.equal(wider, margin)
     assert int(wider.sum()) > int(exact.sum())
     with pytest.raises(InputError, match="no visible"):
         session.run(c.Remove())
+    assert [c.Remove().title, c.Remove(2).title] == ["remove the selection", "remove the selection, margin 2"]
 
 
 def test_hidden_gaussians_have_no_opacity_and_all_others_are_untouched(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from app.explorer.frames import frame
 from app.explorer.looks import Look, cache_of, colours, depth_limits, heat, is_prepared, prepare, splats
 from app.explorer.pca_focus import (
     SCENE,
+    Scope,
     Spread,
     focus,
     focus_both,
@@ -302,6 +304,28 @@ def test_features_before_and_after_tuning_are_shown_in_one_basis(compared: Sessi
     joint, same = focus_both(compared, FIELD, "tuned")
     assert joint is same
     assert focus_both(compared, FIELD, FIELD)[0] is not joint
+
+
+def test_one_basis_for_two_fields_is_fitted_to_their_heaviest_rows_alone(
+    compared: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = compared.field(FIELD), compared.field("tuned")
+    weights = torch.rand(compared.n, generator=torch.Generator().manual_seed(5))
+    monkeypatch.setattr("uplift.pca.MAX_ROWS", 100)
+    whole = PCAColours.fit(torch.cat([one.values, other.values]), torch.cat([weights, weights]))
+    monkeypatch.setattr("app.explorer.pca_focus.ROWS", 100)
+    fitted: list[int] = []
+    fit = PCAColours.fit
+
+    def counted(values: torch.Tensor, *rest: Any, **options: Any) -> PCAColours:
+        fitted.append(len(values))
+        return fit(values, *rest, **options)
+
+    monkeypatch.setattr(PCAColours, "fit", staticmethod(counted))
+    joint, _ = focus_both(compared, FIELD, "tuned", Scope(weights))
+    assert fitted[-1] == 200 < compared.n
+    torch.testing.assert_close(joint.mean, whole.mean)
+    torch.testing.assert_close(joint.components.abs().sum(0), whole.components.abs().sum(0))
 
 
 @pytest.mark.parametrize("other", ["turned", "fewer"])

@@ -214,3 +214,5 @@ def test_no_shortcut_is_a_key_that_moves_the_camera() -> None:
 def test_no_two_shortcuts_share_a_key_and_the_help_names_all() -> None:
     assert len({(one.key, one.modifier) for one in SHORTCUTS}) == len(SHORTCUTS)
     assert all(one.label in help_text() for one in SHORTCUTS)
+    # The longest key is as wide as its column: a gap keeps it from its label.
+    assert help_text().count("gap:.8em") == len(SHORTCUTS)

@@ -52,6 +52,7 @@ class Edit:
         from app.explorer.session import Session
         from app.exports import check_export, note_path
         from app.scenes import refuse_existing
+        from render.errors import InputError
         from render.scene import Scene
 
         scene = Scene.open(self.scene)
@@ -66,6 +67,11 @@ class Edit:
             check_name(self.save)
             refuse_existing(scene.selection_path(self.save), self.overwrite)
         commands = read_commands(self.commands, scene)
+        if not commands and self.save is not None:
+            raise InputError(
+                f"{self.commands} lists no commands, so nothing is selected that could be saved as {self.save!r}; "
+                "list some, or leave --save out."
+            )
         if not commands:
             say(f"{self.commands} lists no commands; nothing is selected, hidden or removed")
         session = Session(scene, device=self.device, autosave=False, text_weights=self.weights)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
-from uplift.pca import CHANNELS, PERCENTILE, PCAColours
+from uplift.pca import CHANNELS, MAX_ROWS, PERCENTILE, PCAColours
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uplift.field import FeatureField
 
 WIDTH = 320  # pixels of the view that says how much of each Gaussian is seen
-ROWS = 1 << 14  # that old and new colours are compared on
+ROWS = MAX_ROWS  # that old and new colours are compared on, and of each of two fields that get one basis
 ALIKE = 0.5  # correlation of two fields of one dimension from which on they count as features of one kind
 
 
@@ -117,9 +117,11 @@ def focus_both(
     weights, other_weights = _weights(one, first, scope), _weights(other, second, scope)
     rows = _heaviest(torch.minimum(weights, other_weights))
     if _is_one_kind(one, other, alone, rows):
+        # No more rows than that ever count: copies of both fields would take gigabytes.
+        kept, other_kept = _heaviest(weights), _heaviest(other_weights)
         fitted = PCAColours.fit(
-            torch.cat([one.values, other.values]).float(),
-            torch.cat([weights, other_weights]),
+            torch.cat([one.values[kept], other.values[other_kept]]),
+            torch.cat([weights[kept], other_weights[other_kept]]),
             components=spread.components,
             percentile=spread.percentile,
         )

@@ -91,7 +91,8 @@ def keys_of(action: str) -> str:
 def help_text() -> str:
     """The help page, HTML in two columns."""
     rows = "".join(
-        f'<div style="display:flex;break-inside:avoid;padding:.1em 0"><b style="flex:0 0 4.4em">{shortcut.keys}</b>'
+        f'<div style="display:flex;gap:.8em;break-inside:avoid;padding:.1em 0">'
+        f'<b style="flex:0 0 6em">{shortcut.keys}</b>'
         f"<span>{shortcut.label}</span></div>"
         for shortcut in SHORTCUTS
     )

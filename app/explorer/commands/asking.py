@@ -77,7 +77,8 @@ class Text(Command):
     def what(self) -> str:
         """What is searched."""
         which = "" if self.top is None else "best " if self.top == 1 else f"{self.top} best "
-        return f'{which}"{self.text}" ({self.field})'
+        how = "" if self.refine else ", above a threshold"
+        return f'{which}"{self.text}" ({self.field}{how})'
 
     @property
     def title(self) -> str:

@@ -137,8 +137,11 @@ def _decode_scalar(value: object, hint: Any, where: str) -> Any:
     # True is an int in Python, but no number in JSON.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{where} must be a {WORDS[hint]}, found {_described(value)}.")
-    if not -WHOLE <= value <= WHOLE:
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where} must be a finite number, found {_described(value)}.")
+    if not -WHOLE <= value <= WHOLE:
+        bound = f"at most {WHOLE}" if value > 0 else f"at least {-WHOLE}"
+        raise InputError(f"{where} must be {bound}, found {_described(value)}.")
     if hint is float:
         return float(value)
     if isinstance(value, float) and not value.is_integer():
@@ -168,7 +171,7 @@ def _described(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}" if math.isfinite(value) else "a number that is not finite"
     if isinstance(value, int):
-        return str(value) if abs(value) <= WHOLE else "a number that is too large"
+        return str(value) if abs(value) <= WHOLE else f"a number that is too {'large' if value > 0 else 'small'}"
     if isinstance(value, (list, tuple)):
         return "a list"
     return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"

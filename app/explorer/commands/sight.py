@@ -52,12 +52,12 @@ class ShowAll(Command):
 
 @dataclass(frozen=True)
 class Remove(Command):
-    """Take away what is selected, with a margin of so many neighbours; 0 = exactly what is selected.
+    """Take away what is selected, with a margin of so many neighbours; 0 = exactly what is selected, and tinted.
 
-    With a margin, rims and hidden sides that score 0.2 or more go along, or a shell of them would stay.
+    With a margin, rims and hidden sides that score 0.2 or more go along, of which a faint shell may stay else.
     """
 
-    margin: int = 1
+    margin: int = 0
 
     def __post_init__(self) -> None:
         check_number("margin", self.margin, 0, MOST_MARGIN)
@@ -65,7 +65,7 @@ class Remove(Command):
     @property
     def title(self) -> str:
         """What is done."""
-        return "remove the selection" + (f", margin {self.margin}" if self.margin != 1 else "")
+        return "remove the selection" + (f", margin {self.margin}" if self.margin else "")
 
     def apply(self, work: Work) -> Document:
         """See :meth:`Command.apply`."""

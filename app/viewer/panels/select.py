@@ -141,7 +141,7 @@ class SelectPanel:
                 0,
                 3,
                 1,
-                0,
+                Remove.margin,
                 hint="Of what Remove takes: 0 what is selected, else faint rims and so many neighbours too",
             )
         self._connect(sight, {"Hide": Hide, "Isolate": Isolate, "Show all": ShowAll})
