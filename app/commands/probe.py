@@ -78,7 +78,7 @@ class Probe:
     steps: int | None = None
     """Steps of fitting a head; by default 600, of a DPT head 300."""
     rate: float | None = None
-    """Learning rate; by default 1e-3, of a DPT head 3e-4."""
+    """Learning rate; by default 1e-2, for depth 1e-3, of a DPT head 3e-4."""
     batch: int | None = None
     """Patches of a step, by default 4096; of a DPT head photos, 8."""
     width: int = 64

@@ -105,6 +105,7 @@ def fit_segmentation(
         rows.patches.__getitem__,
         loss,
         settings,
+        "segmentation",
         seeds,
         device=device,
         what=what,
@@ -146,6 +147,7 @@ def fit_depth(
         lambda chosen: _beside_whole(rows, chosen),
         loss,
         settings,
+        "depth",
         seeds,
         device=device,
         what=f"head of {source.name}",
@@ -179,7 +181,18 @@ def fit_classification(
         return -said.log_softmax(-1).gather(-1, wanted[..., None])[..., 0].mean(-1)
 
     what = f"head of {source.name}"
-    fit_heads(heads, len(rows), rows.__getitem__, loss, settings, seeds, device=device, what=what, progress=progress)
+    fit_heads(
+        heads,
+        len(rows),
+        rows.__getitem__,
+        loss,
+        settings,
+        "classification",
+        seeds,
+        device=device,
+        what=what,
+        progress=progress,
+    )
     return PhotoPredictor(source, heads, settings.mean_patch)
 
 

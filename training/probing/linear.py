@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from render.progress import Progress, silent
+from training.probing.photos import Task
 from training.probing.settings import ProbeSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def fit_heads(
     features: Callable[[Int[Tensor, " j"]], Float[Tensor, "j c"]],
     loss: Callable[[Int[Tensor, "s m"], Float[Tensor, "s m k"]], Float[Tensor, " s"]],
     settings: ProbeSettings,
+    task: Task,
     seeds: Sequence[int],
     *,
     device: str | torch.device = "cpu",
@@ -65,6 +67,7 @@ def fit_heads(
         features: Reads rows.
         loss: Of each head, from the rows that it saw and what it said.
         settings: How they are fitted.
+        task: Whose learning rate is taken.
         seeds: Those of the heads.
         device: Where to compute.
         what: How progress calls it.
@@ -72,7 +75,7 @@ def fit_heads(
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     heads.to(device).train()
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=settings.rate_of(task), weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     with torch.enable_grad():
         for step in range(settings.steps):
