@@ -364,6 +364,19 @@ def test_what_was_selected_can_be_taken_away_and_brought_back(session: Session) 
     assert session.visible_gaussians is session.gaussians
 
 
+def test_what_an_older_document_shows_is_not_made_again_for_the_page(session: Session) -> None:
+    viewpoint, box = box_around("plant")
+    session.run(c.Rectangle(viewpoint, box))
+    frozen = session.run(c.Hide())
+    session.run(c.ShowAll())
+    shown = session.run(c.Remove())
+    first, second = session.visible_in(frozen), session.visible_in(shown)
+    assert first is not second
+    for _ in range(3):
+        assert session.visible_in(frozen) is first
+        assert session.visible_in(shown) is second
+
+
 @pytest.mark.slow
 def test_the_plant_of_the_demo_room_is_scribbled_on_found_by_text_and_removed(tmp_path: Path) -> None:
     demo = open_demo_room(bundled_demo_room(), tmp_path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +119,24 @@ def test_solvers_are_made_once_and_those_of_the_last_bandwidths_kept() -> None:
     walkers.get(1.0)
     assert walkers.get(0.5) is first
     assert walkers.get(0.25) is not second
+
+
+def test_a_solver_that_is_there_does_not_wait_for_another_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    walkers = Walkers(knn_graph(cloud(), 5, features=cloud()))
+    first, begun, go_on, made = walkers.get(0.5), threading.Event(), threading.Event(), []
+
+    class Slow(RandomWalker):
+        def __init__(self, graph: NeighbourGraph, bandwidth: float) -> None:
+            begun.set()
+            assert go_on.wait(20)
+            made.append(bandwidth)
+            super().__init__(graph, bandwidth)
+
+    monkeypatch.setattr(module, "RandomWalker", Slow)
+    with ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(walkers.get, 1.0) for _ in range(2)]
+        assert begun.wait(20)
+        assert pool.submit(walkers.get, 0.5).result(timeout=20) is first
+        go_on.set()
+        assert slow[0].result() is slow[1].result()
+    assert made == [1.0]

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -102,6 +103,13 @@ class RandomWalker:
         return self._graph.to_gaussians(torch.from_numpy(values.clip(0, 1))).to(labels.device)
 
 
+class _Turn:
+    """Held by whoever makes the solver of one bandwidth."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 class Walkers:
     """The solvers of one graph by bandwidth: made when they are first asked for, the last few kept.
 
@@ -114,17 +122,23 @@ class Walkers:
         self.graph = graph
         self._kept = kept
         self._made: OrderedDict[float, RandomWalker] = OrderedDict()
+        self._making: WeakValueDictionary[float, _Turn] = WeakValueDictionary()  # while anybody asks for them
         self._lock = threading.Lock()
 
     def get(self, bandwidth: float) -> RandomWalker:
-        """The solver of a bandwidth; who asks while another one is made waits."""
+        """The solver of a bandwidth; who asks for the same one while it is made waits."""
         with self._lock:
-            if bandwidth not in self._made:
-                self._made[bandwidth] = RandomWalker(self.graph, bandwidth)
-            self._made.move_to_end(bandwidth)
-            while len(self._made) > self._kept:
-                self._made.popitem(last=False)
-            return self._made[bandwidth]
+            turn = self._making.setdefault(bandwidth, _Turn())
+        with turn.lock:
+            with self._lock:
+                found = self._made.get(bandwidth)
+            walker = RandomWalker(self.graph, bandwidth) if found is None else found
+            with self._lock:
+                self._made[bandwidth] = walker
+                self._made.move_to_end(bandwidth)
+                while len(self._made) > self._kept:
+                    self._made.popitem(last=False)
+        return walker
 
 
 def walker_memory(n: int, edges: int) -> int:

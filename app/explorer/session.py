@@ -12,7 +12,7 @@ import torch
 from app.explorer.autosave import Autosave
 from app.explorer.cache import Cache
 from app.explorer.commands import Command
-from app.explorer.commands.base import Work, check_name
+from app.explorer.commands.base import Same, Work, check_name
 from app.explorer.document import Document
 from app.explorer.history import Edit, History
 from app.explorer.resources import Resources
@@ -36,6 +36,7 @@ Subscriber: TypeAlias = Callable[[Document, Document], None]
 V = TypeVar("V")
 
 ANSWERS_KEPT = 4  # of prompts, for a slider that moves their threshold
+VISIBLE_KEPT = 4  # opacities: what is shown now, and what a video or picture of before still shows
 
 
 class Session:
@@ -73,7 +74,7 @@ class Session:
         self._commanding = threading.RLock()  # held while a command is computed,
         self._editing = threading.RLock()  # and while the document changes: undo does not wait for what is computed
         self._subscribers: list[Subscriber] = []
-        self._visible: tuple[Document | None, Gaussians] = (None, self.gaussians)
+        self._visible = Cache(limit=None, count=VISIBLE_KEPT)
         self._answers = Cache(limit=None, count=ANSWERS_KEPT)
         self._autosave = Autosave(scene) if autosave else None
         recovered = None if self._autosave is None else self._autosave.read()
@@ -110,12 +111,12 @@ class Session:
         change what is hidden or removed."""
         if document.all_visible:
             return self.gaussians
-        known, gaussians = self._visible
-        if known is None or not (known.hidden is document.hidden and known.removed is document.removed):
+
+        def make() -> Gaussians:
             visible = document.visible.to(self.device)
-            gaussians = self.gaussians.with_values(opacities=self.gaussians.opacities * visible)
-            self._visible = document, gaussians
-        return gaussians
+            return self.gaussians.with_values(opacities=self.gaussians.opacities * visible)
+
+        return self._visible.get((Same(document.hidden), Same(document.removed)), make)
 
     @property
     def field_names(self) -> list[str]:

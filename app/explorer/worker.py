@@ -75,6 +75,15 @@ class ComputeWorker:
             return None
         return Busy(running.name, running.done, running.total, running.what, time.monotonic() - running.began)
 
+    @property
+    def waiting(self) -> int:
+        """How many works are computed or wait for that."""
+        return len(self._numbers)
+
+    def awaits(self, name: str) -> bool:
+        """Whether work of a name is computed or waits for that."""
+        return name in self._numbers
+
     def submit(self, name: str, work: Callable[[Progress], T], done: Done, *, interrupt: bool = True) -> int:
         """Queue some work.
 

@@ -53,6 +53,7 @@ def check_viser() -> None:
     import viser
     import viser._messages
     import viser._viser
+    import viser.infra._async_message_buffer
     import viser.infra._infra
     import websockets.asyncio.server
 
@@ -64,6 +65,9 @@ def check_viser() -> None:
             # Handlers are taken off the server's list of handlers, scripts go through a client's connection.
             "WebsockServer.unregister_handler": hasattr(viser.infra.WebsockServer, "unregister_handler"),
             "WebsockClientConnection.queue_message": hasattr(viser.infra.WebsockClientConnection, "queue_message"),
+            "AsyncMessageBuffer.sanctioned_dead_writes": hasattr(
+                viser.infra._async_message_buffer.AsyncMessageBuffer, "sanctioned_dead_writes"
+            ),
             "RunJavascriptMessage": hasattr(messages, "RunJavascriptMessage"),
             "ShareUrlRequest": hasattr(messages, "ShareUrlRequest"),
             "ShareUrlDisconnect": hasattr(messages, "ShareUrlDisconnect"),
@@ -156,6 +160,13 @@ def run_javascript(client: viser.ClientHandle, source: str) -> None:
     import viser
 
     client._websock_connection.queue_message(viser._messages.RunJavascriptMessage(source=source))
+
+
+@contextmanager
+def may_have_left(client: viser.ClientHandle) -> Iterator[None]:
+    """Send to a client that may leave meanwhile: viser warns of it, and has words against that for its own ends."""
+    with client._websock_connection.get_message_buffer().sanctioned_dead_writes():
+        yield
 
 
 def camera_state(client: viser.ClientHandle) -> Any | None:

@@ -41,7 +41,7 @@ def actions_of(page: Page) -> dict[str, Callable[[], None]]:
         "photos": page.see.toggle_photos,
         "undo": partial(explorer.undo, page),
         "redo": partial(explorer.redo, page),
-        "cancel": explorer.cancel,
+        "cancel": partial(explorer.cancel, page),
         "help": page.header.help,
     }
 

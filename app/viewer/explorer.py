@@ -13,6 +13,7 @@ import numpy as np
 
 from app.explorer.rehearsal import prepare_prompts, prepare_texts
 from app.explorer.worker import Cancelled, ComputeWorker
+from app.viewer._internals import may_have_left
 from app.viewer.page import Page
 from app.viewer.world import World
 from render.errors import InputError
@@ -54,7 +55,10 @@ class Explorer:
         self.exports = ComputeWorker()  # what is written must not keep anybody from selecting
         self._pages: dict[int, Page] = {}
         self._numbers = count()
-        self._commands: set[str] = set()  # names of those that are computed
+        self._commands: dict[str, Command] = {}  # that are computed and may be given up, the newest last, by work
+        self._books = threading.RLock()  # held while works begin and end; one that ends at once ends within
+        self._doing = threading.local()  # the command of the thread that computes
+        self._greeted: Session | None = None  # the one whose beginning a page has told
         self._closing = threading.Event()
         self.editing = threading.RLock()
         """Held while edits are undone, done again, or taken over by another session."""
@@ -84,14 +88,23 @@ class Explorer:
 
     def run(self, page: Page, command: Command, *, slider: bool = False) -> None:
         """Do a command; what a slider asks for replaces what it asked before."""
-        name = f"slider {command.kind} {hash(command.target):x}" if slider else f"{command.kind} {next(self._numbers)}"
+        number = page.client.client_id  # two persons' sliders do not replace each other
+        slides = f"slider {command.kind} {number}-{hash(command.target):x}"
+        name = slides if slider else self.name(command.kind)
 
         def work(progress: Progress) -> Document:
+            self._doing.work = name, command
             session = self.session  # another one may be shown by now
             return session.amend(command, progress) if slider else session.run(command, progress)
 
-        self._commands.add(name)
-        self.submit(page, name, work, interrupt=not slider)
+        with self._books:
+            self._commands.pop(name, None)
+            self._commands[name] = command
+        self.submit(page, name, work, ended=partial(self._ended, page, name, command), interrupt=not slider)
+
+    def name(self, what: str) -> str:
+        """A name for work that replaces no other."""
+        return f"{what} {next(self._numbers)}"
 
     def submit(
         self,
@@ -100,26 +113,41 @@ class Explorer:
         work: Callable[[Progress], Any],
         done: Callable[[Any], None] | None = None,
         *,
+        ended: Callable[[], None] | None = None,
         interrupt: bool = True,
         worker: ComputeWorker | None = None,
     ) -> None:
-        """Have something computed for a page, by the worker for prompts or another; its failures are told there."""
-        page.works.add(name)
-        chosen = self.compute if worker is None else worker
-        chosen.submit(name, work, partial(self._done, page, name, done), interrupt=interrupt)
+        """Have something computed for a page, by the worker for prompts or another; its failures are told there.
 
-    def cancel(self, name: str | None = None) -> None:
-        """Give up the work of a name, or all that is computed and written."""
-        for worker in (self.compute, self.exports):
-            worker.cancel(name)
+        Args:
+            page: The page.
+            name: Work of one name replaces older work of that name.
+            work: What is done.
+            done: Called with what it returns.
+            ended: Called before, and also if it fails.
+            interrupt: Whether running work of that name is interrupted.
+            worker: Who does it; None = the worker for prompts.
+        """
+        chosen = self.compute if worker is None else worker
+        with self._books:
+            page.works.add(name)
+            chosen.submit(name, work, partial(self._done, page, name, chosen, done, ended), interrupt=interrupt)
+
+    def cancel(self, page: Page) -> None:
+        """Give up what is computed and written for a page; others keep what they wait for."""
+        for name in list(page.works):
+            for worker in (self.compute, self.exports):
+                worker.cancel(name)
 
     def undo(self, page: Page) -> None:
-        """Take the last edit back, and give up the commands that this page waits for.
-
-        What other pages asked for is done to the document that is shown then.
-        """
-        for name in page.works & self._commands:
+        """Give up the newest command that this page waits for; without any, take the last edit back."""
+        with self._books:
+            name = next((name for name in reversed(self._commands) if name in page.works), None)
+            if name is not None:
+                del self._commands[name]
+        if name is not None:
             self.compute.cancel(name)
+            return
         with self.editing:
             if self.session.undo() is None:
                 page.tell("There is nothing to undo.")
@@ -185,9 +213,20 @@ class Explorer:
         except (InputError, OSError, RuntimeError) as error:
             log.warning("Not ready for texts yet: %s", error)
 
-    def _done(self, page: Page, name: str, done: Callable[[Any], None] | None, result: Any) -> None:
-        page.works.discard(name)
-        self._commands.discard(name)
+    def _done(
+        self,
+        page: Page,
+        name: str,
+        worker: ComputeWorker,
+        done: Callable[[Any], None] | None,
+        ended: Callable[[], None] | None,
+        result: Any,
+    ) -> None:
+        with self._books:
+            if not worker.awaits(name):  # a slider may have moved on
+                page.works.discard(name)
+        if ended is not None:
+            ended()
         if isinstance(result, BaseException):
             page.give_up(result)
         elif done is not None:
@@ -196,7 +235,19 @@ class Explorer:
             except (InputError, OSError, RuntimeError) as error:
                 page.complain(error)
 
+    def _ended(self, page: Page, name: str, command: Command) -> None:
+        self._forget(name, command)
+        page.prompting.answered(command)
+
+    def _forget(self, name: str, command: Command) -> None:
+        """A command cannot be given up any more."""
+        with self._books:
+            if self._commands.get(name) is command:
+                del self._commands[name]
+
     def _changed(self, _: Document, __: Document) -> None:
+        if hasattr(self._doing, "work"):
+            self._forget(*self._doing.work)  # who sees it done and takes it back means the edit
         for page in self.pages:
             try:
                 page.changed()
@@ -204,17 +255,25 @@ class Explorer:
                 page.complain(error)  # the others are told all the same
 
     def _connected(self, client: viser.ClientHandle) -> None:
-        page = Page(self, client)
+        with may_have_left(client):
+            page = Page(self, client)
         self._pages[client.client_id] = page
         if page.session is not self.session:  # it changed while the page was made
             self._change_over(page)
         if client.client_id not in self.clients:  # it left while the page was made
             self._disconnected(client)
-        elif self.session.kept_elsewhere:
+        else:
+            self._greet(page)
+
+    def _greet(self, page: Page) -> None:
+        """Tell how the session began: whether it is kept to every page, what became of the last one to the first."""
+        session = self.session
+        first, self._greeted = self._greeted is not session, session
+        if session.kept_elsewhere:
             page.tell(ELSEWHERE)
-        elif self.session.begun_anew is not None:
-            page.complain(InputError(self.session.begun_anew))
-        elif self.session.recovered:
+        elif first and session.begun_anew is not None:
+            page.warn("A new session", session.begun_anew)
+        elif first and session.recovered:
             page.tell("The selections of the last session were restored.")
 
     def _change_over(self, page: Page) -> None:
@@ -226,17 +285,16 @@ class Explorer:
     def _disconnected(self, client: viser.ClientHandle) -> None:
         page = self._pages.pop(client.client_id, None)
         if page is not None:
-            for name in list(page.works):
-                self.cancel(name)  # nobody waits for it any more
+            self.cancel(page)  # nobody waits for it any more
             page.close()
 
     def _tick(self) -> None:
         """Show on every page what has been computed for a while."""
         shown = False
         while not self._closing.wait(TICK):
-            busy = self.compute.busy or self.exports.busy
-            slow = busy is not None and busy.seconds > PATIENCE
+            slow = [busy for one in (self.compute, self.exports) if (busy := one.busy) and busy.seconds > PATIENCE]
             if slow or shown:
                 for page in self.pages:
-                    page.header.show_busy(busy if slow else None)
-            shown = slow
+                    own = (busy for busy in slow if busy.name in page.works)
+                    page.header.show_busy(next(own, slow[0] if slow else None))
+            shown = bool(slow)

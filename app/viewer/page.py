@@ -154,9 +154,13 @@ class Page:
         if not self.closed:
             self._notices.show("fit3d", text, seconds=NOTICE_SECONDS)
 
+    def warn(self, title: str, text: str) -> None:
+        """Say something that matters, but that nobody did, for as long as a failure is told."""
+        if not self.closed:
+            self._notices.show(title, text, seconds=FAILURE_SECONDS)
+
     def give_up(self, error: BaseException) -> None:
         """What was asked for will not come."""
-        self.prompting.ask(None)
         self._showing.give_up()
         if isinstance(error, Cancelled):
             self.tell("Cancelled; nothing was changed.")

@@ -85,6 +85,12 @@ class Prompting:
         """A command is being done, or none any more."""
         self._asked = command if isinstance(command, Scribble) else None
 
+    def answered(self, command: Command) -> None:
+        """A command is done, or will not be."""
+        if self._asked is command:
+            self._asked = None
+            self.show_marks()
+
     def begin_anew(self) -> None:
         """Have the next stroke begin a scribble, wherever it is drawn."""
         self._afresh = True
@@ -92,8 +98,6 @@ class Prompting:
 
     def changed(self) -> None:
         """The document is another one."""
-        if self._asked is not None and self._asked == last_prompt(self._page.session.history):
-            self._asked = None
         self.show_marks()
 
     def camera_moved(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.explorer.frame_worker import FrameWorker
 from app.explorer.looks import Look, is_prepared, look_in, prepare
+from app.viewer._internals import may_have_left
 from app.viewer.splats import NAME as SPLATS
 from app.viewer.splats import Splats
 from render.errors import InputError
@@ -34,6 +35,7 @@ class Showing:
         self._page = page
         self.look = self.shown = Look()
         self.software = True  # until the page says who draws there
+        self._choosing = threading.Lock()  # held while what is looked at, or shown, becomes another look
         self._drawing = threading.Lock()  # what is drawn last must be what was asked for last
         self._frames = FrameWorker(page.session, self._deliver, failed=page.complain)
         self._splats = Splats(page)
@@ -54,7 +56,8 @@ class Showing:
             page.see.show_chosen(self.look)
             page.complain(error)
             return
-        self.look = look
+        with self._choosing:
+            self.look = look
         if ready:
             self._show(look)
         else:
@@ -62,8 +65,11 @@ class Showing:
 
     def give_up(self) -> None:
         """Go back to what is shown, if what was asked for cannot be had."""
-        if self.look is not self.shown and self._work not in self._page.works:
-            self.look = self.shown
+        with self._choosing:
+            given_up = self.look is not self.shown and self._work not in self._page.works
+            if given_up:
+                self.look = self.shown
+        if given_up:
             self._page.see.show_chosen(self.look)
 
     def redraw(self, *, moving: bool = False) -> None:
@@ -94,12 +100,15 @@ class Showing:
         if self.drawn_by_server:
             page.client.scene.remove_by_name(SPLATS)
         # What is known of colours does not hold any more, the colour bar's limits least of all.
-        look = self.look
-        self.look = self.shown = Look(overlay=look.overlay)
+        with self._choosing:
+            before, plain = self.look, Look(overlay=self.look.overlay)
+            self.look = self.shown = plain
         page.see.refresh()
-        look = look_in(page.session, look)
+        look = look_in(page.session, before)
         prepare(page.session, look)
-        self.look = self.shown = look
+        with self._choosing:
+            if self.look is plain:  # nobody chose another one meanwhile
+                self.look = self.shown = look
 
     def close(self) -> None:
         """The page is gone."""
@@ -111,9 +120,11 @@ class Showing:
         return f"look {id(self._page)}"
 
     def _show(self, look: Look) -> None:
-        if look is self.look:
+        with self._choosing:
+            if look is not self.look:
+                return
             self.shown = look
-            self.redraw()
+        self.redraw()
 
     def _deliver(self, frame: Frame, quality: str) -> None:
         page = self._page
@@ -122,6 +133,6 @@ class Showing:
                 return
             image = page.photos.blended(frame.image)
             depth = frame.depth * page.explorer.world.scale if page.photos.shown else None
-            with page.client.atomic():
+            with may_have_left(page.client), page.client.atomic():
                 page.client.scene.set_background_image(image, format="jpeg", jpeg_quality=JPEG[quality], depth=depth)
                 self._splats.hide()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.explorer.worker import Busy
     from app.viewer.page import Page
 
+READY = frozenset({"prepare", "rehearsal", "solver"})  # what is done before the first prompt
 NOTICE = 2.0  # seconds from which on a computation is also told where no panel can hide it
 
 
@@ -34,9 +35,9 @@ class Header:
         self._what = gui.add_html("", visible=False)
         self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
         self._cancel = gui.add_button(
-            "Cancel", color="red", visible=False, hint=f"Give up what is computed ({keys_of('cancel')})"
+            "Cancel", color="red", visible=False, hint=f"Give up what is computed for you ({keys_of('cancel')})"
         )
-        self._cancel.on_click(lambda _: explorer.cancel())
+        self._cancel.on_click(lambda _: explorer.cancel(page))
 
     def refresh(self) -> None:
         """Say again what is selected, and with which tool."""
@@ -56,16 +57,20 @@ class Header:
         self._status.content = f'<div style="padding:.4em 1em;font-size:.85em">{" &middot; ".join(parts)}{done}</div>'
 
     def show_busy(self, busy: Busy | None) -> None:
-        """Show how far a computation is, with a button that cancels it; None = nothing is computed."""
-        for handle in (self._what, self._bar, self._cancel):
+        """Show how far a computation is; None = nothing is computed.
+
+        Only who waits for something is offered to cancel.
+        """
+        waits = bool(self._page.works)
+        for handle in (self._what, self._bar):
             handle.visible = busy is not None
-        text = "" if busy is None else _progress(busy)
+        self._cancel.visible = busy is not None and waits
+        text = "" if busy is None else progress_text(busy)
         if busy is not None:
             self._what.content = f'<div style="padding:0 1em;font-size:.85em">{html.escape(text)}</div>'
             self._bar.value = 100.0 * busy.done / busy.total if busy.total else 100.0
-        self._show_notice(
-            f"{text} ({keys_of('cancel')} cancels)" if busy is not None and busy.seconds > NOTICE else None
-        )
+        hint = f" ({keys_of('cancel')} cancels)" if waits else ""
+        self._show_notice(f"{text}{hint}" if busy is not None and busy.seconds > NOTICE else None)
 
     def _show_notice(self, text: str | None) -> None:
         """Tell over the view what is computed: whoever scrolled the panel does not see its head."""
@@ -93,8 +98,8 @@ class Header:
             gui.add_button("Close").on_click(lambda _: modal.close())
 
 
-def _progress(busy: Busy) -> str:
+def progress_text(busy: Busy) -> str:
     """How far a computation is."""
     done = f" {busy.done} of {busy.total}" if busy.total else ""
     what = busy.what or busy.name.rsplit(" ", 1)[0]  # without the number that tells works apart
-    return f"{what}{done}, {busy.seconds:.0f} s"
+    return f"{'getting ready' if what in READY else what}{done}, {busy.seconds:.0f} s"

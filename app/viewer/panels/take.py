@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SELECTED, REST, LEFT = "the selection", "all but the selection", "the scene as it is now"
 LARGEST_DOWNLOAD = 256_000_000  # bytes; larger files are only written beside the scene
+MOST_EXPORTS = 8  # at a time, of all pages; the others wait, and hold what they will write
 OTHER = "another size"
 SIZES = {"as the window": 0, "720 rows": 720, "1080 rows": 1080, "2160 rows": 2160, OTHER: 1}
 ROWS = 4320  # of another size, until somebody says how many
@@ -122,7 +123,7 @@ class TakePanel:
         page, name = self._page, self._name.value
         page.explorer.submit(
             page,
-            f"keep {id(self)}",
+            page.explorer.name("keep"),
             lambda _: page.session.save_selection(name),
             self._kept_as,
         )
@@ -218,6 +219,10 @@ class TakePanel:
         except InputError as error:
             page.complain(error)
             return
+        explorer = page.explorer
+        if explorer.exports.waiting >= MOST_EXPORTS:
+            page.complain(InputError(f"{MOST_EXPORTS} exports wait already; ask again when one of them is written."))
+            return
         folder = page.session.scene.path / "exports"
 
         def written(progress: Progress) -> Path:
@@ -225,7 +230,9 @@ class TakePanel:
             work(path, progress)
             return path
 
-        page.explorer.submit(page, f"export {suffix} {id(self)}", written, self._offer, worker=page.explorer.exports)
+        # Each under its own name: one that is asked for while another is written waits for its turn.
+        named = explorer.name(f"export {suffix or 'masks'}")
+        explorer.submit(page, named, written, self._offer, worker=explorer.exports)
 
     def _offer(self, path: Path) -> None:
         """Tell where a file is, and send it if it is small enough."""
