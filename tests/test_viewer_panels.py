@@ -369,6 +369,14 @@ def test_relevancy_says_what_it_is_of_or_what_it_lacks(paper: Paper) -> None:
     paper.see.choose("pca")
     assert features.visible
     assert not about.visible
+    comparing = control(paper.see, "comparing")
+    move(comparing, "layout", "wipe")
+    move(comparing, "what", "relevancy")
+    assert not about.visible
+    paper.run(c.Clear())
+    assert "select something" in about.content
+    assert about.visible
+    assert features.visible
 
 
 def test_what_a_slider_wants_is_forgotten_once_it_is_there_or_cannot_come() -> None:

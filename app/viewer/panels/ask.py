@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.explorer.commands import Text
-from app.viewer.panels.see import NONE
-from app.viewer.panels.values import by_person, show_value
+from app.viewer.panels.values import NONE, by_person, show_value
 from app.viewer.report import objects, plain
 from app.viewer.resting import Resting
 from app.viewer.scribbling import last_prompt

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.explorer.commands import Threshold, cut_of
 from app.explorer.commands.drawing import Method, Propagated
-from app.viewer.panels.see import NONE
-from app.viewer.panels.values import by_person, show_value
+from app.viewer.panels.values import NONE, by_person, show_value
 from app.viewer.scribbling import last_prompt
 from app.viewer.wanted import Wanted
 from render.errors import InputError

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.explorer.colour_bar import colour_bar
-from app.explorer.looks import Layout, Look, What, field_name
-from app.viewer.panels.values import show_value
+from app.explorer.looks import Look, What, field_name
+from app.viewer.panels.comparing import Comparing
+from app.viewer.panels.values import NONE, WHAT, key_of, show_value
 from app.viewer.report import briefly, inspected, plain
-from app.viewer.resting import Resting
 
 if TYPE_CHECKING:
     import viser
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from app.viewer.page import Page
     from render.camera import Camera
 
-WHAT: dict[What, str] = {
-    "rgb": "colours",
-    "pca": "features (PCA)",
-    "relevancy": "relevancy",
-    "depth": "depth",
-    "opacity": "opacity",
-}
-LAYOUTS: dict[Layout, str] = {"single": "one picture", "wipe": "wipe", "side": "side by side"}
-NONE = "(none)"
 LACKING = "There is nothing to show the relevancy of. Write a text under *Ask*, or select something."
 
 
@@ -40,7 +31,7 @@ class SeePanel:
         self._barred: tuple[Look, ...] | None = None  # what the colour bar is of
         self._quiet = False  # whether inputs are set by nobody
         gui, session = page.client.gui, page.session
-        fields, texts = session.field_names or [NONE], session.text_field_names or [NONE]
+        fields = session.field_names or [NONE]
         with tabs.add_tab("See"):
             self._what = gui.add_dropdown("Show", tuple(WHAT.values()), hint="What is drawn: the keys 1 to 5")
             self._about = gui.add_markdown("", visible=False)
@@ -52,23 +43,7 @@ class SeePanel:
             )
             self._overlay = gui.add_checkbox("Selections", True, hint="Tint and outline the selections (O)")
             self._bar = gui.add_image(colour_bar(0.0, 1.0), visible=False)
-            with gui.add_folder("Compare", expand_by_default=False):
-                self._layout = gui.add_dropdown(
-                    "Layout", tuple(LAYOUTS.values()), hint="One picture; one that changes at the split; or two"
-                )
-                initial = WHAT["pca" if session.field_names else "rgb"]
-                self._second = gui.add_dropdown(
-                    "With", tuple(WHAT.values()), initial_value=initial, hint="The right half"
-                )
-                self._second_field = gui.add_dropdown(
-                    "Its features", tuple(fields), initial_value=fields[-1], hint="The field of the right half"
-                )
-                self._second_text = gui.add_text("Its text", "", hint="Empty: the scores of the active selection")
-                self._second_texts = gui.add_dropdown(
-                    "Text features", tuple(texts), hint="The field that the right half's text is searched in"
-                )
-                self._same = gui.add_checkbox("Same colours", True, hint="A thing has the same colour in both halves")
-                self._split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5, hint="Where the right half begins")
+            self._comparing = Comparing(page, self._chosen)
             with gui.add_folder("Feature colours", expand_by_default=False):
                 self._components = gui.add_slider(
                     "Components", 1, 3, 1, 3, hint="How many directions of features are drawn; one is grey"
@@ -88,12 +63,8 @@ class SeePanel:
                 )
             with gui.add_folder("Under the click"):
                 self._found = gui.add_markdown("Take the tool *Inspect* (N) and click.")
-        for handle in (self._what, self._field, self._overlay, self._layout, self._second, self._second_field):
+        for handle in (self._what, self._field, self._overlay):
             handle.on_update(lambda _: self._chosen())
-        for handle in (self._second_texts, self._same, self._split):
-            handle.on_update(lambda _: self._chosen())
-        self._typing = Resting(self._chosen)
-        self._second_text.on_update(lambda _: self._typing.ask())
         self._arrange()
         for slider in (self._components, self._percentile):
             slider.on_update(lambda _: page.trying(self._refocus))
@@ -115,14 +86,8 @@ class SeePanel:
     def show_chosen(self, look: Look) -> None:
         """Say again what is looked at, where another choice could not be had."""
         with self._silently():
-            self._what.value, self._layout.value = WHAT[look.what], LAYOUTS[look.layout]
-            second = look.second
-            if second is not None:
-                self._second.value = WHAT[second.what]
-                self._second_text.value = second.text or ""
-                known = self._second_texts if second.what == "relevancy" else self._second_field
-                if second.field in known.options:
-                    known.value = second.field
+            self._what.value = WHAT[look.what]
+            self._comparing.show(look)
         self._arrange()
 
     def refresh(self) -> None:
@@ -142,20 +107,20 @@ class SeePanel:
 
     def _explain(self, look: Look) -> None:
         """Say what relevancy is of: a text, which is written elsewhere, or the active selection."""
-        relevancy, document = look.what == "relevancy", self._page.session.document
+        relevancy, document, about = look.what == "relevancy", self._page.session.document, ""
         if relevancy and look.text:
             about = f"of **{plain(look.text)}** in {plain(field_name(self._page.session, look))}; texts are under *Ask*"
-        elif relevancy and len(document.selection):
+        elif relevancy:
             about = f"scores of **{plain(document.active)}**"
-        else:
+        if any(part.what == "relevancy" and not part.text for part in look.parts) and not len(document.selection):
             about = LACKING
         show_value(self._about, about, "content")
-        show_value(self._about, relevancy, "visible")
+        show_value(self._about, bool(about), "visible")
         show_value(self._field, not relevancy, "visible")
 
     def close(self) -> None:
         """The page is gone."""
-        self._typing.cancel()
+        self._comparing.close()
 
     def ask(self, text: str, field: str | None, negatives: tuple[str, ...]) -> Look:
         """The look of a text's relevancy, like the one that is shown now; what it is compared with stays."""
@@ -212,62 +177,18 @@ class SeePanel:
             self._page.trying(self._look_at_chosen)
 
     def _look_at_chosen(self) -> None:
-        what, layout = _key(WHAT, self._what.value), _key(LAYOUTS, self._layout.value)
+        what = key_of(WHAT, self._what.value)
         look = self._page.look
         field = self.field if what == "pca" else look.field if what == "relevancy" and look.text else None
-        changed = replace(
-            look,
-            what=what,
-            field=field,
-            basis=look.basis if what == "pca" and field == look.field else None,
-            overlay=self._overlay.value,
-            same=self._same.value,
-            layout="single",
-            second=None,
-            split=self._split.value,
-        )
-        if layout != "single":
-            changed = replace(changed, layout=layout, second=self._second_look(look, changed))
+        basis = look.basis if what == "pca" and field == look.field else None
+        first = replace(look, what=what, field=field, basis=basis, overlay=self._overlay.value)
+        changed = self._comparing.beside(look, first)
         if changed != look:
             self._page.set_look(changed)
 
-    def _second_look(self, before: Look, first: Look) -> Look:
-        """What the other half shows, beside a first look; a basis stays while both halves show what they did."""
-        from app.explorer.commands.base import check_text
-
-        what = _key(WHAT, self._second.value)
-        second = Look(what, overlay=first.overlay)
-        if what == "pca" and self._second_field.value != NONE:
-            second = replace(second, field=self._second_field.value)
-        text = self._second_text.value.strip()
-        if what == "relevancy" and text:
-            check_text(text)
-            field = None if self._second_texts.value == NONE else self._second_texts.value
-            second = replace(second, text=text, field=field, negatives=first.negatives)
-        old = before.second
-        kept = (before.what, before.field, before.basis, before.same) == (
-            first.what,
-            first.field,
-            first.basis,
-            first.same,
-        )
-        if old is not None and kept and (old.what, old.field) == (second.what, second.field):
-            return replace(second, basis=old.basis)
-        return second
-
     def _arrange(self) -> None:
         """Show the inputs that mean something now."""
-        double, second = self._layout.value != LAYOUTS["single"], _key(WHAT, self._second.value)
-        for handle, meant in (
-            (self._second, double),
-            (self._second_field, double and second == "pca"),
-            (self._second_text, double and second == "relevancy"),
-            (self._second_texts, double and second == "relevancy"),
-            (self._same, double and second == "pca" and self._what.value == WHAT["pca"]),
-            (self._split, self._layout.value == LAYOUTS["wipe"]),
-        ):
-            if handle.visible != meant:
-                handle.visible = meant
+        self._comparing.arrange(key_of(WHAT, self._what.value))
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -328,10 +249,6 @@ class SeePanel:
             if self._share.value > 0 and not self._page.photos.looked_through and self._photo.value != NONE:
                 self._page.photos.look_through(self._photo.value)
             self._page.photos.compare(self._share.value or None)
-
-
-def _key(labels: dict[Any, str], label: str) -> Any:
-    return next(key for key, known in labels.items() if known == label)
 
 
 def _subjects(look: Look) -> list[tuple[What, str | None]]:

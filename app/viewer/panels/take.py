@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.console import size
 from app.exports import note_path
 from app.viewer.cameras import WIDEST
-from app.viewer.panels.see import NONE
+from app.viewer.panels.values import NONE
 from render.errors import InputError
 from render.progress import Progress
 
