@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -25,6 +28,7 @@ from render import (
 from render.rasterizer import reference
 from render.rasterizer import threads as threads_module
 from render.rasterizer._frame import Projected, sort_into_tiles
+from render.rasterizer._simd import _CACHE, kernel
 from render.rasterizer.threads import kernels_alone_on_all_threads
 
 GRIDS = [(5, 7), (1, 1), (4, 1), (13, 9), (50, 70), (60, 80)]
@@ -308,6 +312,25 @@ def test_the_first_compilation_is_announced(tmp_path: object) -> None:
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
     )
     assert "Compiling" not in again.stderr
+
+
+def test_kernels_that_several_threads_import_are_kept_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def slow(**_: object) -> Callable[[float], float]:
+        def compile_(seconds: float) -> float:
+            time.sleep(seconds)
+            seen.append(numba.config.CACHE_DIR)
+            return seconds
+
+        return compile_
+
+    monkeypatch.setattr(numba, "njit", slow)
+    before = numba.config.CACHE_DIR
+    with ThreadPoolExecutor(2) as pool:  # the second begins before the first ends, and ends after it
+        list(pool.map(kernel, (0.1, 0.3)))  # type: ignore[arg-type]
+    assert seen == [str(_CACHE)] * 2
+    assert before == numba.config.CACHE_DIR
 
 
 def test_a_camera_that_sees_nothing_gets_the_background(small: tuple[Gaussians, Camera]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def _cache_folder() -> Path:
 
 
 _CACHE = _cache_folder()
+_CHOOSING_CACHE = threading.Lock()
 
 
 def is_compiled() -> bool:
@@ -48,11 +50,13 @@ def is_compiled() -> bool:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use to machine code that runs without the GIL and is kept on disk."""
-    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_CACHE)
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
-    finally:
-        numba.config.CACHE_DIR = previous
+    # numba has one setting for all threads, which may import kernels at the same time.
+    with _CHOOSING_CACHE:
+        previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_CACHE)
+        try:
+            return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
+        finally:
+            numba.config.CACHE_DIR = previous
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
