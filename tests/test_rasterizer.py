@@ -328,7 +328,7 @@ def test_kernels_that_several_threads_import_are_kept_in_one_folder(monkeypatch:
     monkeypatch.setattr(numba, "njit", slow)
     before = numba.config.CACHE_DIR
     with ThreadPoolExecutor(2) as pool:  # the second begins before the first ends, and ends after it
-        list(pool.map(kernel, (0.1, 0.3)))  # type: ignore[arg-type]
+        list(pool.map(kernel, (0.1, 0.3)))
     assert seen == [str(_CACHE)] * 2
     assert before == numba.config.CACHE_DIR
 
