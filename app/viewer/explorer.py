@@ -58,7 +58,7 @@ class Explorer:
         self._commands: dict[str, Command] = {}  # that are computed and may be given up, the newest last, by work
         self._books = threading.RLock()  # held while works begin and end; one that ends at once ends within
         self._doing = threading.local()  # the command of the thread that computes
-        self._greeted: Session | None = None  # the one whose beginning a page has told
+        self._greeted = False  # whether a page has told how the session began
         self._closing = threading.Event()
         self.editing = threading.RLock()
         """Held while edits are undone, done again, or taken over by another session."""
@@ -165,7 +165,7 @@ class Explorer:
         ``editing``.
         """
         self._unsubscribe()
-        before, self.session = self.session, session
+        before, self.session, self._greeted = self.session, session, False
         self._unsubscribe = session.subscribe(self._changed)
         for page in self.pages:
             self._change_over(page)
@@ -268,7 +268,7 @@ class Explorer:
     def _greet(self, page: Page) -> None:
         """Tell how the session began: whether it is kept to every page, what became of the last one to the first."""
         session = self.session
-        first, self._greeted = self._greeted is not session, session
+        first, self._greeted = not self._greeted, True
         if session.kept_elsewhere:
             page.tell(ELSEWHERE)
         elif first and session.begun_anew is not None:

@@ -76,7 +76,9 @@ class TakePanel:
                 self._colours = gui.add_dropdown(
                     "Colours", (NOW, PLAIN), hint="of the file's Gaussians; of two pictures the left one's"
                 )
-                gui.add_button("Save as one HTML file").on_click(lambda _: self._html())
+                gui.add_button(
+                    "Save as one HTML file", hint="Opens in any browser, without a server or network"
+                ).on_click(lambda _: self._html())
         stops.on_click(lambda _: self._stop(stops.value))
         self._size.on_update(lambda _: self._show_rows())
 
