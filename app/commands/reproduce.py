@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from training.reproduction.results import Found
 
 RESULTS, TABLES, FIGURE = "results.json", "results.md", "features-{}.png"
-TOGETHER = 10  # rooms of a job
+TOGETHER = 35  # rooms of a job: each job loads all libraries anew
 QUICK = {"rooms": 12, "test_rooms": 6, "validation_rooms": 2, "gaussians": 12_000, "weak_steps": 40, "epochs": 1}
-QUICK |= {"probe_steps": 200, "learned_rooms": 2, "learned_steps": 300}
+QUICK |= {"probe_steps": 200, "probe_batch": 1024, "learned_rooms": 2, "learned_steps": 300}
 
 
 @dataclass(frozen=True)

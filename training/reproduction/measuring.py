@@ -100,7 +100,7 @@ class _Station:
         self._photos = [*self._data.train, *self._data.test]
         self._encoder: TrainableEncoder = places.encoder(name)
         self._whole = "depth" in of.tasks
-        self._settings = ProbeSettings(steps=places.plan.probe_steps)
+        self._settings = ProbeSettings(steps=places.plan.probe_steps, batch=places.plan.probe_batch)
         self._transports: dict[str, Transport] = {}
         self._original = self._kept_original()
 

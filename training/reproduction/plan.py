@@ -42,6 +42,7 @@ class Plan:
         weight_decay: Of AdamW; the paper's.
         decay: Whether the rate stays, as in the paper, or falls.
         probe_steps: Of fitting a head; the paper's 40 000.
+        probe_batch: Patches of a step.
         learned_rooms: Of the first rooms, in which ``ns-train fit3d`` learns features.
         learned_steps: Of ``ns-train fit3d``; the paper's 30 000.
 
@@ -65,12 +66,13 @@ class Plan:
     weight_decay: float = 1e-4
     decay: Literal["constant", "cosine"] = "constant"
     probe_steps: int = 600
+    probe_batch: int = 4096
     learned_rooms: int = 12
     learned_steps: int = 2200
 
     def __post_init__(self) -> None:
         least = {"rooms": 1, "test_rooms": 2, "validation_rooms": 1, "views": 2, "weak_steps": 1, "epochs": 1}
-        least |= {"batch": 1, "probe_steps": 1, "learned_rooms": 1, "learned_steps": 1}
+        least |= {"batch": 1, "probe_steps": 1, "probe_batch": 2, "learned_rooms": 1, "learned_steps": 1}
         least |= {"first_room": 0, "first_test_room": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:

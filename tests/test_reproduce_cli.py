@@ -1,0 +1,126 @@
+"""``fit3d reproduce`` in miniature."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.commands import reproduce
+from app.main import main
+from training.reproduction import Places, Plan
+
+MINIATURE = {"rooms": 2, "test_rooms": 2, "validation_rooms": 2, "views": 3, "width": 96, "height": 64}
+MINIATURE |= {"gaussians": 600, "weak_steps": 2, "epochs": 1, "batch": 2, "probe_steps": 3, "probe_batch": 64}
+
+
+def run(out: Path, *options: str) -> int:
+    return main(["reproduce", "fit3d", str(out), "--quick", "--processes", "1", *options])
+
+
+def written(out: Path) -> dict[str, int]:
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("figures.json")}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduction of one seed, done."""
+    out = tmp_path_factory.mktemp("reproduction") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproduce, "QUICK", MINIATURE)
+        assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+    return out
+
+
+@pytest.fixture
+def out(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it that the test may change."""
+    monkeypatch.setattr(reproduce, "QUICK", MINIATURE)
+    return Path(shutil.copytree(done, tmp_path / "out"))
+
+
+def test_rows_differences_claims_costs_and_figures_are_written(done: Path) -> None:
+    text = (done / "results.md").read_text()
+    for part in (
+        "tiny-dino on unseen rooms",
+        "weak on unseen rooms",
+        "original + fine-tuned on blurred",
+        "Claims",
+        "Costs",
+    ):
+        assert part in text
+    found = json.loads((done / "results.json").read_text())
+    for encoder in ("tiny-dino", "weak"):
+        rooms = found["encoders"][encoder]["rooms"]
+        assert list(rooms["rows"]) == ["original", "twice", "fine-tuned", "blurred", "lifted"]
+        for row in rooms["rows"].values():
+            assert {"miou", "aacc", "rmse", "absrel", "inconsistency"} <= set(row["figures"])
+        original, twice, tuned, _, lifted = (row["seeds"]["inconsistency"][0] for row in rooms["rows"].values())
+        assert original == twice
+        assert tuned != original
+        assert lifted < original, "views agree once features were lifted"
+        assert [claim["asked"] for claim in rooms["claims"]] == [0.005, 0.003, 0.2]
+        assert (done / f"features-{encoder}.png").is_file()
+    assert any(stage.startswith("stage II, 1000 steps") for stage in found["costs"])
+    assert all(cost["seconds"] > 0 and cost["peak"] > 0 for cost in found["costs"].values())
+
+
+def test_given_again_nothing_is_done_again_and_more_seeds_add_to_it(out: Path) -> None:
+    before, first = written(out), json.loads((out / "results.json").read_text())
+    assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+    assert written(out) == before
+    assert json.loads((out / "results.json").read_text()) == first
+    assert run(out, "--seeds", "2", "--no-elsewhere", "--encoders", "tiny-dino") == 0
+    after = written(out)
+    assert {name: after[name] for name in before} == before
+    rows = json.loads((out / "results.json").read_text())["encoders"]["tiny-dino"]["rooms"]["rows"]
+    seeds = rows["fine-tuned"]["seeds"]["miou"]
+    assert len(seeds) == 2
+    assert seeds[0] == first["encoders"]["tiny-dino"]["rooms"]["rows"]["fine-tuned"]["seeds"]["miou"][0]
+
+
+def test_what_is_missing_is_made_again_as_it_was(out: Path) -> None:
+    first = json.loads((out / "results.json").read_text())["encoders"]["tiny-dino"]["rooms"]["rows"]
+    shutil.rmtree(out / "figures" / "measured" / "tiny-dino" / "rooms" / "fine-tuned")
+    shutil.rmtree(out / "figures" / "tuned" / "tiny-dino" / "lifted")
+    shutil.rmtree(out / "tuned" / "tiny-dino" / "lifted-0")
+    shutil.rmtree(out / "rooms" / "test" / "test-00021")
+    kept = written(out)
+    assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+    now = written(out)
+    assert {name: now[name] for name in kept} == kept
+    again = json.loads((out / "results.json").read_text())["encoders"]["tiny-dino"]["rooms"]["rows"]
+    assert again["fine-tuned"]["seeds"]["miou"] == pytest.approx(first["fine-tuned"]["seeds"]["miou"], abs=1e-6)
+
+
+def test_other_settings_need_another_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(out, "--seeds", "1", "--no-elsewhere", "--rate", "0.5") == 2
+    assert "made with other settings (rate)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--seeds", "0"], "--seeds"),
+        (["--test-rooms", "1"], "test rooms from 2"),
+        (["--encoders", "weak", "weak"], "different --encoders"),
+        (["--ablations", "--encoders", "weak"], "--ablations are of tiny-dino"),
+        (["--shared", "nowhere"], "Expected a folder with data/camvid"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    options: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(out, *options) == 2
+    assert complaint in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_weak_encoder_that_is_not_there_is_missed_in_a_sentence(tmp_path: Path) -> None:
+    from render.errors import InputError
+
+    with pytest.raises(InputError, match="weak encoder is not at"):
+        Places(tmp_path, Plan()).encoder("weak")
