@@ -228,21 +228,21 @@ class Reproduce:
         from training.reproduction.plan import main_rows
         from training.reproduction.results import is_measured
 
-        jobs = []
-        for of in data:
+        parts: list[tuple[str, Measured, list[Row]]] = []
+        for of, encoder in [(of, encoder) for of in data for encoder in self.encoders]:
             rows = [row for row in main_rows(plan) if is_measured(row, of)]
-            groups = [[row for row in rows if row.tuning is None], *([row] for row in rows if row.tuning is not None)]
-            for encoder in self.encoders:
-                jobs += [
-                    Job(f"{encoder} {of.name} {group[0].name}", measure, (self.out, plan, encoder, of, group, seeds))
-                    for group in groups
-                ]
+            if of is data[0]:
+                parts += [(encoder, of, [row]) for row in rows if row.tuning is not None]
+                rows = [row for row in rows if row.tuning is None]
+            parts.append((encoder, of, rows))
         known = {row.name for row in main_rows(plan)}
         extra = [row for rows in further.values() for row in rows if row.name not in known]
-        jobs += [
-            Job(f"tiny-dino {row.name}", measure, (self.out, plan, "tiny-dino", data[0], [row], seeds)) for row in extra
+        shares = [extra[start :: self._processes()] for start in range(self._processes())]
+        parts += [("tiny-dino", data[0], share) for share in shares if share]
+        return [
+            Job(f"{encoder} on {of.name}, {rows[0].name}", measure, (self.out, plan, encoder, of, rows, seeds))
+            for encoder, of, rows in parts
         ]
-        return jobs
 
     def _report(self, places: Places, found: Found) -> None:
         import json
