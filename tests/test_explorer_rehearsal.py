@@ -80,6 +80,7 @@ def test_a_scene_without_fields_has_nothing_to_prepare(tmp_path: Path) -> None:
     session = open_session(path)
     prepare_prompts(session)
     prepare_texts(session)
+    assert not list(path.glob("graphs/*"))
 
 
 def test_the_rehearsal_selects_and_hides_a_part_of_its_wall(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def without(name: str) -> Iterator[None]:
-    """Let imports find no library of that name, unless it was imported before."""
+    """Let imports find no library of that name, unless it was imported before.
+
+    That holds for all threads of the process until the context ends.
+    """
     if name in sys.modules:
         yield
         return

@@ -82,8 +82,8 @@ class _Request:
 class FrameWorker:
     """Draws for one client; the latest request wins.
 
-    Frames are delivered in the order of their requests, and none of a look once another was asked for (but for where
-    a wipe is split), so that no look comes back.
+    Frames are delivered in the order of their requests, so that no look comes back.  Those of a look that was left
+    are given up (moving the split of a wipe leaves none), unless looks change so fast that nothing would be drawn.
 
     Args:
         session: The scene.
