@@ -252,7 +252,10 @@ def test_shares_and_depths_of_patches_are_those_of_a_count_by_hand() -> None:
     np.testing.assert_allclose(depth, [2, 2])
     assert known.tolist() == [True, True]
     assert mean_depth(np.array([[1, 3, 0, 0, 2]], np.float32), (1, 1))[1].tolist() == [True]
-    assert mean_depth(np.array([[1, 0, 0, 0, 2]], np.float32), (1, 1))[1].tolist() == [False]
+    few = np.zeros((4, 11), np.float32)
+    few[0, :2] = 3
+    assert mean_depth(few[:, :10], (1, 1))[1].tolist() == [True], "a laser's two of forty pixels are enough"
+    assert mean_depth(few, (1, 1))[1].tolist() == [False]
 
 
 def test_bins_say_depths_between_the_nearest_and_the_farthest() -> None:
@@ -278,9 +281,9 @@ def test_figures_are_those_of_a_count_by_hand() -> None:
     kept = keeper()
     kept.add_classes("a", 0, told, truth)
     scores = kept.scores()
-    assert scores.class_ious() == pytest.approx({"red": 1 / 2, "green": 2 / 3, "blue": 1 / 2})
+    assert scores.class_ious() == pytest.approx({"red": 1 / 2, "green": 2 / 3, "blue": 1 / 2, "never seen": 0})
     found = {name: values[0] for name, values in figures_of(scores).items()}
-    assert found["miou"] == pytest.approx((1 / 2 + 2 / 3 + 1 / 2) / 3)
+    assert found["miou"] == pytest.approx((1 / 2 + 2 / 3 + 1 / 2 + 0) / 4), "a class that is only told has IoU 0"
     assert found["macc"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
     assert found["aacc"] == pytest.approx(4 / 6)
     deep = ScoreKeeper("depth", (), 1)
@@ -293,11 +296,13 @@ def test_figures_are_those_of_a_count_by_hand() -> None:
     assert found["absrel"] == pytest.approx((1 + 1 / 2 + 1 / 4) / 3)
 
 
-def test_figures_agree_with_those_of_torchmetrics() -> None:
+@pytest.mark.parametrize("true_classes", [4, 3])
+@pytest.mark.parametrize("told_classes", [4, 3])
+def test_figures_agree_with_those_of_torchmetrics(true_classes: int, told_classes: int) -> None:
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
     random = np.random.default_rng(0)
-    told, truth = (random.integers(4, size=(6, 9, 11)).astype(np.uint8) for _ in range(2))
+    told, truth = (random.integers(k, size=(6, 9, 11)).astype(np.uint8) for k in (told_classes, true_classes))
     truth[random.random(truth.shape) < 0.2] = VOID
     kept = keeper()
     for index in range(6):
@@ -306,7 +311,8 @@ def test_figures_agree_with_those_of_torchmetrics() -> None:
     a, b = (torch.from_numpy(v).long() for v in (told, truth))
     options: dict[str, Any] = {"num_classes": 4, "ignore_index": VOID}
     assert found["miou"] == pytest.approx(float(multiclass_jaccard_index(a, b, **options)), abs=1e-6)
-    assert found["macc"] == pytest.approx(float(multiclass_accuracy(a, b, average="macro", **options)), abs=1e-6)
+    recalls = multiclass_accuracy(a, b, average=None, **options)[:true_classes]
+    assert found["macc"] == pytest.approx(float(recalls.mean()), abs=1e-6), "over the classes that the truth has"
     assert found["aacc"] == pytest.approx(float(multiclass_accuracy(a, b, average="micro", **options)), abs=1e-6)
 
 

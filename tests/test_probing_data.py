@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +19,7 @@ from render.errors import InputError
 from training.probing import VOID, ProbeData, ProbePhoto
 from training.probing.data import open_data
 from training.probing.data.nyu40 import NYU40, SCANNET20
+from training.probing.targets import mean_depth
 from training.rooms.writing import ROOM, RoomFormat, room_name, write_room
 
 COLOURS = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200)], np.uint8)
@@ -140,6 +142,9 @@ def nyu_labelled(root: Path) -> None:
     savemat(root / "labels40.mat", {"labels40": labels})
 
 
+LASER = 0.16  # of the pixels of a street
+
+
 def kitti(root: Path) -> None:
     date = "2011_09_26"
     for drive, seed in ((f"{date}_drive_0001_sync", 0), (f"{date}_drive_0002_sync", 1)):
@@ -147,6 +152,7 @@ def kitti(root: Path) -> None:
         put(root / "input" / date / drive / "image_02" / "data" / "5.png", photo_of(classes))
         depth = depth_of(classes, 256)
         depth[200] = 90 * 256
+        depth[np.random.default_rng(seed).random(depth.shape) > LASER] = 0
         put(root / "gt_depth" / drive / "proj_depth" / "groundtruth" / "image_02" / "5.png", depth)
     for name, drive in (("train", "0001"), ("test", "0002")):
         path = f"{date}_drive_{drive}_sync"
@@ -220,13 +226,31 @@ def test_a_published_layout_is_recognised_and_read(layout: str, tmp_path: Path) 
             step = image.shape[0] // metres.shape[0]
             known = metres > 0
             np.testing.assert_allclose(metres[known], (wanted[::step, ::step] + 1)[known], atol=1e-5)
-            assert known.mean() > (0.3 if seed else 0.85)
+            assert known.mean() > (0.3 if seed else 0.85) * (LASER if layout == "kitti" else 1)
             assert layout == "kitti" or not known[0, 0]
     assert {photo.group for photo in data.train}.isdisjoint({photo.group for photo in data.test}) or layout in (
         "camvid",
         "ade20k",
         "folder",
     )
+
+
+def test_neighbouring_frames_of_a_drive_are_one_group(tmp_path: Path) -> None:
+    camvid(tmp_path)
+    (tmp_path / "test" / "a.jpg").unlink()
+    drives = {"0001TP": 16, "Seq05VD": 44}
+    for drive, count in drives.items():
+        for frame in range(count):
+            (tmp_path / "test" / f"{drive}_f{30 * frame:05d}.jpg").touch()
+    data = open_data(tmp_path)
+    groups = [photo.group for photo in data.test]
+    assert len(set(groups)) == 13
+    assert all(3 <= count <= 5 for count in Counter(groups).values())
+    assert groups == sorted(groups), "consecutive frames are together"
+    assert all(photo.name.startswith(photo.group[:6]) for photo in data.test), "of one drive"
+    assert set(groups).isdisjoint(photo.group for photo in data.train)
+    few = data.limited(test=7)
+    assert {photo.group for photo in few.test} <= set(groups), "groups are those of all photos"
 
 
 def test_what_is_measured_is_cut_as_others_cut_it(tmp_path: Path) -> None:
@@ -243,7 +267,10 @@ def test_what_is_measured_is_cut_as_others_cut_it(tmp_path: Path) -> None:
     for photo, share in ((data.train[0], 0.99), (data.test[0], 0.5)):
         depth = truth(photo, "depth")
         assert depth.shape == (352, 1216)
-        assert (depth > 0).mean() == pytest.approx(share, abs=0.05)
+        assert (depth > 0).mean() == pytest.approx(share * LASER, abs=0.01)
+        for side in (8, 14):
+            patches = mean_depth(depth, (352 // side, 1216 // side))[1]
+            assert patches.mean() == pytest.approx(share, abs=0.08), "so few known pixels are learned from"
         assert (depth[200 - 23] == 0).all(), "beyond 80 m nothing is measured"
     assert (truth(open_data(far).test[0], "depth")[1] == 0).all(), "nor beyond 10 m in rooms"
 

@@ -70,8 +70,9 @@ class Scores:
     def figures(self, counts: Float[np.ndarray, "r g"] | None = None) -> dict[str, Float[np.ndarray, "r s"]]:
         """Figures when every group counts so often; None = once each, ``r = 1``.
 
-        Segmentation: mIoU and mAcc, means over the classes that the truth has; aAcc, of pixels.  Depth: RMSE in metres
-        and AbsRel, means over the photos' (as DINOv2's evaluation does).  Classification: accuracy.
+        Segmentation, as mmsegmentation has it: mIoU, the mean over the classes that are true or told of some pixel, so
+        that one which is only told has 0; mAcc, over the classes that the truth has; aAcc, of pixels.  Depth: RMSE in
+        metres and AbsRel, means over the photos' (as DINOv2's evaluation does).  Classification: accuracy.
         """
         if counts is None:
             counts = np.ones((1, len(self.groups)))
@@ -83,11 +84,11 @@ class Scores:
             if self.task == "classification":
                 return {"accuracy": totals[..., 0] / totals[..., 1]}
             found, wrong, missed = (totals[..., i, :] for i in (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE))
-            there = found + missed > 0
+            either, true = found + wrong + missed, found + missed
             return {
-                "miou": np.mean(found / (found + wrong + missed), -1, where=there),
-                "macc": np.mean(found / (found + missed), -1, where=there),
-                "aacc": found.sum(-1) / (found + missed).sum(-1),
+                "miou": np.mean(found / either, -1, where=either > 0),
+                "macc": np.mean(found / true, -1, where=true > 0),
+                "aacc": found.sum(-1) / true.sum(-1),
             }
 
     def of_group(self, group: str) -> dict[str, float]:
@@ -96,13 +97,17 @@ class Scores:
         return {name: float(values.mean()) for name, values in self.figures(counts).items()}
 
     def class_ious(self) -> dict[str, float]:
-        """IoU of every class that the truth has, means over the seeds; empty unless it is segmentation."""
+        """IoU of every class that is true or told of some pixel; empty unless it is segmentation.
+
+        Means over the seeds; of a class that the truth has not, over those that told it.
+        """
         if self.task != "segmentation":
             return {}
         found, wrong, missed = self.sums.sum(1).transpose(1, 0, 2)
-        there = np.flatnonzero((found + missed).sum(0) > 0)
-        values = found[:, there] / (found + wrong + missed)[:, there]
-        return {self.names[index]: float(value) for index, value in zip(there, values.mean(0), strict=True)}
+        either = found + wrong + missed
+        there = np.flatnonzero(either.sum(0) > 0)
+        values = np.mean(found[:, there] / np.maximum(either[:, there], 1), 0, where=either[:, there] > 0)
+        return {self.names[index]: float(value) for index, value in zip(there, values, strict=True)}
 
 
 class ScoreKeeper:

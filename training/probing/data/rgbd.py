@@ -29,7 +29,8 @@ def read_rgbd(path: Path, *, held_out: int = HELD_OUT) -> ProbeData:
 
     Layout: ``transforms.json`` with ``file_path`` and ``depth_file_path`` for each frame, the depth a 16-bit PNG in
     units of ``depth_unit_scale_factor`` metres (0.001 without), 0 = not known.  The last third of the frames, by
-    their files' names, is measured, in seven groups of consecutive ones.
+    their files' names, is measured, in seven groups of consecutive ones: fewer than a bootstrap over groups asks for,
+    whose percentile interval of 95 % then covers about 87 %; shorter groups of one room would hardly be independent.
 
     Args:
         path: The capture.
