@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from training.finetuning.scenes import Forward, TunedScenes, open_scenes
 from training.finetuning.targets import LiftedTargets, make_targets
 from training.probing import ProbePhoto
 from training.probing.scores import Scores
+from training.reproduction.ablations import ablation_rows
 from training.reproduction.data import Measured, elsewhere
 from training.reproduction.features import KeptMaps, beside, describe_photos, lifted, stacked
 from training.reproduction.jobs import Job, run_jobs
+from training.reproduction.places import Places
 from training.reproduction.plan import Plan, main_rows
 from training.reproduction.results import Claim, Found, RowFound
 from training.reproduction.statistics import fallen, joined, larger
@@ -206,3 +209,31 @@ def test_a_plan_refuses_what_cannot_be_measured() -> None:
     with pytest.raises(InputError, match="rate above 0"):
         Plan(rate=0.0)
     assert Plan().learned_epochs * 12 == 3 * 120
+
+
+def test_settings_of_the_ablations_leave_other_figures_as_they_are(tmp_path: Path) -> None:
+    plan = Plan()
+    rows = [row for table in ablation_rows(plan).values() for row in table]
+    for row in rows:
+        Places(tmp_path, plan).store(row.tuning).put(row.name, {})
+    for change, refused in (
+        ({"learned_steps": 3000}, {"learned-32", "learned-64", "learned-128", "lifted-fitted"}),
+        ({"learned_rooms": 20}, {"learned-32", "learned-64", "learned-128", "lifted-fitted", "lifted-few"}),
+        ({"rate": 1e-5}, {row.name for row in rows}),
+    ):
+        other = Places(tmp_path, replace(plan, **change))
+        for row in rows:
+            if row.name in refused:
+                with pytest.raises(InputError, match=f"other settings .*{next(iter(change))}"):
+                    other.store(row.tuning).get(row.name)
+            else:
+                assert other.store(row.tuning).get(row.name) == {}
+
+
+def test_figures_of_another_precision_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Places(tmp_path, Plan())
+    places.store().put("task", {})
+    other = {"bf16": "no", "no": "bf16"}[Plan().precision]
+    monkeypatch.setattr("training.loop.processes.resolve_precision", lambda *_: other)
+    with pytest.raises(InputError, match=r"other settings \(precision\)"):
+        places.store().get("task")

@@ -86,11 +86,12 @@ class Reproduce:
         places, seeds = Places(self.out, plan), list(range(self.seeds))
         data = self._data()
         places.store().check(["costs/rooms"])
+        further = self._further(plan)
+        self._check_done(places, data, further, seeds)
         self._announce(plan)
         self._make_rooms(places)
         with progress_bars() as progress:
             self._do(self._preparing(plan), progress)
-            further = self._further(plan)
             self._learn(plan, further, progress)
             self._do(self._tunings(plan, further, seeds), progress)
             self._do(self._measurements(plan, data, further, seeds), progress)
@@ -130,6 +131,19 @@ class Reproduce:
         for sentence in missing:
             say(sentence)
         return [Measured(ROOMS), *found]
+
+    def _check_done(
+        self, places: Places, data: Sequence[Measured], further: dict[str, list[Row]], seeds: list[int]
+    ) -> None:
+        """Read what is there, so that other settings are refused before any work."""
+        from training.reproduction.measuring import missing_seeds
+        from training.reproduction.plan import main_rows
+
+        for row, of in [(row, of) for row in main_rows(places.plan) for of in data]:
+            for encoder in self.encoders:
+                missing_seeds(places, encoder, of, row, seeds)
+        for row in [row for rows in further.values() for row in rows]:
+            missing_seeds(places, "tiny-dino", data[0], row, seeds)
 
     def _announce(self, plan: Plan) -> None:
         from training.reproduction.sizes import disk_needed, memory_needed

@@ -60,8 +60,7 @@ def measure(
         InputError: something is missing, or what is there was made with other settings.
     """
     places = Places(out, plan)
-    store = places.store()
-    left = {row: [s for s in seeds if store.get(measured(encoder, of.name, row, s)) is None] for row in rows}
+    left = {row: missing_seeds(places, encoder, of, row, seeds) for row in rows}
     if not any(left.values()):
         return
     station = _Station(places, encoder, of, progress)
@@ -75,7 +74,17 @@ def measure(
             for place, seed in enumerate(together):
                 scores = {task: _packed(one, place) for task, one in found.items()}
                 figures = {"scores": scores, "inconsistency": known, "seconds": spent}
-                store.put(measured(encoder, of.name, row, seed), figures)
+                places.store(row.tuning).put(measured(encoder, of.name, row, seed), figures)
+
+
+def missing_seeds(places: Places, encoder: str, of: Measured, row: Row, seeds: Sequence[int]) -> list[int]:
+    """The seeds whose figures of a row are not there yet.
+
+    Raises:
+        InputError: those that are there are damaged, or were made with other settings.
+    """
+    store = places.store(row.tuning)
+    return [seed for seed in seeds if store.get(measured(encoder, of.name, row, seed)) is None]
 
 
 def unpacked(task: Task, figures: Mapping[str, Any]) -> Scores:

@@ -108,14 +108,14 @@ class Places:
         """What the first seed's heads of a row said of the photos that are shown."""
         return self.out / "told" / encoder / f"{row.name}-{task}.npz"
 
-    def store(self) -> FigureStore:
-        """All figures.
+    def store(self, tuning: Tuning | None = None) -> FigureStore:
+        """All figures; those of a tuning depend on more than others, see :meth:`Plan.identity`.
 
         They are kept apart from what is large, so that they can be read without it.
         """
         from uplift.evaluation.store import FigureStore
 
-        return FigureStore(self.out / "figures", self.plan.identity())
+        return FigureStore(self.out / "figures", self.plan.identity(tuning))
 
 
 def measured(encoder: str, data: str, row: Row, seed: int) -> str:

@@ -12,6 +12,7 @@ from training.rooms.writing import RoomFormat
 from uplift.encoders.finetuned import Assembly
 
 ENCODERS = ("tiny-dino", "weak")  # the bundled one, and one of the same kind that is made here in minutes
+LEARNED = ("learned_rooms", "learned_steps")  # of the plan: what the ablations with learned features depend on alone
 Kind: TypeAlias = Literal["original", "twice", "lifted", "tuned"]
 """Which features stand beside the original's: none, itself, itself lifted and rendered, what fine-tuning made of it."""
 
@@ -90,9 +91,26 @@ class Plan:
         """Epochs over the rooms with learned features, in which a network does as many steps as over all rooms."""
         return max(1, round(self.epochs * self.rooms / min(self.rooms, self.learned_rooms)))
 
-    def identity(self) -> dict[str, Any]:
-        """What figures depend on: JSON values."""
-        return asdict(self)
+    @property
+    def precision(self) -> str:
+        """In which this machine trains, see :class:`Schedule`: figures of another precision are not mixed with its."""
+        import torch
+
+        from training.loop.processes import resolve_precision
+
+        return resolve_precision("auto", torch.device("cpu"))
+
+    def identity(self, tuning: Tuning | None = None) -> dict[str, Any]:
+        """What figures depend on: JSON values.
+
+        Args:
+            tuning: Of the figures, if they are of one.  Settings of ``ns-train fit3d`` are left out for those that do
+                not depend on them: they may change, and such figures stay.
+        """
+        scenes = "rooms" if tuning is None else tuning.scenes
+        left_out = {"rooms": LEARNED, "few": LEARNED[1:]}.get(scenes, ())
+        found = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {**found, "precision": self.precision}
 
 
 @dataclass(frozen=True)

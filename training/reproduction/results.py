@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +146,7 @@ class Found:
                 entry["claims"] = [claim.json() for claim in self.claims(encoder)]
             encoders.setdefault(encoder, {})[data] = entry
         return {
-            "plan": self.plan.identity(),
+            "plan": {**asdict(self.plan), "precision": self.plan.precision},
             "seeds": list(self.seeds),
             "encoders": encoders,
             "ablations": {title: [found.json() for found in rows] for title, rows in self.ablations.items()},
@@ -198,7 +198,7 @@ def read_row(places: Places, encoder: str, data: str, row: Row, seeds: Sequence[
     Raises:
         InputError: it is not measured yet, or damaged.
     """
-    store = places.store()
+    store = places.store(row.tuning)
     parts = [store.get(measured(encoder, data, row, seed)) for seed in seeds]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts) or not known:

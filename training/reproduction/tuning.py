@@ -76,7 +76,7 @@ def tune(
     from training.loop import CHECKPOINT, train
 
     places = Places(out, plan)
-    store = places.store()
+    store = places.store(tuning)
     missing = [
         seed
         for seed in seeds
