@@ -6,20 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.console import size
+from app.figure_cells import GAPS, gap_cell, mean_cell
 from app.result_tables import ResultTable
+from training.probing.scores import FIGURES, Figure
 
 if TYPE_CHECKING:
-    from training.probing.comparison import Interval
     from training.reproduction.results import Found, RowFound
 
-# Title, factor and digits of a figure.
 COLUMNS = {
-    "miou": ("mIoU, %", 100, 2),
-    "aacc": ("aAcc, %", 100, 2),
-    "rmse": ("RMSE, m", 1, 4),
-    "absrel": ("AbsRel", 1, 4),
-    "inconsistency": ("inconsistency", 1, 3),
+    **FIGURES["segmentation"],
+    **FIGURES["depth"],
+    "inconsistency": Figure("inconsistency, alone", 1, 3, False),
+    "inconsistency_assembled": Figure("inconsistency, assembled", 1, 3, False),
 }
+POINTS = Figure("points", 100, 2, True)
+INCONSISTENCY = (
+    "multi-view inconsistency |F - M F| / |F - mean F|: alone = of what stands beside the original, assembled = of "
+    "both together"
+)
 NAMES = {
     "fine-tuned": "original + fine-tuned",
     "twice": "original twice",
@@ -45,34 +49,36 @@ def _row_table(title: str, rows: Sequence[RowFound], seeds: int) -> ResultTable:
     figures = [row.figures() for row in rows]
     names = [name for name in COLUMNS if any(name in of for of in figures)]
     cells = [
-        [row.row.title, *(_mean(of[name], name) if name in of else "-" for name in names)]
+        [row.row.title, *(mean_cell(of[name], COLUMNS[name]) if name in of else "-" for name in names)]
         for row, of in zip(rows, figures, strict=True)
     ]
     note = f"means over {seeds} seeds ± half of the 95 % interval over them" if seeds > 1 else "one seed"
     if "inconsistency" in names:
-        note += "; multi-view inconsistency |F - M F| / |F - mean F| of what stands beside the original"
-    return ResultTable(title, ["features", *(COLUMNS[name][0] for name in names)], cells, note)
+        note += f"; {INCONSISTENCY}"
+    return ResultTable(title, ["features", *(COLUMNS[name].title for name in names)], cells, note)
 
 
 def _gap_table(title: str, found: Found, encoder: str, data: str) -> ResultTable:
     gaps = found.differences(encoder, data)
     names = [name for name in COLUMNS if any(name in gap for gap in gaps.values())]
     rows = [
-        [f"{NAMES[a]} - {NAMES[b]}", *(_gap(gap[name].over_groups, name) if name in gap else "-" for name in names)]
+        [f"{NAMES[a]} - {NAMES[b]}", *(gap_cell(gap[name], COLUMNS[name]) if name in gap else "-" for name in names)]
         for (a, b), gap in gaps.items()
     ]
-    what = "rooms" if data == "rooms" else "groups of photos"
-    note = f"means over the seeds; in brackets the 95 % interval of a paired bootstrap over {what}"
-    return ResultTable(title, ["difference", *(COLUMNS[name][0] for name in names)], rows, note)
+    note = GAPS.format("rooms" if data == "rooms" else "groups of photos")
+    return ResultTable(title, ["difference", *(COLUMNS[name].title for name in names)], rows, note)
 
 
 def _claim_table(found: Found) -> ResultTable:
     rows = []
     for encoder in dict.fromkeys(encoder for encoder, _ in found.tables):
         for claim in found.claims(encoder):
-            value = _interval(claim.found, 100, 2, "+")
-            rows.append([f"{encoder}: {claim.text}", f"{100 * claim.asked:.1f}", value, "yes" if claim.met else "no"])
-    note = "in points; met = the mean is as large as asked and its interval, over rooms, lies above zero"
+            value, met = gap_cell(claim.found, POINTS), "yes" if claim.met else "no"
+            rows.append([f"{encoder}: {claim.text}", f"{100 * claim.asked:.1f}", value, met])
+    note = (
+        "in points, the inconsistency in percent of itself; intervals over rooms in brackets and over seeds after ±; "
+        "met = the mean is as large as asked, and both intervals lie above zero (never with a single seed)"
+    )
     return ResultTable("Claims", ["claim", "asked", "found", "met"], rows, note)
 
 
@@ -80,21 +86,3 @@ def _cost_table(costs: Mapping[str, Mapping[str, float]]) -> ResultTable:
     rows = [[stage, f"{cost['seconds']:.1f}", size(cost["peak"])] for stage, cost in costs.items()]
     note = "seconds of one process on one thread, where several run beside each other; peak of that process"
     return ResultTable("Costs", ["stage", "seconds", "peak memory"], rows, note)
-
-
-def _mean(interval: Interval, name: str) -> str:
-    _, factor, digits = COLUMNS[name]
-    mean = f"{interval.mean * factor:.{digits}f}"
-    return mean if interval.high is None else f"{mean} ± {(interval.high - interval.mean) * factor:.{digits}f}"
-
-
-def _gap(interval: Interval, name: str) -> str:
-    _, factor, digits = COLUMNS[name]
-    return _interval(interval, factor, digits, "+")
-
-
-def _interval(interval: Interval, factor: float, digits: int, sign: str) -> str:
-    mean = f"{interval.mean * factor:{sign}.{digits}f}"
-    if interval.low is None or interval.high is None:
-        return mean
-    return f"{mean} [{interval.low * factor:{sign}.{digits}f}, {interval.high * factor:{sign}.{digits}f}]"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.reproduction_tables import tables_of
 from render.errors import InputError
 from render.progress import Progress
 from tests.tiny_models import tiny_vit_file
@@ -72,9 +73,11 @@ def test_a_figure_falls_by_part_of_itself_whatever_its_scale() -> None:
     before = np.random.default_rng(0).uniform(0.2, 0.6, (2, 10))
     for scale in (1.0, 100.0):
         found = fallen(0.7 * scale * before, scale * before)
-        assert found.mean == pytest.approx(0.3)
-        assert found.low == pytest.approx(0.3)
-    assert fallen(before[:, :1], before[:, :1]).low is None
+        for interval in (found.over_groups, found.over_seeds):
+            assert interval.mean == pytest.approx(0.3)
+            assert interval.low == pytest.approx(0.3)
+    assert fallen(before[:, :1], before[:, :1]).over_groups.low is None
+    assert fallen(before[:1], before[:1]).over_seeds.low is None
 
 
 def scores(seed: float, groups: tuple[str, ...] = ("a", "b")) -> Scores:
@@ -107,8 +110,43 @@ def test_a_claim_is_met_where_the_mean_is_as_large_as_asked() -> None:
     found = [row("original", 0, 0), row("twice", 0, 0), row("fine-tuned", 5, 0.3), row("blurred", 5, 0.1)]
     claims: list[Claim] = Found(Plan(), (0, 1), {("tiny-dino", "rooms"): found}).claims("tiny-dino")
     assert [claim.met for claim in claims] == [True, False, True]
-    assert claims[0].found.mean == pytest.approx(miou(5) - miou(0))
-    assert claims[1].found.mean == 0
+    assert claims[0].found.over_groups.mean == pytest.approx(miou(5) - miou(0))
+    assert claims[1].found.over_groups.mean == 0
+
+
+@pytest.mark.parametrize(
+    ("gaps", "met"),
+    [
+        ([[0.01, 0.03], [0.02, 0.02], [0.03, 0.01]], True),
+        ([[0.0, 0.0], [0.02, 0.02], [0.05, 0.05]], False),  # other seeds would give another sign
+        ([[-0.02, 0.06], [-0.02, 0.06], [-0.02, 0.06]], False),  # other rooms would
+        ([[0.001, 0.001], [0.001, 0.001], [0.001, 0.001]], False),  # sure, but too small
+        ([[0.02, 0.02]], False),  # of one seed nothing is known
+    ],
+)
+def test_a_claim_needs_an_interval_above_zero_over_seeds_and_over_rooms(gaps: list[list[float]], met: bool) -> None:
+    assert Claim("larger", 0.005, larger(np.array(gaps), np.zeros_like(gaps))).met == met
+
+
+def test_tables_show_both_intervals_and_both_inconsistencies() -> None:
+    rows = {row.name: row for row in main_rows(Plan())}
+
+    def row(name: str, gain: float, alone: float, assembled: float) -> RowFound:
+        both = joined([scores(gain), scores(2 * gain)])
+        return RowFound(rows[name], {"segmentation": both}, np.full((2, 2), alone), np.full((2, 2), assembled))
+
+    found = [row("original", 0, 0.4, 0.4), row("twice", 0, 0.4, 0.4)]
+    found += [row("fine-tuned", 4, 0.2, 0.3), row("blurred", 1, 0.35, 0.375)]
+    main, gaps, claims = tables_of(Found(Plan(), (0, 1), {("tiny-dino", "rooms"): found}))
+    titles = ["inconsistency, alone", "inconsistency, assembled"]
+    assert list(main.columns) == ["features", "mIoU, percent", "mAcc, percent", "aAcc, percent", *titles]
+    assert [cell.split()[0] for cell in main.rows[2][-2:]] == ["0.200", "0.300"]
+    assert gaps.rows[0][-2:] == ["-0.200 [-0.200, -0.200] ± 0.000", "-0.100 [-0.100, -0.100] ± 0.000"]
+    gap = np.mean([miou(4), miou(8)]) - miou(0)
+    half = 12.7062 * abs(miou(8) - miou(4)) / 2  # Student's, of two values
+    assert gaps.rows[0][1] == f"{100 * gap:+.2f} [{100 * gap:+.2f}, {100 * gap:+.2f}] ± {100 * half:.2f}"
+    assert "alone" in claims.rows[2][0]
+    assert [row[-1] for row in claims.rows] == ["no", "no", "yes"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

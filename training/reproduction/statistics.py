@@ -42,21 +42,22 @@ def larger(a: Float[np.ndarray, "s g"], b: Float[np.ndarray, "s g"], *, seed: in
     return Difference(_resampled(gaps.mean(0), seed), interval_over_seeds(gaps.mean(1).tolist()))
 
 
-def fallen(now: Float[np.ndarray, "s g"], before: Float[np.ndarray, "s g"], *, seed: int = 0) -> Interval:
-    """By which part of itself the mean of a figure fell, with a paired bootstrap over rooms; 0.2 = by 20 %.
+def fallen(now: Float[np.ndarray, "s g"], before: Float[np.ndarray, "s g"], *, seed: int = 0) -> Difference:
+    """By which part of itself the mean of a figure fell, over rooms and over seeds as :func:`larger`; 0.2 = by 20 %.
 
     Args:
         now: A figure of every seed and room.
         before: The same before, paired.
         seed: Of the resampling.
     """
+    over_seeds = interval_over_seeds((1 - now.mean(1) / before.mean(1)).tolist())
     pairs = np.stack([now.mean(0), before.mean(0)])
     mean = 1 - float(pairs[0].mean() / pairs[1].mean())
     if pairs.shape[1] < 2:
-        return Interval(mean, None, None)
+        return Difference(Interval(mean, None, None), over_seeds)
     drawn = pairs[:, _draws(pairs.shape[1], seed)].mean(2)
     low, high = np.percentile(1 - drawn[0] / drawn[1], [TAIL, 100 - TAIL])
-    return Interval(mean, float(low), float(high))
+    return Difference(Interval(mean, float(low), float(high)), over_seeds)
 
 
 def _resampled(values: Float[np.ndarray, " g"], seed: int) -> Interval:
