@@ -408,6 +408,9 @@ def test_wrong_data_are_refused_in_a_sentence() -> None:
         run_probe(void, "segmentation", source)
     with pytest.raises(InputError, match="below 2"):
         run_probe(replace(data(), classes=NAMES[:2]), "segmentation", source)
+    wrong = replace(photos(1, 1)[0], name="odd", classes=give(np.full((32, 32), 7, np.uint8)))
+    with pytest.raises(InputError, match=r"below 4 .* in the class map of odd, found 7"):
+        run_probe(replace(data(), test=[wrong]), "segmentation", source, settings=replace(QUICK, steps=2))
     with pytest.raises(InputError, match="2 to 255 classes"):
         run_probe(replace(data(), classes=()), "segmentation", source)
     with pytest.raises(InputError, match="different seeds"):

@@ -235,6 +235,25 @@ def test_a_published_layout_is_recognised_and_read(layout: str, tmp_path: Path) 
     )
 
 
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    def save(split: str, classes: str, labels: tuple[int, ...]) -> None:
+        images = np.zeros((len(labels), 8, 8, 3), np.uint8)
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.array(labels), classes=np.array(list(classes)))
+
+    save("train", "cd", (0, 1))
+    save("test", "dc", (0, 1))
+    with pytest.raises(InputError, match=r"same classes in the same order .* found c, d and d, c"):
+        open_data(tmp_path)
+    save("test", "cd", (0, 2))
+    with pytest.raises(InputError, match=r"labels from 0 to 1.*test\.npz"):
+        open_data(tmp_path)
+    save("test", "cd", (0, 1))
+    whole = (tmp_path / "test.npz").read_bytes()
+    (tmp_path / "test.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"test\.npz \(BadZipFile"):
+        open_data(tmp_path)
+
+
 def test_neighbouring_frames_of_a_drive_are_one_group(tmp_path: Path) -> None:
     camvid(tmp_path)
     (tmp_path / "test" / "a.jpg").unlink()
@@ -295,15 +314,20 @@ def test_labels_of_whole_photos_are_read_from_arrays_and_folders(tmp_path: Path)
         open_data(folders)
 
 
-def test_augmented_labels_of_voc_are_learned_from_where_they_are(tmp_path: Path) -> None:
+def test_augmented_labels_of_voc_are_learned_from_where_its_own_are_not(tmp_path: Path) -> None:
     voc(tmp_path)
     base = tmp_path / "VOCdevkit" / "VOC2012"
-    lines(base / "ImageSets" / "Segmentation" / "trainaug.txt", "2007_1", "2008_3")
+    names = ["2007_1", "2007_4", "2008_3"]
+    lines(base / "ImageSets" / "Segmentation" / "trainaug.txt", *names)
+    put(base / "SegmentationClass" / "2007_4.png", np.full((24, 32), 4, np.uint8), palette=True)
     for name in ("2007_1", "2008_3"):
-        put(base / "SegmentationClassAug" / f"{name}.png", np.ones((24, 32), np.uint8))
+        put(base / "SegmentationClassAug" / f"{name}.png", np.full((24, 32), 5, np.uint8))
     data = open_data(tmp_path)
-    assert [photo.name for photo in data.train] == ["2007_1", "2008_3"]
-    assert (truth(data.train[0], "segmentation") == 1).all()
+    assert [photo.name for photo in data.train] == names
+    own, alone, added = (truth(photo, "segmentation") for photo in data.train)
+    np.testing.assert_array_equal(own[1:], blocks(0)[1:])
+    assert (alone == 4).all(), "not every photo of VOC is among the augmented ones"
+    assert (added == 5).all()
 
 
 def rooms(root: Path) -> None:
@@ -332,7 +356,7 @@ def test_what_is_missing_or_damaged_is_told_in_a_sentence(tmp_path: Path) -> Non
             action()
 
     refused("found none", lambda: open_data(tmp_path / "nowhere"))
-    refused("layout of", lambda: open_data(tmp_path))
+    refused("layout of .* --layout", lambda: open_data(tmp_path))
     own_folder(tmp_path)
     data = open_data(tmp_path)
     (tmp_path / "train" / "labels" / "a.png").write_bytes(b"no picture")

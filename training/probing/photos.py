@@ -72,7 +72,7 @@ class ProbeData:
         return replace(self, train=evenly(self.train, train), test=evenly(self.test, test))
 
     def for_task(self, task: Task) -> ProbeData:
-        """The photos whose truth is known, as they are to be seen.
+        """The photos whose truth is known, as they are to be seen; reading a class that has no name is an InputError.
 
         Raises:
             InputError: a split has none, or the names of the classes are missing.
@@ -83,13 +83,36 @@ class ProbeData:
                 raise InputError(f"{self.name} has no {WHAT[task]} in its split {name}; choose another task or data.")
         if task != "depth" and not 2 <= len(self.classes) <= VOID:
             raise InputError(f"A probe takes 2 to {VOID} classes, found {len(self.classes)} in {self.name}.")
+        if task == "segmentation":
+            splits = {name: [self._checked(photo) for photo in photos] for name, photos in splits.items()}
         seen = {name: [self._seen(photo) for photo in photos] for name, photos in splits.items()}
         return replace(self, train=seen["train"], test=seen["test"], side=None, square=False)
+
+    def _checked(self, photo: ProbePhoto) -> ProbePhoto:
+        if photo.classes is None:
+            return photo
+        return replace(photo, classes=partial(checked, photo.classes, len(self.classes), photo.name))
 
     def _seen(self, photo: ProbePhoto) -> ProbePhoto:
         if self.side is None:
             return photo
         return replace(photo, image=partial(resized, photo.image, self.side, square=self.square))
+
+
+def checked(classes: Callable[[], UInt8[np.ndarray, "h w"]], count: int, name: str) -> UInt8[np.ndarray, "h w"]:
+    """A class map.
+
+    Raises:
+        InputError: a class is neither below ``count`` nor 255.
+    """
+    values = classes()
+    known = values[values != VOID]
+    if known.size and int(known.max()) >= count:
+        raise InputError(
+            f"Expected classes below {count} (or {VOID}, which does not count) in the class map of {name}, found "
+            f"{int(known.max())}; correct the map or name more classes."
+        )
+    return values
 
 
 def evenly(items: Sequence[ProbePhoto], most: int | None) -> list[ProbePhoto]:

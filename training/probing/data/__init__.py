@@ -43,8 +43,8 @@ def open_data(path: str | Path, kind: Kind | Literal["auto"] = "auto", *, train:
         found = next((name for name, (recognised, _) in _readers().items() if recognised(path)), None)
         if found is None:
             raise InputError(
-                f"The layout of {path} is none of {', '.join(_readers())}; say which with --data, whose help tells the "
-                "files of each."
+                f"The layout of {path} is none of {', '.join(_readers())}; choose one with --layout, and what it lacks is "
+                "named (fit3d probe --help says more of each)."
             )
         kind = found
     if kind == "rooms":

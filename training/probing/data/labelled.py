@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +42,12 @@ def read_arrays(path: Path) -> ProbeData:
     Raises:
         InputError: a file is missing or damaged.
     """
-    (train, classes), (test, _) = (_read(path / f"{split}.npz") for split in ("train", "test"))
+    (train, classes), (test, others) = (_read(path / f"{split}.npz") for split in ("train", "test"))
+    if classes != others:
+        raise InputError(
+            f"Expected the same classes in the same order in {path / 'train.npz'} and test.npz, found "
+            f"{', '.join(classes)} and {', '.join(others)}; write both with one list of classes."
+        )
     return ProbeData(path.resolve().name, train, test, classes=classes)
 
 
@@ -76,10 +83,12 @@ def _read(file: Path) -> tuple[list[ProbePhoto], tuple[str, ...]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             images, labels, classes = archive["images"], archive["labels"], archive["classes"]
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"Expected images, labels and classes in {file} ({type(error).__name__}: {error}).") from error
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or labels.shape != (len(images),):
         raise InputError(f"Expected images [n, h, w, 3] uint8 and labels [n] in {file}, found {list(images.shape)}.")
+    if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() < len(classes)):
+        raise InputError(f"Expected labels from 0 to {len(classes) - 1}, one for each class, in {file}, found others.")
     names = [f"{index:06d}" for index in range(len(images))]
     photos = [
         ProbePhoto(name, name, partial(_one, images, index), label=int(labels[index]))

@@ -28,7 +28,8 @@ def read_voc(path: Path) -> ProbeData:
 
     Layout of ``VOCdevkit/VOC2012``: ``JPEGImages/NAME.jpg``, ``SegmentationClass/NAME.png`` (indices of a palette,
     255 = does not count), ``ImageSets/Segmentation/train.txt`` and ``val.txt``.  Where there are ``trainaug.txt`` and
-    ``SegmentationClassAug`` (Hariharan et al. 2011), as DINOv2 uses them, these are learned from.
+    ``SegmentationClassAug`` (Hariharan et al. 2011), the photos of that list are learned from: by VOC's own masks where
+    there are, by the others else, as mmsegmentation takes them; not every photo need have both.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -37,21 +38,22 @@ def read_voc(path: Path) -> ProbeData:
     lists = root / "ImageSets" / "Segmentation"
     require([root / "JPEGImages", root / "SegmentationClass", lists / "val.txt"], "Pascal VOC")
     augmented = (lists / AUGMENTED[0]).is_file() and (root / AUGMENTED[1]).is_dir()
-    train = AUGMENTED if augmented else ("train.txt", "SegmentationClass")
     table = table_of({label: label for label in range(len(NAMES))})
 
-    def photos(names: str, labels: str) -> list[ProbePhoto]:
-        return [
-            ProbePhoto(
-                name,
-                name,
-                partial(read_photo, root / "JPEGImages" / f"{name}.jpg"),
-                classes=partial(read_classes, root / labels / f"{name}.png", table),
-            )
-            for name in read_lines(lists / names)
-        ]
+    def photo(name: str) -> ProbePhoto:
+        label, other = (root / folder / f"{name}.png" for folder in ("SegmentationClass", AUGMENTED[1]))
+        return ProbePhoto(
+            name,
+            name,
+            partial(read_photo, root / "JPEGImages" / f"{name}.jpg"),
+            classes=partial(read_classes, other if other.is_file() and not label.is_file() else label, table),
+        )
 
-    return ProbeData("Pascal VOC", photos(*train), photos("val.txt", "SegmentationClass"), classes=NAMES, side=SIDE)
+    train, test = (
+        [photo(name) for name in read_lines(lists / names)]
+        for names in (AUGMENTED[0] if augmented else "train.txt", "val.txt")
+    )
+    return ProbeData("Pascal VOC", train, test, classes=NAMES, side=SIDE)
 
 
 def _root(path: Path) -> Path:
