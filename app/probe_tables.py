@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from app.figure_cells import GAPS, gap_cell, mean_cell
 from app.result_tables import ResultTable
 
 if TYPE_CHECKING:
-    from training.probing.comparison import Difference, Interval
     from training.probing.running import ProbeResult
-    from training.probing.scores import Figure
 
 
 def figure_table(title: str, results: Sequence[ProbeResult]) -> ResultTable:
@@ -28,7 +27,9 @@ def figure_table(title: str, results: Sequence[ProbeResult]) -> ResultTable:
     rows = []
     for result in results:
         found = figures_of(result.scores)
-        rows.append([result.source, *(_mean(interval_over_seeds(found[name]), kind) for name, kind in kinds.items())])
+        rows.append(
+            [result.source, *(mean_cell(interval_over_seeds(found[name]), kind) for name, kind in kinds.items())]
+        )
     note = f"means over {len(first.seeds)} seeds; ± half of the 95 % interval over them" if len(first.seeds) > 1 else ""
     return ResultTable(title, ["features", *(kind.title for kind in kinds.values())], rows, note)
 
@@ -46,24 +47,8 @@ def difference_table(title: str, results: Sequence[ProbeResult]) -> ResultTable:
     first, *others = results
     kinds = FIGURES[first.task]
     rows = [
-        [other.source, *(_gap(compare(other.scores, first.scores, name), kind) for name, kind in kinds.items())]
+        [other.source, *(gap_cell(compare(other.scores, first.scores, name), kind) for name, kind in kinds.items())]
         for other in others
     ]
-    groups = len(first.scores.groups)
-    note = f"in brackets the 95 % interval of a paired bootstrap over {groups} groups of photos"
+    note = GAPS.format(f"{len(first.scores.groups)} groups of photos")
     return ResultTable(title, ["features", *(kind.title for kind in kinds.values())], rows, note)
-
-
-def _mean(interval: Interval, kind: Figure) -> str:
-    mean = f"{interval.mean * kind.factor:.{kind.digits}f}"
-    if interval.high is None:
-        return mean
-    return f"{mean} ± {(interval.high - interval.mean) * kind.factor:.{kind.digits}f}"
-
-
-def _gap(difference: Difference, kind: Figure) -> str:
-    found = difference.over_groups
-    mean = f"{found.mean * kind.factor:+.{kind.digits}f}"
-    if found.low is None or found.high is None:
-        return mean
-    return f"{mean} [{found.low * kind.factor:+.{kind.digits}f}, {found.high * kind.factor:+.{kind.digits}f}]"

@@ -417,6 +417,8 @@ def test_wrong_data_are_refused_in_a_sentence() -> None:
         run_probe(data(), "depth", source, seeds=(1, 1))
     with pytest.raises(InputError, match="above 0"):
         ProbeSettings(steps=0)
+    with pytest.raises(InputError, match="head of rgb diverged"):
+        run_probe(data(), "segmentation", source, settings=replace(QUICK, steps=3, rate=1e30))
 
 
 def test_a_head_says_the_same_of_features_of_its_own_and_of_all() -> None:

@@ -370,6 +370,10 @@ def test_what_is_missing_or_damaged_is_told_in_a_sentence(tmp_path: Path) -> Non
     kitti(lists)
     lines(lists / "kitti_eigen_test.txt", "alone")
     refused("PHOTO DEPTH FOCAL", lambda: open_data(lists))
+    streets = Path(mkdtemp(dir=tmp_path))
+    camvid(streets)
+    lines(streets / "classes.txt", "Sky 0 1 2 3")
+    refused("INDEX NAME R G B in .* 'Sky 0 1 2 3'", lambda: open_data(streets))
 
 
 def probe(*arguments: object) -> int:
@@ -399,6 +403,7 @@ def test_the_command_writes_tables_figures_and_pictures(
     with Image.open(out / "predictions.png") as sheet:
         assert sheet.size[0] > 4 * 320, "photo, two sources, truth"
     assert "| rgb+rgb |" in (out / "results.md").read_text()
+    assert "interval over the seeds" in (out / "results.md").read_text()
 
 
 def test_the_command_refuses_what_does_not_fit_before_any_work(
@@ -413,11 +418,16 @@ def test_the_command_refuses_what_does_not_fit_before_any_work(
         ((tmp_path, "--encoders", "rgb+magic"), "magic"),
         ((tmp_path, "--encoders", "rgb", "--weights", "tiny-dino", tmp_path / "x"), "tiny-dino"),
         ((tmp_path, "--head", "dpt", "--task", "classification"), "DPT"),
-        ((tmp_path, "--head", "dpt", "--encoders", "rgb"), "one map alone"),
+        ((tmp_path, "--head", "dpt", "--batch", 1, "--encoders", "rgb"), "one map alone"),
+        ((tmp_path, "--batch", 1), "batch of at least 2"),
+        ((tmp_path, "--seed", -1), "--seed"),
+        ((tmp_path, "--rate", 1e30, "--steps", 3, "--encoders", "rgb"), "choose a smaller rate"),
+        ((tmp_path, "--rate", 1e30, "--steps", 3, "--encoders", "rgb", "--task", "depth"), "choose a smaller rate"),
         ((tmp_path / "none",), "found none"),
     ):
         assert probe(*arguments, *out) == BAD_INPUT, arguments
         assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_can_be_limited_evenly(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from app.console import progress_bars, say, show, wrote
+from training.layouts import Layout
 
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
@@ -45,21 +46,7 @@ class Probe:
     FOLDER/GROUP/NAME.npy [gh, gw, c]."""
     weights: dict[str, Path] = field(default_factory=dict)
     """Files of weights by encoder, such as: tiny-dino runs/tiny-dino.safetensors."""
-    layout: Literal[
-        "auto",
-        "rooms",
-        "camvid",
-        "kitti",
-        "scannet",
-        "scannetpp",
-        "nyu",
-        "ade20k",
-        "voc",
-        "folder",
-        "rgbd",
-        "arrays",
-        "image-folders",
-    ] = "auto"
+    layout: Layout = "auto"
     """How the folder is laid out, where its files do not tell."""
     train: tuple[Path, ...] = ()
     """Folders of rooms to learn from."""
@@ -100,9 +87,10 @@ class Probe:
 
         from app.result_tables import write_markdown
         from render.devices import resolve_device
-        from training.probing import run_probe
+        from training.probing import DptSettings, ProbeSettings, run_probe
 
         self._check()
+        settings = self._settings()
         data = self._data()
         sources = self._sources()
         chosen = sorted(set(np.linspace(0, len(data.test) - 1, self.show).round().astype(int).tolist()))
@@ -117,8 +105,8 @@ class Probe:
                         source,
                         head=self.head,
                         seeds=range(self.seed, self.seed + self.seeds),
-                        settings=self._settings(),
-                        dpt=self._dpt(),
+                        settings=settings if isinstance(settings, ProbeSettings) else None,
+                        dpt=settings if isinstance(settings, DptSettings) else None,
                         show=chosen,
                         device=resolve_device(self.device),
                         progress=progress,
@@ -148,8 +136,9 @@ class Probe:
             raise InputError(
                 f"Expected different --encoders, at least one; found {', '.join(self.encoders) or 'none'}."
             )
-        if self.show < 0:
-            raise InputError(f"--show must be at least 0, found {self.show}.")
+        for option, value in (("--show", self.show), ("--seed", self.seed)):
+            if value < 0:
+                raise InputError(f"{option} must be at least 0, found {value}.")
         if self.head == "dpt" and self.task == "classification":
             raise InputError("A DPT head tells of pixels; use --head linear for the classification of photos.")
         used = {part.strip() for name in self.encoders for part in name.split("+")}
@@ -172,19 +161,14 @@ class Probe:
         cache = FeatureMapCache(self.cache or default_map_folder())
         return [open_source(name, self.weights, self.device, cache=cache) for name in self.encoders]
 
-    def _settings(self) -> ProbeSettings:
-        from training.probing import ProbeSettings
+    def _settings(self) -> ProbeSettings | DptSettings:
+        from training.probing import DptSettings, ProbeSettings
 
         given = {"steps": self.steps, "rate": self.rate, "batch": self.batch}
         known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.head == "dpt":
+            return DptSettings(width=self.width, **known)
         return ProbeSettings(memory=self.memory, mean_patch=self.mean_patch, **known)
-
-    def _dpt(self) -> DptSettings:
-        from training.probing import DptSettings
-
-        given = {"steps": self.steps, "rate": self.rate, "batch": self.batch}
-        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return DptSettings(width=self.width, **known)
 
     def _tables(self, data: ProbeData, results: Sequence[ProbeResult]) -> list[ResultTable]:
         from app.probe_tables import difference_table, figure_table
@@ -208,7 +192,7 @@ class Probe:
             "data": {"name": data.name, "train": len(data.train), "test": len(data.test)},
             "task": self.task,
             "head": self.head,
-            "settings": asdict(self._dpt() if self.head == "dpt" else self._settings()),
+            "settings": asdict(self._settings()),
             "results": [],
         }
         for result in results:

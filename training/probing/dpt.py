@@ -13,6 +13,7 @@ from render.errors import InputError
 from render.progress import Progress
 from training.probing.bins import BINS, DepthBins, scale_invariant_loss
 from training.probing.heads import Predictor, at_size
+from training.probing.linear import require_finite
 from training.probing.photos import VOID, ProbeData, ProbePhoto, Task
 from training.probing.settings import DptSettings
 from training.probing.sources import LAYERS, Described, FeatureSource
@@ -101,7 +102,7 @@ def fit_dpt(
         progress: Told along the steps.
 
     Raises:
-        InputError: the source has no layers, or another task is asked for.
+        InputError: the source has no layers, another task is asked for, or a head diverges.
     """
     if task == "classification":
         raise InputError("A DPT head tells of pixels; use the linear head for the classification of photos.")
@@ -115,6 +116,7 @@ def fit_dpt(
             head = DptHead(channels, outputs, settings.width).to(device)
             _fit(head, data.train, source, bins, settings, seed, f"DPT head of {source.name}: seed {seed}", progress)
         heads.append(head.eval())
+        require_finite(head, f"DPT head of {source.name}")
     return DptPredictor(source, heads, bins)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from render.errors import InputError
 from render.progress import Progress, silent
 from training.probing.photos import Task
 from training.probing.settings import ProbeSettings
@@ -72,6 +73,9 @@ def fit_heads(
         device: Where to compute.
         what: How progress calls it.
         progress: Told along the steps.
+
+    Raises:
+        InputError: they diverge.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     heads.to(device).train()
@@ -89,3 +93,10 @@ def fit_heads(
             schedule.step()
     progress(settings.steps, settings.steps, what)
     heads.eval()
+    require_finite(heads, what)
+
+
+def require_finite(heads: nn.Module, what: str) -> None:
+    """Raise InputError, before anything is told by them, if heads diverged."""
+    if not all(bool(values.isfinite().all()) for values in heads.state_dict().values()):
+        raise InputError(f"The {what} diverged: expected finite weights, found others; choose a smaller rate.")

@@ -80,7 +80,7 @@ def run_probe(
 
     Raises:
         InputError: the data do not have what the task needs, seeds are missing or twice, or the source does not
-            have what the head needs.
+            have what the head needs, or heads diverge.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"A probe takes different seeds, at least one; found {list(seeds)}.")
@@ -119,7 +119,10 @@ def _measure(
             if seed == 0 and index in show:
                 shown[index] = told
     progress(len(data.test), len(data.test), what)
-    return keeper.scores(), shown
+    scores = keeper.scores()
+    if not all(np.isfinite(values).all() for values in scores.figures().values()):
+        raise InputError(f"{what.capitalize()}: expected finite figures, found others; choose a smaller rate.")
+    return scores, shown
 
 
 def truth_of(photo: ProbePhoto, task: Task) -> np.ndarray:

@@ -8,6 +8,7 @@ from render.errors import InputError
 from training.probing.photos import Task
 
 GIGABYTE = 10**9
+LEAST = 2  # rows of a step: of a single one a batch norm knows no variance
 # At 1e-3, DINOv2's for 40k steps, 600 steps do not say what classes are in the features.
 RATES: dict[Task, float] = {"segmentation": 1e-2, "depth": 1e-3, "classification": 1e-2}
 
@@ -33,11 +34,13 @@ class ProbeSettings:
 
     def __post_init__(self) -> None:
         rate = 1.0 if self.rate is None else self.rate
-        if min(self.steps, self.batch, rate, self.memory, self.patch) <= 0 or self.weight_decay < 0:
+        if min(self.steps, rate, self.memory, self.patch) <= 0 or self.weight_decay < 0:
             raise InputError(
-                "A probe takes steps, batch, rate, memory and patch above 0 and a weight decay of at least 0, found "
-                f"{self.steps}, {self.batch}, {rate:g}, {self.memory:g}, {self.patch} and {self.weight_decay:g}."
+                "A probe takes steps, rate, memory and patch above 0 and a weight decay of at least 0, found "
+                f"{self.steps}, {rate:g}, {self.memory:g}, {self.patch} and {self.weight_decay:g}."
             )
+        if self.batch < LEAST:
+            raise InputError(f"A linear head takes a batch of at least {LEAST}, found {self.batch}.")
 
     def rate_of(self, task: Task) -> float:
         """The learning rate in the beginning."""

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from render.errors import InputError
+from training.layouts import Kind, Layout
 from training.probing.photos import ProbeData
 
-Kind: TypeAlias = Literal[
-    "rooms",
-    "camvid",
-    "kitti",
-    "scannet",
-    "scannetpp",
-    "nyu",
-    "ade20k",
-    "voc",
-    "folder",
-    "rgbd",
-    "arrays",
-    "image-folders",
-]
 
-
-def open_data(path: str | Path, kind: Kind | Literal["auto"] = "auto", *, train: Sequence[Path] = ()) -> ProbeData:
+def open_data(path: str | Path, layout: Layout = "auto", *, train: Sequence[Path] = ()) -> ProbeData:
     """Open a folder of data.
 
     Args:
         path: The folder.
-        kind: Its layout; auto = found out from the files that are there.
+        layout: auto = found out from the files that are there.
         train: Rooms to learn from; for rooms alone.
 
     Raises:
@@ -39,12 +24,13 @@ def open_data(path: str | Path, kind: Kind | Literal["auto"] = "auto", *, train:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"Expected a folder of data at {path}, found none.")
+    kind = layout
     if kind == "auto":
         found = next((name for name, (recognised, _) in _readers().items() if recognised(path)), None)
         if found is None:
             raise InputError(
-                f"The layout of {path} is none of {', '.join(_readers())}; choose one with --layout, and what it lacks is "
-                "named (fit3d probe --help says more of each)."
+                f"The layout of {path} is none of {', '.join(_readers())}; choose one with --layout, and what it lacks "
+                "is named (fit3d probe --help says more of each)."
             )
         kind = found
     if kind == "rooms":

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from render.errors import InputError
 from render.views import read_photo
-from training.probing.data.files import photos_in, read_classes, read_lines, require, table_of
+from training.probing.data.files import VALUES, photos_in, read_classes, read_lines, require, table_of
 from training.probing.photos import ProbeData, ProbePhoto
 
 FOLDERS = ("train", "train_labels", "test", "test_labels")
@@ -38,8 +39,7 @@ def read_camvid(path: Path) -> ProbeData:
         InputError: a file is missing or damaged.
     """
     require([path / name for name in (*FOLDERS, "classes.txt")], "CamVid")
-    listed = [line.split()[:2] for line in read_lines(path / "classes.txt")]
-    kept = [(int(index), name) for index, name in listed if name.lower() not in VOID_NAMES]
+    kept = [(index, name) for index, name in _listed(path / "classes.txt") if name.lower() not in VOID_NAMES]
     table = table_of({label: index for index, (label, _) in enumerate(kept)})
 
     def photos(split: str) -> list[ProbePhoto]:
@@ -55,6 +55,16 @@ def read_camvid(path: Path) -> ProbeData:
         ]
 
     return ProbeData("CamVid", photos("train"), photos("test"), classes=tuple(name for _, name in kept))
+
+
+def _listed(file: Path) -> list[tuple[int, str]]:
+    found = []
+    for line in read_lines(file):
+        index, *rest = line.split()
+        if not (index.isdecimal() and int(index) < VALUES and rest):
+            raise InputError(f"Expected lines INDEX NAME R G B in {file}, found {line!r}.")
+        found.append((int(index), rest[0]))
+    return found
 
 
 def _stretches(names: Sequence[str]) -> list[str]:
