@@ -83,6 +83,12 @@ def _claim_table(found: Found) -> ResultTable:
 
 
 def _cost_table(costs: Mapping[str, Mapping[str, float]]) -> ResultTable:
-    rows = [[stage, f"{cost['seconds']:.1f}", size(cost["peak"])] for stage, cost in costs.items()]
-    note = "seconds of one process on one thread, where several run beside each other; peak of that process"
+    rows = [
+        [stage, f"{cost['seconds']:.1f}", size(cost["peak"]) if "peak" in cost else "-"]
+        for stage, cost in costs.items()
+    ]
+    note = (
+        "seconds of one process on one thread, where several run beside each other; peak of that process, - where "
+        "stages shared one (--processes 1)"
+    )
     return ResultTable("Costs", ["stage", "seconds", "peak memory"], rows, note)

@@ -168,7 +168,7 @@ class Reproduce:
         import time
 
         from app.commands.rooms import Rooms
-        from training.reproduction.sizes import peak_of_all
+        from training.reproduction.costs import peak_of_all
         from training.rooms.reading import is_whole_room
 
         plan, store = places.plan, places.store()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -73,11 +71,6 @@ def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress = silent) -
         for _, process in running.values():
             process.terminate()
             process.join()
-
-
-def peak_memory() -> int:
-    """The largest memory of this process until now, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextmanager

@@ -123,6 +123,11 @@ def measured(encoder: str, data: str, row: Row, seed: int) -> str:
     return f"measured/{encoder}/{data}/{row.name}/{seed}"
 
 
+def targets_made(encoder: str, tuning: Tuning) -> str:
+    """The name of what making the targets of a fine-tuning took, in the store."""
+    return f"costs/targets/{encoder}/{tuning.name}"
+
+
 def tuned(encoder: str, tuning: Tuning, seed: int) -> str:
     """The name of the figures of a fine-tuning in the store."""
     return f"tuned/{encoder}/{tuning.name}/{seed}"

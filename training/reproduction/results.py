@@ -14,7 +14,7 @@ from training.probing.photos import Task
 from training.probing.scores import FIGURES, Scores, figures_of
 from training.reproduction.data import ROOMS, Measured
 from training.reproduction.measuring import unpacked
-from training.reproduction.places import WEAK, Places, measured, tuned
+from training.reproduction.places import WEAK, Places, measured, targets_made, tuned
 from training.reproduction.plan import Plan, Row, main_rows
 from training.reproduction.statistics import fallen, joined, larger
 
@@ -118,7 +118,7 @@ class Found:
         seeds: Of fine-tunings and heads.
         tables: Rows of every encoder and data: the main table of rooms, and other data.
         ablations: Rows of every further table, by its title.
-        costs: Seconds and bytes by stage.
+        costs: ``seconds`` and bytes at the ``peak`` by stage; no peak where stages shared a process.
     """
 
     plan: Plan
@@ -233,7 +233,7 @@ def _per_room(parts: Sequence[Mapping[str, Mapping[str, float]]], which: str) ->
 def _costs(
     places: Places, encoders: Sequence[str], seeds: Sequence[int], ablations: Mapping[str, Sequence[RowFound]]
 ) -> dict[str, dict[str, float]]:
-    """Seconds and peak memory of the stages."""
+    """Seconds and peak memory of the stages, see :class:`Found`."""
     from training.reproduction.ablations import DIMENSIONS, learning_costs
 
     store = places.store()
@@ -253,6 +253,10 @@ def _costs(
         rows = [row for row in main_rows(places.plan) if row.tuning is not None]
         of = [store.get(tuned(encoder, row.tuning, seed)) for row in rows if row.tuning for seed in seeds]
         known = [figures for figures in of if figures is not None]
+        targets = [store.get(targets_made(encoder, row.tuning)) for row in rows if row.tuning]
+        prepared = [figures for figures in targets if figures is not None]
+        if prepared:
+            costs[f"targets of a room: {encoder}"] = _per(prepared, "scenes", 1)
         if known:
             costs[f"stage II, 1000 steps: {encoder}"] = _per(known, "steps", 1000)
     for dimension in DIMENSIONS if ablations else ():
@@ -264,9 +268,8 @@ def _costs(
 
 
 def _per(parts: Sequence[Mapping[str, Any]], unit: str, count: int) -> dict[str, float]:
-    """Seconds of so many units, and the largest memory, of several jobs."""
+    """Seconds of so many units of several jobs, and the largest ``peak`` of memory where it is known."""
     units = sum(float(part[unit]) for part in parts)
-    return {
-        "seconds": count * sum(float(part["seconds"]) for part in parts) / units,
-        "peak": max(float(part["peak"]) for part in parts),
-    }
+    peaks = [float(part["peak"]) for part in parts if part["peak"] is not None]
+    seconds = count * sum(float(part["seconds"]) for part in parts) / units
+    return {"seconds": seconds, "peak": max(peaks)} if peaks else {"seconds": seconds}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-
 from training.reproduction.plan import Plan
 
 BASE = 1_200_000_000  # bytes of a process with its libraries and networks
@@ -26,12 +23,6 @@ def disk_needed(plan: Plan, encoders: int, seeds: int) -> int:
     rooms = plan.rooms + plan.test_rooms
     photos = plan.views * (PIXEL * plan.width * plan.height + MATRIX * _patches(plan))
     return rooms * (photos + GAUSSIAN * plan.gaussians) + encoders * (_maps(plan) + 2 * seeds * ENCODER)
-
-
-def peak_of_all() -> int:
-    """The largest memory of this process, and of those that it has ended, in bytes."""
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return max(peaks) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _maps(plan: Plan) -> int:

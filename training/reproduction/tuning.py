@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from training.finetuning.export import FILE, export
 from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.targets import Target, Targets, make_targets
 from training.finetuning.task import FineTuning
-from training.reproduction.jobs import peak_memory
-from training.reproduction.places import Places, tuned
+from training.reproduction.costs import last_logged, peak_of_job
+from training.reproduction.places import Places, targets_made, tuned
 from training.reproduction.plan import Plan, Tuning
 from uplift.encoders.finetuned import FineTuned
 
@@ -87,6 +87,12 @@ def tune(
     original = places.encoder(encoder)
     scenes = TunedScenes(places.scenes(tuning.scenes), original)
     targets = SharedTargets(make_targets(tuning.targets, scenes), keep=tuning.targets == "learned")
+    # Before any training, whose seconds are then those of its steps alone.
+    began = time.perf_counter()
+    targets.prepare(lambda pixels: original.tokens(pixels).patches, progress)
+    spent = {"scenes": len(scenes.scenes), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
+    if store.get(targets_made(encoder, tuning)) is None:
+        store.put(targets_made(encoder, tuning), spent)
     for seed in missing:
         task = FineTuning(
             original,
@@ -100,8 +106,8 @@ def tune(
         schedule, folder = _schedule(plan, task.steps, seed), places.tuned(encoder, tuning, seed)
         train(task, schedule, folder, device="cpu", progress=progress)
         _write(task, tuning, folder, progress)
-        spent = {"steps": schedule.steps, "seconds": _seconds(folder), "peak": peak_memory()}
-        store.put(tuned(encoder, tuning, seed), {**spent, "loss": _last(folder, "loss")})
+        figures = {name: last_logged(folder, name) for name in ("seconds", "loss")}
+        store.put(tuned(encoder, tuning, seed), {"steps": schedule.steps, "peak": peak_of_job(), **figures})
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -130,16 +136,3 @@ def _write(task: FineTuning, tuning: Tuning, folder: Path, progress: Progress) -
     student = task.student
     network = None if student.adapter is not None else student.network.state_dict()
     FineTuned(network=network, adapter=student.adapter, training=task.identity()).save(folder / FILE, task.encoder)
-
-
-def _seconds(folder: Path) -> float:
-    """That the steps of a training took, interruptions left out."""
-    return _last(folder, "seconds")
-
-
-def _last(folder: Path, name: str) -> float:
-    """What the log of a training said last of something."""
-    from training.loop import LOG
-
-    lines = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
-    return float([line[name] for line in lines if name in line][-1])
