@@ -393,8 +393,14 @@ def test_large_photos_are_shrunk_and_squares_are_cut() -> None:
     assert seen.image().shape == (20, 50, 3)
     large = ProbeData("x", [photo], [photo], classes=NAMES, side=80).for_task("classification").train[0]
     assert large.image().shape == (40, 100, 3), "photos are not enlarged"
-    cut = ProbeData("x", [photo], [photo], classes=NAMES, side=80, square=True).for_task("classification").train[0]
-    assert cut.image().shape == (80, 80, 3)
+    same = ProbeData("x", [photo], [photo], classes=NAMES, side=80, enlarge=True).for_task("classification").train[0]
+    assert same.image().shape == (80, 200, 3), "unless they are to be"
+    wide[:, ::5] = 255
+    wide[:, 37:63] = 90
+    cut = ProbeData("x", [photo], [photo], classes=NAMES, side=28, square=True).for_task("classification").train[0]
+    seen_square = cut.image()
+    assert seen_square.shape == (28, 28, 3)
+    assert (seen_square == 90).mean() == pytest.approx(26 / 35, abs=0.04), "the square is 7/8 of the height"
 
 
 def test_wrong_data_are_refused_in_a_sentence() -> None:

@@ -107,9 +107,11 @@ def scannetpp(root: Path) -> None:
         classes = blocks(seed).astype(np.uint8)
         dslr = root / "data" / scene / "dslr"
         put(dslr / "resized_undistorted_images" / "DSC1.JPG", photo_of(classes))
-        put(dslr / "render_depth" / "DSC1.png", depth_of(classes, 1000))
-        classes[0] = VOID
-        put(dslr / "semantics_2d" / "DSC1.png", classes)
+        put(dslr / "undistorted_render_depth" / "DSC1.png", depth_of(classes, 1000))
+        labels = classes.astype(np.uint16)
+        labels[0] = VOID
+        labels[0, 4:] = 65535
+        put(dslr / "undistorted_semantics_2d" / "DSC1.png", labels)
     lines(root / "splits" / "nvs_sem_train.txt", "aa")
     lines(root / "splits" / "nvs_sem_val.txt", "bb")
     lines(root / "metadata" / "semantic_benchmark" / "top100.txt", "wall", "floor", "chair")
@@ -117,10 +119,10 @@ def scannetpp(root: Path) -> None:
 
 def nyu_listed(root: Path) -> None:
     for name, seed in (("kitchen", 0), ("office", 1)):
-        classes = blocks(seed)
+        classes = blocks(seed, (480, 640))
         put(root / name / "rgb_0.jpg", photo_of(classes))
         depth = depth_of(classes, 1000)
-        depth[1] = 12000
+        depth[100] = 12000
         put(root / name / "sync_depth_0.png", depth)
     lines(root / "nyu_train.txt", "/kitchen/rgb_0.jpg /kitchen/sync_depth_0.png 518.8")
     lines(root / "nyu_test.txt", "office/rgb_0.jpg office/sync_depth_0.png 518.8")
@@ -210,10 +212,12 @@ def test_a_published_layout_is_recognised_and_read(layout: str, tmp_path: Path) 
     assert data.classes[:1] or not classes
     for photo, seed in ((data.train[0], 0), (data.test[-1], 1)):
         image = photo.image()
+        if layout in ("ade20k", "voc"):
+            assert data.for_task("segmentation").train[0].image().shape == (512, 683, 3), "small photos are enlarged"
         if layout == "kitti":
             wanted = blocks(seed, (375, 1242))[23:, 13:1229]
         else:
-            wanted = blocks(seed, (480, 640) if layout == "nyu, labelled" else (24, 32))
+            wanted = blocks(seed, (480, 640) if layout.startswith("nyu") else (24, 32))
         assert image.shape == (*wanted.shape, 3)
         found = np.abs(image[4::8, 4::8, None].astype(int) - COLOURS).sum(-1).argmin(-1)
         np.testing.assert_array_equal(found, wanted[4::8, 4::8])
@@ -254,6 +258,20 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_maps_of_a_lens_do_not_pass_for_those_of_photos_without_its_distortion(tmp_path: Path) -> None:
+    scannetpp(tmp_path)
+    dslr = tmp_path / "data" / "bb" / "dslr"
+    for name in ("render_depth", "semantics_2d"):
+        (dslr / f"undistorted_{name}").rename(dslr / name)
+    with pytest.raises(InputError, match="render_depth and semantics_2d of the fisheye"):
+        open_data(tmp_path)
+    put(dslr / "undistorted_render_depth" / "DSC1.png", np.ones((20, 32), np.uint16))
+    data = open_data(tmp_path)
+    assert data.test[0].classes is None
+    with pytest.raises(InputError, match="32 x 24 pixels, found 32 x 20"):
+        truth(data.test[0], "depth")
+
+
 def test_neighbouring_frames_of_a_drive_are_one_group(tmp_path: Path) -> None:
     camvid(tmp_path)
     (tmp_path / "test" / "a.jpg").unlink()
@@ -291,7 +309,12 @@ def test_what_is_measured_is_cut_as_others_cut_it(tmp_path: Path) -> None:
             patches = mean_depth(depth, (352 // side, 1216 // side))[1]
             assert patches.mean() == pytest.approx(share, abs=0.08), "so few known pixels are learned from"
         assert (depth[200 - 23] == 0).all(), "beyond 80 m nothing is measured"
-    assert (truth(open_data(far).test[0], "depth")[1] == 0).all(), "nor beyond 10 m in rooms"
+    depth = truth(open_data(far).test[0], "depth")
+    assert (depth[100] == 0).all(), "nor beyond 10 m in rooms"
+    assert (depth[99, 41:601] > 0).all()
+    put(far / "office" / "sync_depth_0.png", np.ones((240, 320), np.uint16))
+    with pytest.raises(InputError, match="640 x 480 pixels, found 320 x 240"):
+        truth(open_data(far).test[0], "depth")
 
 
 def test_labels_of_whole_photos_are_read_from_arrays_and_folders(tmp_path: Path) -> None:

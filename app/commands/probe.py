@@ -61,7 +61,8 @@ class Probe:
     test_photos: int | None = None
     """Measure so many photos at most, evenly spaced."""
     side: int | None = None
-    """Shrink photos until the shorter side has so many pixels; by default what is usual for the data."""
+    """Shrink photos until the shorter side has so many pixels (ADE20K's and Pascal VOC's are enlarged, too); by default
+    what is usual for the data."""
     steps: int | None = None
     """Steps of fitting a head; by default 600, of a DPT head 300."""
     rate: float | None = None

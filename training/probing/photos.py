@@ -14,6 +14,7 @@ from render.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
+MARGIN = 256 / 224  # of the shorter side of a photo to the square that is cut out of its middle
 VOID = 255  # in class maps: pixels that do not count
 Task: TypeAlias = Literal["segmentation", "depth", "classification"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -56,7 +57,8 @@ class ProbeData:
         classes: Names, by index.
         farthest: The largest depth that a head can say, in metres; None = the largest of the training.
         side: Photos are shrunk until their shorter side has so many pixels; None = never.
-        square: Photos are resized so that the shorter side has ``side`` pixels, and the middle square is taken.
+        enlarge: Smaller photos are enlarged to it.
+        square: The middle squares of photos are taken, ``side`` pixels wide: see :func:`middle_square`.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ProbeData:
     classes: tuple[str, ...] = ()
     farthest: float | None = None
     side: int | None = None
+    enlarge: bool = False
     square: bool = False
 
     def limited(self, train: int | None = None, test: int | None = None) -> ProbeData:
@@ -86,7 +89,7 @@ class ProbeData:
         if task == "segmentation":
             splits = {name: [self._checked(photo) for photo in photos] for name, photos in splits.items()}
         seen = {name: [self._seen(photo) for photo in photos] for name, photos in splits.items()}
-        return replace(self, train=seen["train"], test=seen["test"], side=None, square=False)
+        return replace(self, train=seen["train"], test=seen["test"], side=None, enlarge=False, square=False)
 
     def _checked(self, photo: ProbePhoto) -> ProbePhoto:
         if photo.classes is None:
@@ -96,7 +99,9 @@ class ProbeData:
     def _seen(self, photo: ProbePhoto) -> ProbePhoto:
         if self.side is None:
             return photo
-        return replace(photo, image=partial(resized, photo.image, self.side, square=self.square))
+        if self.square:
+            return replace(photo, image=partial(middle_square, photo.image, self.side))
+        return replace(photo, image=partial(resized, photo.image, self.side, enlarge=self.enlarge))
 
 
 def checked(classes: Callable[[], UInt8[np.ndarray, "h w"]], count: int, name: str) -> UInt8[np.ndarray, "h w"]:
@@ -122,19 +127,23 @@ def evenly(items: Sequence[ProbePhoto], most: int | None) -> list[ProbePhoto]:
 
 
 def resized(
-    image: Callable[[], UInt8[np.ndarray, "h w 3"]], side: int, *, square: bool = False
+    image: Callable[[], UInt8[np.ndarray, "h w 3"]], side: int, *, enlarge: bool = False
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A photo whose shorter side has at most ``side`` pixels; exactly so many, and the middle square, if asked for."""
+    """A photo whose shorter side has at most ``side`` pixels; exactly so many if it is to be enlarged."""
     import cv2
 
     photo = image()
     height, width = photo.shape[:2]
     scale = side / min(height, width)
-    if scale < 1 or square:
+    if scale < 1 or enlarge:
         size = (max(side, round(width * scale)), max(side, round(height * scale)))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         photo = cv2.resize(photo, size, interpolation=how)
-    if square:
-        top, left = ((length - side) // 2 for length in photo.shape[:2])
-        photo = photo[top : top + side, left : left + side]
     return np.ascontiguousarray(photo)
+
+
+def middle_square(image: Callable[[], UInt8[np.ndarray, "h w 3"]], side: int) -> UInt8[np.ndarray, "s s 3"]:
+    """The middle ``side`` x ``side`` pixels of a photo resized as DINOv2's evaluation does: of 256 pixels 224."""
+    photo = resized(image, round(side * MARGIN), enlarge=True)
+    top, left = ((length - side) // 2 for length in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])

@@ -11,7 +11,7 @@ from training.probing.photos import ProbeData, ProbePhoto
 
 INNER = "ADEChallengeData2016"
 COUNT = 150
-SIDE = 512  # pixels, the shorter one, as DINOv2 evaluates
+SIDE = 512  # pixels, the shorter one, of every photo, as mmsegmentation resizes them
 NAMES = "objectInfo150.txt"
 
 
@@ -41,7 +41,7 @@ def read_ade20k(path: Path) -> ProbeData:
         return ProbePhoto(file.stem, file.stem, partial(read_photo, file), classes=partial(read_classes, label, table))
 
     train, test = ([photo(file, split) for file in photos_in(root / "images" / split)] for split in splits)
-    return ProbeData("ADE20K", train, test, classes=_names(root), side=SIDE)
+    return ProbeData("ADE20K", train, test, classes=_names(root), side=SIDE, enlarge=True)
 
 
 def _names(root: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from training.probing.photos import ProbeData, ProbePhoto
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-SIDE = 224  # pixels of the squares that folders of photos are cut to, as DINOv2 evaluates
+SIDE = 224  # pixels of the squares that folders of photos are cut to, those of ImageNet
 TESTS = ("test", "val", "validation")
 
 

@@ -51,10 +51,19 @@ def read_nyu(path: Path) -> ProbeData:
 
 
 def within_reach(read: Callable[[], np.ndarray], *, crop: bool) -> Float32[np.ndarray, "h w"]:
-    """Depth up to 10 m, 0 beyond; and outside the crop, if there is to be one."""
+    """Depth up to 10 m, 0 beyond; and outside the crop, if there is to be one.
+
+    Raises:
+        InputError: the crop is not defined for maps of this size.
+    """
     depth = read()
+    if crop and depth.shape != SIZE:
+        raise InputError(
+            f"NYUv2 is measured in a part of maps of {SIZE[1]} x {SIZE[0]} pixels, found {depth.shape[1]} x "
+            f"{depth.shape[0]}; give the maps as they were published."
+        )
     kept = np.zeros_like(depth)
-    window = CROP if crop and depth.shape == SIZE else (slice(None), slice(None))
+    window = CROP if crop else (slice(None), slice(None))
     kept[window] = depth[window]
     kept[kept > FARTHEST] = 0
     return kept

@@ -15,7 +15,7 @@ NAMES = (
     *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor"),
 )
 AUGMENTED = ("trainaug.txt", "SegmentationClassAug")
-SIDE = 512  # pixels, the shorter one
+SIDE = 512  # pixels, the shorter one, of every photo, as mmsegmentation resizes them
 
 
 def recognised(path: Path) -> bool:
@@ -53,7 +53,7 @@ def read_voc(path: Path) -> ProbeData:
         [photo(name) for name in read_lines(lists / names)]
         for names in (AUGMENTED[0] if augmented else "train.txt", "val.txt")
     )
-    return ProbeData("Pascal VOC", train, test, classes=NAMES, side=SIDE)
+    return ProbeData("Pascal VOC", train, test, classes=NAMES, side=SIDE, enlarge=True)
 
 
 def _root(path: Path) -> Path:
