@@ -22,9 +22,10 @@ from training.finetuning.targets import LiftedTargets, make_targets
 from training.probing import ProbePhoto
 from training.probing.scores import Scores
 from training.reproduction.ablations import ablation_rows
-from training.reproduction.data import Measured, elsewhere
+from training.reproduction.data import elsewhere
 from training.reproduction.features import KeptMaps, beside, describe_photos, lifted, stacked
 from training.reproduction.jobs import Job, run_jobs
+from training.reproduction.measuring import missing_seeds
 from training.reproduction.places import Places
 from training.reproduction.plan import Plan, main_rows
 from training.reproduction.results import Claim, Found, RowFound
@@ -234,11 +235,30 @@ def test_targets_that_are_shared_are_made_once(tmp_path: Path, monkeypatch: pyte
 def test_data_that_are_not_there_are_left_out_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data" / "rgbd_kitchen").mkdir(parents=True)
     found, missing = elsewhere(tmp_path)
-    assert found == [Measured("rgbd_kitchen", (tmp_path / "data" / "rgbd_kitchen").resolve())]
+    assert [(one.name, one.folder) for one in found] == [
+        ("rgbd_kitchen", (tmp_path / "data" / "rgbd_kitchen").resolve())
+    ]
     assert len(missing) == 1
     assert missing[0].startswith("CamVid is left out")
     with pytest.raises(InputError, match="found none"):
         elsewhere(tmp_path / "nowhere")
+
+
+def test_figures_of_other_photos_of_the_same_names_are_not_mixed(tmp_path: Path) -> None:
+    photo = tmp_path / "data" / "camvid" / "test" / "0001TP.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"one street")
+    places, row = Places(tmp_path / "out", Plan()), main_rows(Plan())[0]
+    (data,), _ = elsewhere(tmp_path)
+    places.store(row.tuning, data.digest).put("measured/tiny-dino/camvid/original/0", {})
+    assert missing_seeds(places, "tiny-dino", data, row, [0, 1]) == [1]
+    for path, content in ((photo, b"another st"), (photo.parent.parent / "train" / photo.name, b"one street")):
+        photo.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        (other,), _ = elsewhere(tmp_path)
+        with pytest.raises(InputError, match=r"other settings \(data\)"):
+            missing_seeds(places, "tiny-dino", other, row, [0])
 
 
 def test_a_plan_refuses_what_cannot_be_measured() -> None:

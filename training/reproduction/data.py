@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ class Measured:
     Attributes:
         name: ``rooms``, or that of a folder.
         folder: Of what is not rooms.
+        digest: Of all names and bytes in it: figures of other photos are not mixed with its.
     """
 
     name: str
     folder: Path | None = None
+    digest: str | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -57,7 +60,7 @@ def elsewhere(shared: Path | None) -> tuple[list[Measured], list[str]]:
             or ``../shared``.
 
     Raises:
-        InputError: a folder was named that does not exist.
+        InputError: a folder was named that does not exist, or a file cannot be read.
     """
     if shared is not None and not shared.is_dir():
         raise InputError(f"Expected a folder with data/{' and data/'.join(ELSEWHERE)} at {shared}, found none.")
@@ -66,7 +69,15 @@ def elsewhere(shared: Path | None) -> tuple[list[Measured], list[str]]:
     for name in ELSEWHERE:
         folder = root / "data" / name
         if folder.is_dir():
-            found.append(Measured(name, folder.resolve()))
+            found.append(Measured(name, folder.resolve(), _digest(folder)))
         else:
             missing.append(f"{TITLES[name]} is left out: expected {folder}; set {SHARED} or --shared to its folder.")
     return found, missing
+
+
+def _digest(folder: Path) -> str:
+    from uplift.evaluation.store import files_digest
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = "\n".join(path.relative_to(folder).as_posix() for path in files)
+    return hashlib.sha256(f"{names}\n{files_digest(files)}".encode()).hexdigest()

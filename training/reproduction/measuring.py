@@ -74,7 +74,7 @@ def measure(
             for place, seed in enumerate(together):
                 scores = {task: _packed(one, place) for task, one in found.items()}
                 figures = {"scores": scores, "inconsistency": known, "seconds": spent}
-                places.store(row.tuning).put(measured(encoder, of.name, row, seed), figures)
+                places.store(row.tuning, of.digest).put(measured(encoder, of.name, row, seed), figures)
 
 
 def missing_seeds(places: Places, encoder: str, of: Measured, row: Row, seeds: Sequence[int]) -> list[int]:
@@ -83,7 +83,7 @@ def missing_seeds(places: Places, encoder: str, of: Measured, row: Row, seeds: S
     Raises:
         InputError: those that are there are damaged, or were made with other settings.
     """
-    store = places.store(row.tuning)
+    store = places.store(row.tuning, of.digest)
     return [seed for seed in seeds if store.get(measured(encoder, of.name, row, seed)) is None]
 
 
@@ -189,8 +189,8 @@ class _Station:
     def _kept_original(self) -> Maps:
         """The original's features: several jobs need them, so they are kept on disk."""
         path = self._places.out / "maps" / f"{self._name}-{self._of.name}.safetensors"
-        fingerprint = [self._encoder.fingerprint(), [[photo.group, photo.name] for photo in self._photos]]
-        digest = _digest(fingerprint)
+        photos = [[photo.group, photo.name] for photo in self._photos]
+        digest = _digest([self._encoder.fingerprint(), self._of.digest, photos])
         return _read_maps(path, digest) or _written_maps(path, digest, self._described(self._encoder))
 
 

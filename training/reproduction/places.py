@@ -108,14 +108,16 @@ class Places:
         """What the first seed's heads of a row said of the photos that are shown."""
         return self.out / "told" / encoder / f"{row.name}-{task}.npz"
 
-    def store(self, tuning: Tuning | None = None) -> FigureStore:
-        """All figures; those of a tuning depend on more than others, see :meth:`Plan.identity`.
+    def store(self, tuning: Tuning | None = None, data: str | None = None) -> FigureStore:
+        """All figures.  They are kept apart from what is large, so that they can be read without it.
 
-        They are kept apart from what is large, so that they can be read without it.
+        Args:
+            tuning: Of the figures that are asked for, which may depend on more than others, see :meth:`Plan.identity`.
+            data: Digest of photos that they are of; None = of rooms, which follow from the plan.
         """
         from uplift.evaluation.store import FigureStore
 
-        return FigureStore(self.out / "figures", self.plan.identity(tuning))
+        return FigureStore(self.out / "figures", self.plan.identity(tuning) | ({} if data is None else {"data": data}))
 
 
 def measured(encoder: str, data: str, row: Row, seed: int) -> str:

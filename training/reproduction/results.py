@@ -190,13 +190,13 @@ def gather(
     """
     tables = {
         (encoder, of.name): [
-            read_row(places, encoder, of.name, row, seeds) for row in main_rows(places.plan) if is_measured(row, of)
+            read_row(places, encoder, of, row, seeds) for row in main_rows(places.plan) if is_measured(row, of)
         ]
         for encoder in encoders
         for of in data
     }
     further = {
-        title: [read_row(places, encoders[0], ROOMS, row, seeds) for row in rows]
+        title: [read_row(places, encoders[0], Measured(ROOMS), row, seeds) for row in rows]
         for title, rows in (ablations or {}).items()
     }
     return Found(places.plan, tuple(seeds), tables, further, _costs(places, encoders, seeds, further))
@@ -207,14 +207,14 @@ def is_measured(row: Row, of: Measured) -> bool:
     return of.name == ROOMS or row.kind != "lifted"
 
 
-def read_row(places: Places, encoder: str, data: str, row: Row, seeds: Sequence[int]) -> RowFound:
+def read_row(places: Places, encoder: str, of: Measured, row: Row, seeds: Sequence[int]) -> RowFound:
     """A row of all seeds.
 
     Raises:
         InputError: it is not measured yet, or damaged.
     """
-    store = places.store(row.tuning)
-    parts = [store.get(measured(encoder, data, row, seed)) for seed in seeds]
+    store = places.store(row.tuning, of.digest)
+    parts = [store.get(measured(encoder, of.name, row, seed)) for seed in seeds]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts) or not known:
         raise InputError(f"{row.title} of {encoder} is not measured for all seeds yet; give the command again.")
