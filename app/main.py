@@ -131,3 +131,7 @@ def _one_sentence(kind: type[BaseException], error: BaseException, traceback: Tr
         return
     text = f"{kind.__name__}: {error}".rstrip(". ")
     print(f"fit3d failed ({' '.join(text.split())}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    entrypoint()

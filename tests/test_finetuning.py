@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,18 +17,22 @@ import pytest
 import torch
 
 from render.errors import InputError
+from render.gaussians import Gaussians
 from render.rasterizer import rasterize
 from tests.miniatures import VIEWS
 from tests.test_loop_processes import LAUNCH, ROOT
 from tests.tiny_models import TINY_VIT, tiny_vit_file
 from tests.tuned import SCHEDULE, encoder_of, make_task, two_scenes
+from training.finetuning import targets as module
+from training.finetuning.export import FILE
+from training.finetuning.panels import Row
 from training.finetuning.scenes import Forward, TunedScenes, open_scenes
 from training.finetuning.targets import BlurredTargets, LearnedTargets, TargetKind, Targets, make_targets
 from training.finetuning.task import FineTuning, Item
 from training.loop import LOG, PICTURES, train
 from training.nerfstudio_plugin.targets import resize_map
-from uplift.encoders import TrainableEncoder
-from uplift.field import FeatureField
+from uplift.encoders import TrainableEncoder, load_encoder
+from uplift.field import FeatureField, read_safetensors
 from uplift.lifting import lift
 
 
@@ -127,7 +132,7 @@ def learned_field(scene: TunedScenes, encoder: TrainableEncoder, **changes: obje
 
 
 def test_learned_features_are_rendered_decoded_and_resized(
-    folder: Path, encoder: TrainableEncoder, tmp_path: Path, forward: Forward
+    folder: Path, encoder: TrainableEncoder, tmp_path: Path, forward: Forward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(folder / "first", tmp_path / "scene")
     scenes = TunedScenes(open_scenes([tmp_path]), encoder)
@@ -146,6 +151,12 @@ def test_learned_features_are_rendered_decoded_and_resized(
     expected = make_targets("lifted", scenes)
     expected.prepare(forward)
     assert torch.equal(found.mask, expected.of(0, 1).mask)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "lifting_matrix", None)  # for a mask that is known nothing is computed again
+        assert torch.equal(targets.of(0, 1).mask, found.mask)
+    identity = targets.identity()
+    replace(field, values=field.values / 2).save(path)
+    assert targets.identity() != identity, "another field of the same name"
     with pytest.raises(InputError, match="choose --refresh once"):
         FineTuning(encoder, targets, refresh="every-epoch")
     learned_field(scenes, encoder, fingerprint="another").save(path)
@@ -227,9 +238,67 @@ def test_targets_are_in_full_precision_whatever_the_network_computes_in(
     assert float(apart) < 1e-4 * float(found.abs().mean())
 
 
-def run(*arguments: str, launch: bool = False) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *(LAUNCH if launch else []), "-m", "tests.tuned", *arguments]
+def test_pictures_show_the_targets_without_a_matrix_of_the_scene(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(folder, weights, targets="rendered")
+    task.begin(0)
+    shown: list[Row] = []
+    monkeypatch.setattr(TunedScenes, "transport", None)
+    monkeypatch.setattr("training.finetuning.task.panels", shown.extend)
+    with torch.no_grad():
+        task.pictures()
+    assert len(shown) == 4
+    for (photo, before, now, target), pair in zip(shown, task.targets.scenes.index[::2], strict=True):
+        np.testing.assert_array_equal(photo, task.targets.scenes.photo(*pair))
+        torch.testing.assert_close(now, before)  # nothing is learned yet
+        torch.testing.assert_close(target, task.targets.of(*pair).features)
+
+
+def test_scenes_of_the_same_names_but_other_content_are_another_training(
+    folder: Path, weights: Path, encoder: TrainableEncoder, tmp_path: Path
+) -> None:
+    def fingerprint(path: Path) -> str:
+        return TunedScenes(open_scenes([path]), encoder).fingerprint
+
+    known = make_task(folder, weights).identity()["contents"]
+    for change in ("none", "Gaussians", "poses", "photos"):
+        copied = Path(shutil.copytree(folder, tmp_path / change))
+        scene = copied / "second"
+        if change == "Gaussians":
+            gaussians = Gaussians.load(scene / "gaussians.ply")
+            gaussians.with_values(opacities=gaussians.opacities / 2).save(scene / "gaussians.ply")
+        elif change == "poses":
+            transforms = json.loads((scene / "transforms.json").read_text())
+            transforms["frames"].reverse()
+            (scene / "transforms.json").write_text(json.dumps(transforms))
+        elif change == "photos":
+            photo = next((scene / "images").iterdir())
+            photo.write_bytes(photo.read_bytes() + b"more")
+        assert (fingerprint(copied) == known) == (change == "none"), change
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
+@pytest.mark.parametrize("kind", ["lifted", "rendered"])
+def test_on_cuda_targets_are_those_of_the_processor(
+    kind: TargetKind, folder: Path, weights: Path, tmp_path: Path, scenes: TunedScenes, forward: Forward
+) -> None:
+    shutil.copytree(folder, tmp_path / "scenes", ignore=shutil.ignore_patterns("transports"))
+    encoder = load_encoder(TINY_VIT, weights, "cuda")
+    assert isinstance(encoder, TrainableEncoder)
+    there = TunedScenes(open_scenes([tmp_path / "scenes"]), encoder)
+    found = gathered(prepared(kind, there, lambda pixels: encoder.tokens(pixels).patches))
+    expected = gathered(prepared(kind, scenes, forward))
+    assert found[0].device.type == found[1].device.type == "cpu"
+    assert float((found[1] != expected[1]).float().mean()) < 0.01
+    moved = float((expected[0] - scenes.tokens(0, forward)).abs().mean())
+    assert float((found[0] - expected[0]).abs().mean()) < 0.03 * moved
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
@@ -265,7 +334,7 @@ def test_every_epoch_learns_from_the_network_as_it_begins(
 def test_killed_in_the_middle_of_an_epoch_it_goes_on_with_the_same_targets(
     step: int, folder: Path, weights: Path, tmp_path: Path, whole: dict[str, torch.Tensor]
 ) -> None:
-    killed = run(str(tmp_path), str(folder), str(weights), "--kill-step", str(step))
+    killed = run("-m", "tests.tuned", str(tmp_path), str(folder), str(weights), "--kill-step", str(step))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     task = make_task(folder, weights, refresh="every-epoch")
     train(task, SCHEDULE, tmp_path, device="cpu")
@@ -273,14 +342,17 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_with_the_same_targets(
     assert len((tmp_path / LOG).read_text().splitlines()) == 4
 
 
-def test_two_processes_fine_tune_as_one_does(
+def test_the_command_fine_tunes_in_two_processes_as_in_one(
     folder: Path, weights: Path, tmp_path: Path, whole: dict[str, torch.Tensor]
 ) -> None:
-    done = run(str(tmp_path), str(folder), str(weights), launch=True)
+    options = ["--encoder", TINY_VIT, "--weights", str(weights), "--device", "cpu", "--precision", "no"]
+    options += ["--epochs", "2", "--refresh", "every-epoch", "--rate", str(SCHEDULE.rate)]
+    done = run(*LAUNCH, "-m", "app", "finetune", str(folder), "--out", str(tmp_path), *options)
     assert done.returncode == 0, done.stderr
-    for rank in range(2):
-        student = torch.load(tmp_path / f"student-{rank}.pt", weights_only=True)
-        torch.testing.assert_close(student, whole, rtol=1e-3, atol=1e-5)
+    assert done.stdout.count("8 photos of 2 scenes") == 1, "one of the two speaks"
+    tensors, _ = read_safetensors(tmp_path / FILE)
+    student = {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}
+    torch.testing.assert_close(student, dict(whole), rtol=1e-3, atol=1e-5)
 
 
 def test_a_training_of_other_targets_is_not_gone_on_with(folder: Path, weights: Path, tmp_path: Path) -> None:

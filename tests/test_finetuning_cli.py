@@ -56,6 +56,9 @@ def test_an_encoder_is_fine_tuned_and_its_features_are_lifted(
         (["--encoder", "rgb"], "rgb has no weights"),
         (["--validation", "nowhere"], "Expected a scene, or a folder of scenes"),
         (["--side", "8"], "patches of 16 pixels"),
+        (["--batch", "2", "--accumulate", "3"], "choose a multiple of 3"),
+        (["--weight-decay", "-1"], "weight_decay of 0 or more"),
+        (["--precision", "fp16"], "needs CUDA"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -68,3 +71,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 ) -> None:
     assert finetune(folder, weights, tmp_path / "out", *options) == 2
     assert complaint in capsys.readouterr().err
+    assert not list(folder.rglob("transports")), "said before the long work"

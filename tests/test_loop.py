@@ -126,7 +126,11 @@ def test_the_rate_rises_then_falls_along_a_cosine_or_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"accumulate": 0}, {"rate": 0.0}, {"clip": -1.0}, {"warmup": 2.0}, {"log_every": 0}]
+    "wrong",
+    [
+        *({"steps": 0}, {"accumulate": 0}, {"rate": 0.0}, {"clip": -1.0}, {"warmup": 2.0}, {"log_every": 0}),
+        *({"weight_decay": -1.0}, {"epochs": 0}),
+    ],
 )
 def test_schedules_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"Expected .*{next(iter(wrong))}"):
@@ -174,14 +178,20 @@ def test_accumulated_gradients_give_the_same_training(tmp_path: Path) -> None:
         assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
 
 
-def test_batches_that_cannot_be_cut_are_refused(tmp_path: Path) -> None:
+def test_batches_that_cannot_be_cut_are_refused_before_anything_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Line, "begin", lambda self, progress: prepared.append(progress))
+    prepared: list[float] = []
     with pytest.raises(InputError, match="found 16 items; choose a multiple of 3"):
         train(Line(), replace(SCHEDULE, accumulate=3), tmp_path, device="cpu")
     task = Line()
     task.coupled = True
     with pytest.raises(InputError, match="loss of line compares the items"):
         train(task, replace(SCHEDULE, accumulate=2), tmp_path, device="cpu")
+    assert not prepared
     train(task, SCHEDULE, tmp_path, device="cpu")
+    assert prepared == [0.0]
 
 
 def test_the_forward_pass_runs_in_the_precision_asked_for_and_is_given_back(tmp_path: Path) -> None:
@@ -204,6 +214,14 @@ def test_pictures_are_drawn_before_while_and_after(tmp_path: Path) -> None:
     assert names == ["weights-000000.png", "weights-000030.png", "weights-000060.png"]
     first, last = (Image.open(tmp_path / PICTURES / names[i]).tobytes() for i in (0, 2))
     assert first != last
+
+
+def test_pictures_and_validation_come_at_the_end_of_every_epoch_too(tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, steps=50, epochs=3, picture_every=20, validate_every=0)
+    train(Line(), schedule, tmp_path, device="cpu")
+    drawn = sorted(int(path.stem.rpartition("-")[2]) for path in (tmp_path / PICTURES).iterdir())
+    assert drawn == [0, 17, 20, 34, 40, 50]
+    assert [line["step"] for line in logged(tmp_path) if "val_error" in line] == [50]
 
 
 def test_tensorboard_shows_figures_and_pictures_once(tmp_path: Path) -> None:

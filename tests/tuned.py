@@ -1,4 +1,4 @@
-"""A fine-tuning that takes seconds, and a program for ``accelerate launch``: ``-m tests.tuned OUT SCENES WEIGHTS``."""
+"""A fine-tuning that takes seconds, and a program that does it until it is killed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 from pathlib import Path
-
-import torch
 
 from tests.miniatures import tiny_objects
 from tests.tiny_models import TINY_VIT
@@ -67,23 +65,21 @@ def make_task(
 
 
 def main() -> None:
-    """Train, and write what the networks became."""
+    """``python -m tests.tuned OUT SCENES WEIGHTS --kill-step STEP``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("scenes", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--kill-step", type=int)
+    parser.add_argument("--kill-step", type=int, required=True)
     options = parser.parse_args()
     task = make_task(options.scenes, options.weights, refresh="every-epoch")
-    if options.kill_step is not None:
 
-        def kill(progress: float) -> None:
-            if progress >= options.kill_step / SCHEDULE.steps:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def kill(progress: float) -> None:
+        if progress >= options.kill_step / SCHEDULE.steps:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        task.after_step = kill  # type: ignore[method-assign]
+    task.after_step = kill  # type: ignore[method-assign]
     train(task, SCHEDULE, options.out, device="cpu")
-    torch.save(task.student.state_dict(), options.out / f"student-{os.environ.get('RANK', '0')}.pt")
 
 
 if __name__ == "__main__":

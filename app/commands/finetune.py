@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from training.finetuning.scenes import TunedScenes
     from uplift.encoders.base import TrainableEncoder
 
+LOOK_EVERY = 1000  # steps between validations and pictures, which come at the end of every epoch too
+
 
 @dataclass(frozen=True)
 class Finetune:
@@ -24,7 +26,8 @@ class Finetune:
 
     Writes OUT/encoder.safetensors: use it as the encoder fit3d:OUT/encoder.safetensors in any command.  Beside it
     are the log, TensorBoard's files and pictures of the features before and after.  An interrupted fine-tuning goes on
-    where its last checkpoint was.  To use several GPUs, start it with `accelerate launch -m app.main finetune ...`.
+    where its last checkpoint was.  To use several GPUs, start it with
+    `accelerate launch -m app finetune ...`; they share the photos of a step.
     """
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
@@ -44,7 +47,7 @@ class Finetune:
     validation: tuple[Path, ...] = ()
     """Scenes that are not trained on, to measure how much views disagree about the same place, and for pictures."""
     epochs: int = 1
-    """How often all photos are seen."""
+    """How often a photo is seen on average: epochs x photos / batch steps are made, each on photos drawn at random."""
     rate: float = 1e-5
     """Learning rate of AdamW; small encoders and few scenes need a larger one, such as 3e-4."""
     decay: Literal["constant", "cosine"] = "constant"
@@ -81,7 +84,7 @@ class Finetune:
         from training.finetuning.scenes import TunedScenes, open_scenes
         from training.finetuning.targets import make_targets
         from training.finetuning.task import FineTuning
-        from training.loop import place, train
+        from training.loop import check, place, train
 
         self._check()
         if self.threads is not None:
@@ -94,8 +97,6 @@ class Finetune:
             self._announce(encoder, scenes)
         with progress_bars() as bars:
             progress: Progress = bars if at.main else silent
-            if self.targets in ("lifted", "blurred", "own-view"):
-                self._transports(scenes, progress)
             task = FineTuning(
                 encoder,
                 make_targets(self.targets, scenes),
@@ -108,6 +109,9 @@ class Finetune:
                 progress=progress,
             )
             schedule = self._schedule(task.steps)
+            check(task, schedule, at)
+            if self.targets in ("lifted", "blurred", "own-view"):
+                self._transports(scenes, progress)
             figures = train(task, schedule, self.out, device=self.device, progress=progress)
             if not at.main:
                 return
@@ -145,7 +149,6 @@ class Finetune:
     def _schedule(self, steps: int) -> Any:
         from training.loop import Schedule
 
-        epoch = max(1, steps // self.epochs)
         return Schedule(
             steps=steps,
             rate=self.rate,
@@ -156,8 +159,9 @@ class Finetune:
             seed=self.seed,
             accumulate=self.accumulate,
             precision=self.precision,
-            validate_every=epoch,
-            picture_every=epoch,
+            validate_every=LOOK_EVERY,
+            picture_every=LOOK_EVERY,
+            epochs=self.epochs,
         )
 
     def _check(self) -> None:

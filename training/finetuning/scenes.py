@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +16,7 @@ from torch import Tensor
 from render.errors import InputError
 from render.gaussians import Gaussians
 from render.progress import Progress, silent
-from render.scene import Scene
+from render.scene import TRANSFORMS, Scene
 from training.finetuning.transport import Transport, cached_transport
 from uplift.encoders.base import TrainableEncoder, as_image
 
@@ -50,10 +53,11 @@ class TunedScenes:
             keep: Bytes of photos that may be kept in memory.
 
         Raises:
-            InputError: no scenes, or photos or Gaussians are missing.
+            InputError: no scenes, photos or Gaussians are missing, or ``side`` is less than a patch.
         """
         if not scenes:
             raise InputError("Fine-tuning needs scenes, found none.")
+        encoder.pixels(np.zeros((encoder.patch, encoder.patch, 3), np.uint8), side)  # refuses a side it cannot see
         for scene in scenes:
             scene.require_photos()
             if not scene.gaussians_path.is_file():
@@ -84,8 +88,18 @@ class TunedScenes:
         return self.encoder.pixels(self.photo(scene, view), self.side)
 
     def gaussians(self, scene: int) -> Gaussians:
-        """The Gaussians of a scene, read anew: those of many scenes do not fit into memory."""
+        """The Gaussians of a scene on the CPU, read anew: those of many scenes do not fit into memory."""
         return Gaussians.load(self.scenes[scene].gaussians_path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the scenes are: Gaussians and poses, names and sizes of photos; not where they lie."""
+        digest = hashlib.sha256()
+        for scene in self.scenes:
+            photos = [[view.path.name, view.path.stat().st_size] for view in scene.views if view.path is not None]
+            files = [file_hash(path) for path in (scene.gaussians_path, scene.path / TRANSFORMS)]
+            digest.update(json.dumps([files, photos]).encode())
+        return digest.hexdigest()
 
     def transport(self, scene: int, progress: Progress = silent) -> Transport:
         """The transport of a scene, kept in its folder.
@@ -96,7 +110,8 @@ class TunedScenes:
         """
         one = self.scenes[scene]
         cameras = [view.camera for view in one.views]
-        return cached_transport(one.path, self.gaussians(scene), cameras, self.grids[scene], progress=progress)
+        gaussians = self.gaussians(scene).to(self.encoder.device)  # on CUDA gsplat is quicker
+        return cached_transport(one.path, gaussians, cameras, self.grids[scene], progress=progress)
 
     @torch.no_grad()
     def tokens(self, scene: int, forward: Forward) -> Float[Tensor, "p c"]:
@@ -116,6 +131,12 @@ class TunedScenes:
                     for view, found in zip(some, forward(pixels), strict=True):
                         parts[view] = found.flatten(0, 1).to(torch.float32)
         return torch.cat([part for part in parts if part is not None])
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def memory(scenes: TunedScenes, *, rendered: bool = False) -> int:
@@ -145,8 +166,6 @@ def open_scenes(folders: Sequence[Path], most: int | None = None) -> list[Scene]
     Raises:
         InputError: a folder is neither.
     """
-    from render.scene import TRANSFORMS
-
     found: list[Path] = []
     for folder in folders:
         inside = sorted(path.parent for path in folder.glob(f"*/{TRANSFORMS}")) if folder.is_dir() else []

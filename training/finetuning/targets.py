@@ -5,10 +5,12 @@ All targets are maps on the grid of a view's patches, with a mask of the patches
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.rasterizer import lifting_matrix, rasterize
 from training.finetuning.measures import blurred, matching_width
-from training.finetuning.scenes import Forward, TunedScenes
+from training.finetuning.scenes import Forward, TunedScenes, file_hash
 from training.finetuning.transport import LEAST_COVERAGE, LEAST_FROM_OTHERS, Transport, pixels_of_nodes
 from training.nerfstudio_plugin.targets import resize_map
 from uplift.field import FeatureField
@@ -68,7 +70,7 @@ class Targets(ABC):
         """The target of a view; :meth:`prepare` comes first."""
 
     def identity(self) -> dict[str, Any]:
-        """What a training depends on; JSON values."""
+        """What a training depends on beside their kind and the scenes; JSON values by name."""
         return {}
 
 
@@ -161,7 +163,8 @@ class RenderedTargets(Targets):
     """Features lifted onto the Gaussians, and rendered on the view's grid whenever they are asked for.
 
     The same as :class:`LiftedTargets` but for the small entries that its matrix leaves out; slower in the training,
-    and for scenes with so many views that their matrices would not fit.  Gaussians and features stay in memory.
+    and for scenes with so many views that their matrices would not fit.  Gaussians and features stay in memory, and
+    are moved to the encoder's device to be rendered.
     """
 
     def __init__(self, scenes: TunedScenes) -> None:
@@ -174,16 +177,17 @@ class RenderedTargets(Targets):
         """Lift what the network says of every scene."""
         count = len(self.scenes.scenes)
         self._values, self._weights = [], []
+        device = self.scenes.encoder.device
         for scene, gaussians in enumerate(self._gaussians):
             progress(scene, count, "lifting features")
-            said = self.scenes.tokens(scene, forward).cpu()
+            said = self.scenes.tokens(scene, forward)
             sizes = [gh * gw for gh, gw in self.scenes.grids[scene]]
             maps = [
                 part.reshape(*grid, -1) for part, grid in zip(said.split(sizes), self.scenes.grids[scene], strict=True)
             ]
-            field = lift(gaussians, self.scenes.scenes[scene].views, maps)
-            self._values.append(field.values.to(torch.float16))
-            self._weights.append(field.weights)
+            field = lift(gaussians, self.scenes.scenes[scene].views, maps, device=device)
+            self._values.append(field.values.to("cpu", torch.float16))
+            self._weights.append(field.weights.cpu())
         progress(count, count, "lifting features")
 
     @torch.no_grad()
@@ -192,15 +196,17 @@ class RenderedTargets(Targets):
         if not self._values:
             raise InputError("Targets must be prepared before they are asked for.")
         camera, grid = self.scenes.scenes[scene].views[view].camera, self.scenes.grids[scene][view]
-        rendered = _on_grid(self._gaussians[scene], self._weights[scene], camera, grid)
-        features = rendered.average(self._values[scene].to(torch.float32))
-        return Target(features.reshape(*grid, -1), rendered.mask.reshape(grid))
+        device = self.scenes.encoder.device
+        rendered = _on_grid(self._gaussians[scene].to(device), self._weights[scene].to(device), camera, grid)
+        features = rendered.average(self._values[scene].to(device, torch.float32))
+        return Target(features.reshape(*grid, -1).cpu(), rendered.mask.reshape(grid).cpu())
 
 
 class LearnedTargets(Targets):
     """Features that ``ns-train fit3d`` learned, rendered and decoded by the scene's own decoder (FiT3D, stage I).
 
-    They are those of the network as it was; Gaussians and features stay in memory.
+    They are those of the network as it was; Gaussians and features stay in memory, and are moved to the encoder's
+    device to be rendered.
     """
 
     follows = False
@@ -214,6 +220,7 @@ class LearnedTargets(Targets):
         super().__init__(scenes)
         self._gaussians = [scenes.gaussians(scene) for scene in range(len(scenes.scenes))]
         self._fields = [self._field(scene) for scene in range(len(scenes.scenes))]
+        self._masks: dict[tuple[int, int], np.ndarray] = {}  # of views that were asked for, eight patches a byte
 
     def prepare(self, forward: Forward, progress: Progress = silent) -> None:
         """Nothing: the targets were learned before."""
@@ -222,10 +229,18 @@ class LearnedTargets(Targets):
     def of(self, scene: int, view: int) -> Target:
         """Render and decode the target of a view, resized to its grid."""
         camera, grid = self.scenes.scenes[scene].views[view].camera, self.scenes.grids[scene][view]
-        field = self._fields[scene]
-        decoded = decoded_features(self._gaussians[scene], field, camera)
-        mask = _on_grid(self._gaussians[scene], field.weights, camera, grid).mask
-        return Target(resize_map(decoded, *grid), mask.reshape(grid))
+        gaussians, field = self._gaussians[scene].to(self.scenes.encoder.device), self._fields[scene]
+        decoded = decoded_features(gaussians, field, camera)
+        if (scene, view) not in self._masks:
+            mask = _on_grid(gaussians, field.weights.to(gaussians.device), camera, grid).mask
+            self._masks[scene, view] = np.packbits(mask.cpu().numpy())
+        mask = torch.from_numpy(np.unpackbits(self._masks[scene, view], count=grid[0] * grid[1]).astype(bool))
+        return Target(resize_map(decoded, *grid).cpu(), mask.reshape(grid))
+
+    def identity(self) -> dict[str, Any]:
+        """The fields: they may be learned again under the same names."""
+        hashes = [file_hash(scene.fields[LEARNED + self.scenes.encoder.name]) for scene in self.scenes.scenes]
+        return {"fields": hashlib.sha256("".join(hashes).encode()).hexdigest()}
 
     def _field(self, scene: int) -> FeatureField:
         encoder, one = self.scenes.encoder, self.scenes.scenes[scene]

@@ -100,7 +100,7 @@ class FineTuning(Task):
             targets: Of the training scenes.
             validation: Scenes that are not trained on.
             batch: Photos of a step.
-            epochs: How often all training views are seen, on average.
+            epochs: There are ``epochs x views / batch`` steps: how often a view is seen on average.
             refresh: When targets are computed.
             adapter: Freeze the network and train an adapter on top of it.
             seed: Of the adapter's weights.
@@ -117,7 +117,8 @@ class FineTuning(Task):
         self.encoder, self.targets = encoder, targets
         self._validation, self._batch, self._epochs = validation, batch, epochs
         self._refresh, self._progress = refresh, progress
-        self._shown: list[tuple[np.ndarray, Tensor, Tensor]] = []  # what does not change of the pictures
+        # What does not change of the pictures: the original's map of a photo, and of a validation scene the lifted one.
+        self._shown: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.student = Student(encoder, adapter=adapter)
@@ -177,27 +178,32 @@ class FineTuning(Task):
         return dict(zip(("inconsistency", "inconsistency_original", "moved"), means, strict=True))
 
     def pictures(self) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-        """Panels of fixed photos: photo, original, fine-tuned, target; as PCA colours and as clusters."""
-        scenes = self._validation or self.targets.scenes
-        if not self._shown:
-            step = max(1, len(scenes) // PANELS)
-            self._shown = [self._unchanging(scenes, *pair) for pair in scenes.index[::step][:PANELS]]
-        return panels(
-            [
-                (photo, before, self.student(scenes.encoder.pixels(photo, scenes.side)[None])[0], target)
-                for photo, before, target in self._shown
-            ]
-        )
+        """Panels of fixed photos, as PCA colours and as clusters: photo, original, fine-tuned, target.
+
+        Validation scenes have no targets: the last column is then what lifting the original's features gives.
+        """
+        scenes, rows = self._validation or self.targets.scenes, []
+        step = max(1, len(scenes) // PANELS)
+        for scene, view in scenes.index[::step][:PANELS]:
+            if (scene, view) not in self._shown:
+                self._shown[scene, view] = self._unchanging(scene, view)
+            before, lifted = self._shown[scene, view]
+            wanted = self.targets.of(scene, view).features if lifted is None else lifted
+            now = self.student(scenes.pixels(scene, view)[None])[0]
+            rows.append((scenes.photo(scene, view), before, now, wanted))
+        return panels(rows)
 
     def identity(self) -> dict[str, Any]:
-        """Encoder, scenes, targets."""
+        """Encoder, scenes and what is in them, targets."""
         scenes = self.targets.scenes
         return {
             "encoder": self.encoder.fingerprint(),
             "scenes": [scene.path.name for scene in scenes.scenes],
+            "contents": scenes.fingerprint,
             "views": len(scenes),
             "side": scenes.side,
             "targets": type(self.targets).__name__,
+            **self.targets.identity(),
             "refresh": self._refresh,
             "batch": self._batch,
             "epochs": self._epochs,
@@ -231,13 +237,15 @@ class FineTuning(Task):
             features, mask = self.targets.of(item.scene, item.view)
         return Target(features.flip(1), mask.flip(1)) if item.flipped else Target(features, mask)
 
-    def _unchanging(self, scenes: TunedScenes, scene: int, view: int) -> tuple[np.ndarray, Tensor, Tensor]:
-        """A photo, what the original says of it, and what lifting the original's features gives; for panels."""
-        transport = scenes.transport(scene)
-        before = scenes.tokens(scene, self.original)
+    def _unchanging(self, scene: int, view: int) -> tuple[Tensor, Tensor | None]:
+        """What the original says of a photo of a panel, and what lifting it gives where targets are not known."""
+        if self._validation is None:
+            return self.original(self.targets.scenes.pixels(scene, view)[None])[0], None
+        # Validation needs the matrix and all tokens of these scenes too.
+        transport = self._validation.transport(scene)
+        before = self._validation.tokens(scene, self.original)
         rows, grid = transport.rows(view), transport.grids[view]
-        maps = [one[rows].reshape(*grid, -1) for one in (before, transport.apply(before))]
-        return scenes.photo(scene, view), maps[0], maps[1]
+        return before[rows].reshape(*grid, -1), transport.apply(before)[rows].reshape(*grid, -1)
 
 
 def _of_one_grid(items: Sequence[Item], scenes: TunedScenes) -> list[list[Item]]:

@@ -7,7 +7,7 @@ if it had not been.
 
 from training.loop.checkpoint import CHECKPOINT, SECONDS_BEFORE, STEPS_BEFORE
 from training.loop.log import LOG, PICTURES, TENSORBOARD
-from training.loop.processes import Place, main_first, place
+from training.loop.processes import Place, check, main_first, place
 from training.loop.running import train
 from training.loop.schedule import Schedule
 from training.loop.task import Task
@@ -23,6 +23,7 @@ __all__ = [
     "Place",
     "Schedule",
     "Task",
+    "check",
     "main_first",
     "place",
     "save_weights",

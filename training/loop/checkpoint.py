@@ -141,16 +141,7 @@ def _readable(path: Path, task: Task) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        UnpicklingError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        EOFError,
-        OSError,
-    ) as error:
+    except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
         raise InputError(
             f"{path} is not a checkpoint of {task.name} ({reason}); delete it to begin anew, or choose another file."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from render.devices import resolve_device
@@ -118,6 +119,16 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     quick = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
     return "bf16" if quick else "no"
+
+
+def check(task: Task, schedule: Schedule, at: Place) -> None:
+    """Refuse at once what the first step would refuse, which may come after hours of preparation.
+
+    Raises:
+        InputError: the precision is not the device's, or the batch cannot be shared.
+    """
+    resolve_precision(schedule.precision, at.device)
+    shares(task, task.batch(np.random.default_rng(0)), at, schedule.accumulate)
 
 
 def shares(task: Task, items: Sequence[Any], at: Place, accumulate: int) -> list[Sequence[Any]]:

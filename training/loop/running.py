@@ -16,7 +16,7 @@ from render.progress import Progress, silent
 from training.loop import checkpoint
 from training.loop.checkpoint import CHECKPOINT, Position
 from training.loop.log import Log, Means
-from training.loop.processes import make_accelerator, place, resolve_precision, shares
+from training.loop.processes import check, make_accelerator, place, resolve_precision, shares
 from training.loop.schedule import Schedule
 from training.loop.task import Task
 
@@ -70,6 +70,7 @@ class _Training:
         self._task, self._schedule, self._path = task, schedule, out / CHECKPOINT
         self._at = place(device)
         self._progress = progress if self._at.main else silent
+        check(task, schedule, self._at)
         self._of = checkpoint.identity(task, schedule, resolve_precision(schedule.precision, self._at.device))
         self._parameters = _trained(task)
         optimizer = torch.optim.AdamW(
@@ -96,18 +97,18 @@ class _Training:
         schedule, means = self._schedule, Means(position.means)
         began = saved = time.monotonic()
         figures: dict[str, float] | None = None
-        if not position.done:
-            self._draw(0)
         self._task.train()
         self._task.begin(position.done / schedule.steps)
+        if not position.done:
+            self._draw(0)  # what begins may be in the pictures
         for step in range(position.done, schedule.steps):
             due = self._step(step, means, time.monotonic() - saved > schedule.save_every)
             done, last = step + 1, step + 1 == schedule.steps
             if done % schedule.log_every == 0 or last:
                 self._write(done, means, position.elapsed + time.monotonic() - began)
-            if last or (schedule.validate_every and done % schedule.validate_every == 0):
+            if last or schedule.is_due(schedule.validate_every, done):
                 figures = self._validated(done)
-            if last or (schedule.picture_every and done % schedule.picture_every == 0):
+            if last or schedule.is_due(schedule.picture_every, done):
                 self._draw(done)
             if due or last:
                 self._save(Position(done, position.elapsed + time.monotonic() - began, means.values))

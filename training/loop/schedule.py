@@ -11,7 +11,7 @@ from render.errors import InputError
 Decay = Literal["cosine", "constant"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 # What may change when a training goes on: how often it writes, not what it computes.
-CADENCE = frozenset({"save_every", "log_every", "validate_every", "picture_every"})
+CADENCE = frozenset({"save_every", "log_every", "validate_every", "picture_every", "epochs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Schedule:
         log_every: Steps that a line of the log averages.
         validate_every: Steps between validations; 0 = after the last alone.
         picture_every: Steps between pictures, which are also made before the first step and after the last; 0 = none.
+        epochs: Equal parts of the steps, at whose ends validation and pictures come as well, unless there are none in
+            between.
 
     Raises:
         InputError: a number is out of its range.
@@ -55,12 +57,16 @@ class Schedule:
     log_every: int = 25
     validate_every: int = 500
     picture_every: int = 500
+    epochs: int = 1
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "accumulate": 1, "log_every": 1, "validate_every": 0, "picture_every": 0, "seed": 0}
+        least = {"validate_every": 0, "picture_every": 0, "seed": 0}
+        least |= {"steps": 1, "accumulate": 1, "log_every": 1, "epochs": 1}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise InputError(f"Expected {name} to be {lowest} or more, found {getattr(self, name)}.")
+        if not self.weight_decay >= 0:
+            raise InputError(f"Expected a weight_decay of 0 or more, found {self.weight_decay:g}.")
         if not self.rate > 0 or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
             raise InputError(
                 "Expected a rate and a clip above 0 and a warmup between 0 and 1, found "
@@ -76,6 +82,11 @@ class Schedule:
             return self.rate
         angle = math.pi * (step - warm) / max(1, self.steps - warm)
         return self.rate * (self.final_rate + (1 - self.final_rate) * (1 + math.cos(angle)) / 2)
+
+    def is_due(self, every: int, done: int) -> bool:
+        """Whether something that comes every so many steps (0 = never) comes after ``done`` of them."""
+        ended = done * self.epochs // self.steps > (done - 1) * self.epochs // self.steps
+        return every > 0 and (done % every == 0 or ended)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: JSON values by name."""
