@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 VALUES = 1 << 16  # of a 16-bit picture
+MILLIMETRES = 0.001  # what a value of 1 means in most depth pictures, in metres
 
 
 def read_values(path: Path) -> Shaped[np.ndarray, "h w"]:

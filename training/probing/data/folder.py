@@ -7,11 +7,10 @@ from pathlib import Path
 
 from render.errors import InputError
 from render.views import read_photo
-from training.probing.data.files import photos_in, plain_table, read_classes, read_depth, read_lines
+from training.probing.data.files import MILLIMETRES, photos_in, plain_table, read_classes, read_depth, read_lines
 from training.probing.photos import ProbeData, ProbePhoto
 
 SPLITS = ("train", "test")
-MILLIMETRES = 0.001
 
 
 def recognised(path: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from render.errors import InputError
 from render.views import read_photo
-from training.probing.data.files import read_depth, read_lines
+from training.probing.data.files import MILLIMETRES, read_depth, read_lines
 from training.probing.data.nyu40 import NYU40
 from training.probing.photos import VOID, ProbeData, ProbePhoto
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LABELED, SPLITS, LABELS40 = "nyu_depth_v2_labeled.mat", "splits.mat", "labels40.mat"
 LISTS = ("nyu_train.txt", "nyu_test.txt")
-MILLIMETRES = 0.001
 FARTHEST = 10.0  # metres
 # Rows and columns of the 480 x 640 photos that are measured (Eigen et al. 2014).
 CROP = (slice(45, 471), slice(41, 601))

@@ -9,11 +9,10 @@ from typing import Any
 
 from render.errors import InputError
 from render.views import read_photo
-from training.probing.data.files import read_depth
+from training.probing.data.files import MILLIMETRES, read_depth
 from training.probing.photos import ProbeData, ProbePhoto
 
 TRANSFORMS = "transforms.json"
-MILLIMETRES = 0.001
 HELD_OUT = 3  # one of so many photos is measured: the last ones
 GROUPS = 7  # consecutive photos of the capture resemble each other: so many groups
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from render.errors import InputError
 from render.views import read_photo
-from training.probing.data.files import photos_in, read_classes, read_depth, read_lines, table_of
+from training.probing.data.files import MILLIMETRES, photos_in, read_classes, read_depth, read_lines, table_of
 from training.probing.data.nyu40 import NYU40, SCANNET20
 from training.probing.photos import ProbeData, ProbePhoto
 
 INNER = "scannet_frames_25k"
 LISTS = ("scannetv2_train.txt", "scannetv2_val.txt")
-MILLIMETRES = 0.001
 SIDE = 480  # pixels, the shorter one
 
 

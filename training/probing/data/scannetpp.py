@@ -10,7 +10,15 @@ import numpy as np
 
 from render.errors import InputError
 from render.views import photo_size, read_photo
-from training.probing.data.files import VALUES, photos_in, plain_table, read_classes, read_depth, read_lines
+from training.probing.data.files import (
+    MILLIMETRES,
+    VALUES,
+    photos_in,
+    plain_table,
+    read_classes,
+    read_depth,
+    read_lines,
+)
 from training.probing.photos import VOID, ProbeData, ProbePhoto
 
 LISTS = ("nvs_sem_train.txt", "nvs_sem_val.txt")
@@ -18,7 +26,6 @@ PHOTOS = ("resized_undistorted_images", "undistorted_images")
 DEPTHS, LABELS = "undistorted_render_depth", "undistorted_semantics_2d"
 FISHEYE = ("render_depth", "semantics_2d")  # what the toolkit renders, with the distortion of the lens
 NAMES = "metadata/semantic_benchmark/top100.txt"
-MILLIMETRES = 0.001
 SIDE = 480  # pixels, the shorter one
 NOTHING = VALUES - 1  # where the toolkit's maps of classes show none
 
