@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tests.plugin_capture import write_capture
 from tests.room import contents, tiny_scene
 from training.fleet import Machine, Outcome, SceneJob, Slot, find_sources, memory_needed, run_local
 from training.fleet.commands import Stopped, cause, environment, last_lines, run_command
+from training.fleet.locks import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the two programs leave, without their work: scheduling and resuming are tested with these.
@@ -121,21 +123,40 @@ def test_stopping_ends_a_command_and_what_it_started(tmp_path: Path) -> None:
     assert ended(int(written(tmp_path / "child")))
 
 
+LINGERS = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: (time.sleep(1.5), sys.exit()))"
+
+
 @pytest.mark.parametrize("victim", ["parent", "keeper"])
-def test_a_command_ends_with_who_asked_for_it(tmp_path: Path, victim: str) -> None:
+def test_a_command_ends_with_who_asked_for_it_and_only_then_another_begins(tmp_path: Path, victim: str) -> None:
     script = (
         "import sys; from pathlib import Path; from training.fleet.commands import environment, run_command\n"
-        f"run_command([sys.executable, '-c', {SLEEP!r}, sys.argv[1]], Path(sys.argv[2]), environment())"
+        "from training.fleet.locks import locked\n"
+        "with locked(Path(sys.argv[3])) as held:\n"
+        f"    command = [sys.executable, '-c', {LINGERS + chr(10) + SLEEP!r}, sys.argv[1]]\n"
+        "    run_command(command, Path(sys.argv[2]), environment(), held=[held])"
     )
-    arguments = [str(tmp_path / "child"), str(tmp_path / "log")]
+    arguments = [str(tmp_path / "child"), str(tmp_path / "log"), str(tmp_path / "lock")]
     with subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=ROOT) as parent:
         import psutil
 
         child = int(written(tmp_path / "child", 60))
         killed = parent.pid if victim == "parent" else psutil.Process(child).ppid()
         os.kill(killed, signal.SIGKILL)
-        assert ended(child)
+        with locked(tmp_path / "lock"):
+            assert ended(child, 0.5)
         parent.kill()
+
+
+def test_a_scene_that_somebody_works_on_is_left_to_them(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.fleet.running.locked", partial(locked, patience=0.0))
+    with locked(tmp_path / "out" / "records" / "arch.lock"):
+        assert fit() == FAILURE
+        assert "arch failed at waiting: Another fit3d fit-scenes works on this scene" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "out" / "scenes").iterdir()) == ["bench", "chair"]
+    assert fit() == OK
+    assert "1 of 3 scenes to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("need", "memory", "together"), [(4, 10, 2), (1, 10, 3), (50, 10, 1)])
@@ -305,6 +326,9 @@ def test_scenes_with_gaussians_stay_where_they_are_and_get_fields(
         (["--fit-options", "steps"], "--fit-options takes NAME=VALUE"),
         (["--gpus", "1"], "--gpus are of a cluster"),
         (["--steps", "0"], "--steps must be"),
+        (["--device", "cuda:1"], "--device takes auto, cpu, cuda, found 'cuda:1'"),
+        (["--ray", "local"], "--jobs is not of a cluster"),
+        (["--ray", "auto", "--memory", "4"], "--memory is of this machine"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_before_any_work(

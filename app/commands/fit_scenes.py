@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from training.fleet import EncoderChoice, Outcome, SceneJob, Settings
 
 NAMED = re.compile(r"([\w.-]+)=(.+)")
+DEVICES = ("auto", "cpu", "cuda")
 SHOWN = 24  # scenes in the table of the terminal; the file has all
 
 
@@ -58,9 +59,10 @@ class FitScenes:
     keep_runs: bool = False
     """Keep what ns-train wrote after it is imported."""
     jobs: int | None = None
-    """How many scenes at a time at most; by default as many as there are GPUs, or else threads, and memory for."""
+    """Without --ray: how many scenes at a time at most; by default as many as there are GPUs, or else threads, and
+    memory for."""
     memory: float | None = None
-    """Gigabytes to use at most; by default most of what is free."""
+    """Gigabytes of this machine to use at most; by default most of what is free."""
     ray: str | None = None
     """Address of a Ray cluster (auto, HOST:PORT, ray://HOST:PORT), or local for one of this machine.  Every node needs
     fit3d, and the folders at the same paths."""
@@ -97,8 +99,14 @@ class FitScenes:
         from app.scenes import check_positive
         from render.devices import resolve_device
         from render.errors import InputError
+        from training.fleet.cluster import LOCAL
 
         check_positive({"--steps": self.steps, "--jobs": self.jobs, "--memory": self.memory, "--cpus": self.cpus})
+        if self.device not in DEVICES:
+            raise InputError(
+                f"--device takes {', '.join(DEVICES)}, found {self.device!r}; each scene is given GPUs of those that "
+                "CUDA_VISIBLE_DEVICES names."
+            )
         resolve_device(self.device)
         if not self.sources:
             raise InputError("Expected captures, scenes or runs, or folders of them; found none.")
@@ -107,6 +115,10 @@ class FitScenes:
         alone = [flag for flag, value in (("--gpus", self.gpus), ("--cpus", self.cpus)) if value is not None]
         if alone and self.ray is None:
             raise InputError(f"{' and '.join(alone)} are of a cluster; give --ray ADDRESS, or leave them out.")
+        if self.memory is not None and self.ray not in (None, LOCAL):
+            raise InputError("--memory is of this machine; a cluster's nodes were told theirs when they were started.")
+        if self.jobs is not None and self.ray is not None:
+            raise InputError("--jobs is not of a cluster; with --ray give --cpus or --gpus of each scene instead.")
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"Expected a folder for scenes at --out {self.out}, found a file.")
 

@@ -72,7 +72,12 @@ def environment(threads: int | None = None, devices: str | None = None) -> dict[
 
 
 def run_command(
-    command: Sequence[str], log: Path, variables: Mapping[str, str], stop: threading.Event | None = None
+    command: Sequence[str],
+    log: Path,
+    variables: Mapping[str, str],
+    stop: threading.Event | None = None,
+    *,
+    held: Sequence[int] = (),
 ) -> Cost:
     """Run a command; its output is appended to ``log``.
 
@@ -83,6 +88,7 @@ def run_command(
         log: The file; its folder is made.
         variables: Its environment.
         stop: Set by another thread to end the command.
+        held: Descriptors of locked files, which stay locked until the command has ended even if this process is killed.
 
     Raises:
         Stopped: ``stop`` was set.
@@ -94,6 +100,7 @@ def run_command(
         stdout=subprocess.PIPE,
         env=dict(variables),
         start_new_session=True,  # Ctrl-C reaches this process alone, which then decides
+        pass_fds=held,  # the keeper's alone: the command does not inherit them
     )
     assert keeper.stdin is not None  # noqa: S101  for the type checker
     assert keeper.stdout is not None  # noqa: S101

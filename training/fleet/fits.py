@@ -31,7 +31,7 @@ def fit_arguments(job: SceneJob, data: Path, fingerprint: str) -> tuple[list[str
     arguments = [settings.method, "--data", str(data), "--output-dir", str(job.runs.parent)]
     arguments += ["--experiment-name", job.name, "--timestamp", run.name, "--vis", "tensorboard"]
     if settings.device != "auto":
-        arguments += ["--machine.device-type", settings.device.partition(":")[0]]
+        arguments += ["--machine.device-type", settings.device]
     if settings.learned is not None:
         arguments += ["--pipeline.datamanager.encoder", settings.learned.name]
         weights = settings.learned.weights

@@ -41,7 +41,7 @@ class Settings:
         refit: Fit Gaussians also where there are some.
         overwrite: Make again what was made with other settings.
         keep_runs: Keep the folders of ``ns-train`` after the import.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu or cuda; which GPU is the slot's.
     """
 
     method: str = "fit3d-small"
@@ -87,6 +87,11 @@ class SceneJob:
     def record(self) -> Path:
         """What was done, and what it took."""
         return self.out / "records" / f"{self.name}.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by who works on the scene."""
+        return self.record.with_suffix(".lock")
 
     @property
     def logs(self) -> Path:

@@ -8,6 +8,7 @@ from render.errors import InputError
 from training.fleet.commands import cause, environment, program, run_command
 from training.fleet.fits import begin_fit
 from training.fleet.jobs import Outcome, SceneJob, Slot
+from training.fleet.locks import locked
 from training.fleet.records import Done, Record
 from training.fleet.stages import FIT, pending
 
@@ -15,9 +16,20 @@ from training.fleet.stages import FIT, pending
 def fit_scene(job: SceneJob, slot: Slot) -> Outcome:
     """Do what is not done yet; a stage that is done is written down at once.
 
+    Nobody else works on the scene meanwhile: what a worker left that was killed is waited for.
+
     Raises:
         Stopped: the slot's ``stop`` was set.
     """
+    try:
+        with locked(job.lock, slot.stop) as held:
+            return _fit_alone(job, slot, held)
+    except (InputError, OSError) as error:
+        return Outcome(job.name, failed="waiting", cause=str(error))
+
+
+def _fit_alone(job: SceneJob, slot: Slot, held: int) -> Outcome:
+    """All stages, while the scene is locked."""
     done: list[str] = []
     name, log = "reading", None
     try:
@@ -29,7 +41,7 @@ def fit_scene(job: SceneJob, slot: Slot) -> Outcome:
                 begin_fit(job, stage.fingerprint)
             record = record.with_begun(name, stage.fingerprint)
             record.save(job.record)
-            cost = run_command([program(stage.command[0]), *stage.command[1:]], log, variables, slot.stop)
+            cost = run_command([program(stage.command[0]), *stage.command[1:]], log, variables, slot.stop, held=[held])
             if cost.code != 0 or not stage.makes.exists():
                 return Outcome(job.name, tuple(done), name, cause(cost, log), log)
             figures = Done(stage.fingerprint, cost.seconds, cost.cpu, cost.peak, stage.resumed_from)

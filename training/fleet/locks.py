@@ -1,0 +1,54 @@
+"""One at a time works on a scene: a lock that commands hold too, so that it outlives a worker that was killed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from render.errors import InputError
+
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+LOOK = 0.1  # seconds between tries
+PATIENCE = 120.0  # seconds: a keeper ends its command within 5, a file server forgets a machine that is gone within 90
+
+
+@contextmanager
+def locked(path: Path, stop: threading.Event | None = None, patience: float = PATIENCE) -> Iterator[int]:
+    """Hold a file's exclusive lock; wait until who holds it lets go.  File systems without locks guard nothing.
+
+    Yields:
+        The file's descriptor.  A process that inherits it holds the lock as well, until it ends.
+
+    Args:
+        path: The file; it is made and stays, since a file that is removed could be locked twice.
+        stop: Set by another thread to wait no longer; who waits then goes on unlocked, to be stopped.
+        patience: Seconds to wait at most.
+
+    Raises:
+        InputError: somebody else holds it for longer.
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    with path.open("a") as file:
+        while stop is None or not stop.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise InputError(
+                        f"Another fit3d fit-scenes works on this scene ({path} is locked); let it finish, and give "
+                        "this one again."
+                    ) from None
+                time.sleep(LOOK)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+                break
+        yield file.fileno()
