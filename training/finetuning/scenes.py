@@ -19,6 +19,7 @@ from render.progress import Progress, silent
 from render.scene import TRANSFORMS, Scene
 from training.finetuning.transport import Transport, cached_transport
 from uplift.encoders.base import TrainableEncoder, as_image
+from uplift.evaluation.store import files_digest
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -97,7 +98,7 @@ class TunedScenes:
         digest = hashlib.sha256()
         for scene in self.scenes:
             photos = [[view.path.name, view.path.stat().st_size] for view in scene.views if view.path is not None]
-            files = [file_hash(path) for path in (scene.gaussians_path, scene.path / TRANSFORMS)]
+            files = files_digest([scene.gaussians_path, scene.path / TRANSFORMS])
             digest.update(json.dumps([files, photos]).encode())
         return digest.hexdigest()
 
@@ -131,12 +132,6 @@ class TunedScenes:
                     for view, found in zip(some, forward(pixels), strict=True):
                         parts[view] = found.flatten(0, 1).to(torch.float32)
         return torch.cat([part for part in parts if part is not None])
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def memory(scenes: TunedScenes, *, rendered: bool = False) -> int:

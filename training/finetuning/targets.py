@@ -5,7 +5,6 @@ All targets are maps on the grid of a view's patches, with a mask of the patches
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -20,9 +19,10 @@ from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.rasterizer import lifting_matrix, rasterize
 from training.finetuning.measures import blurred, matching_width
-from training.finetuning.scenes import Forward, TunedScenes, file_hash
+from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.transport import LEAST_COVERAGE, LEAST_FROM_OTHERS, Transport, pixels_of_nodes
 from training.nerfstudio_plugin.targets import resize_map
+from uplift.evaluation.store import files_digest
 from uplift.field import FeatureField
 from uplift.lifting import lift
 
@@ -239,8 +239,8 @@ class LearnedTargets(Targets):
 
     def identity(self) -> dict[str, Any]:
         """The fields: they may be learned again under the same names."""
-        hashes = [file_hash(scene.fields[LEARNED + self.scenes.encoder.name]) for scene in self.scenes.scenes]
-        return {"fields": hashlib.sha256("".join(hashes).encode()).hexdigest()}
+        name = LEARNED + self.scenes.encoder.name
+        return {"fields": files_digest(scene.fields[name] for scene in self.scenes.scenes)}
 
     def _field(self, scene: int) -> FeatureField:
         encoder, one = self.scenes.encoder, self.scenes.scenes[scene]
