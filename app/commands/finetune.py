@@ -26,8 +26,8 @@ class Finetune:
 
     Writes OUT/encoder.safetensors: use it as the encoder fit3d:OUT/encoder.safetensors in any command.  Beside it
     are the log, TensorBoard's files and pictures of the features before and after.  An interrupted fine-tuning goes on
-    where its last checkpoint was.  To use several GPUs, start it with
-    `accelerate launch -m app finetune ...`; they share the photos of a step.
+    where its last checkpoint was.  Several GPUs share the photos of a step:
+    `accelerate launch -m app finetune ...`.
     """
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
