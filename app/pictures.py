@@ -154,6 +154,22 @@ def stretched(
     return ((values - low) / max(high - low, 1e-6)).clamp(0, 1), low, high
 
 
+def row_sheet(
+    titles: Sequence[str], rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]], *, cell_width: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Rows of pictures with titles above the first; all as large as its first, maps of patches in plain squares."""
+    import cv2
+
+    height, width = rows[0][0].shape[:2]
+    size = (cell_width, round(cell_width * height / width))
+    panels = [
+        (title if row == 0 else "", cv2.resize(np.ascontiguousarray(one), size, interpolation=cv2.INTER_NEAREST_EXACT))
+        for row, pictures in enumerate(rows)
+        for title, one in zip(titles, pictures, strict=True)
+    ]
+    return panel_sheet(panels, len(titles), cell_width=cell_width)
+
+
 def panel_sheet(
     panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], columns: int, *, cell_width: int = 480
 ) -> UInt8[np.ndarray, "h w 3"]:

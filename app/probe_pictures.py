@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from app.pictures import colour_depth, depth_range, panel_sheet
+from app.pictures import colour_depth, depth_range, row_sheet
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -44,7 +44,7 @@ def prediction_sheet(data: ProbeData, results: Sequence[ProbeResult]) -> UInt8[n
         limits = depth_range([truth]) if task == "depth" else (0.0, 0.0)
         pictures = [colour_depth(one, limits) if task == "depth" else class_colours(one) for one in maps]
         rows.append([photo.image(), *pictures])
-    return _sheet(titles, rows)
+    return row_sheet([_short(title) for title in titles], rows, cell_width=CELL)
 
 
 def feature_sheet(
@@ -68,7 +68,9 @@ def feature_sheet(
         columns.append([class_colours(one) for one in clusters([one.numpy() for one in maps])])
         titles += [source.name, "clusters"]
     photos = [data.test[index].image() for index in indices]
-    return _sheet(titles, [list(row) for row in zip(photos, *columns, strict=True)])
+    return row_sheet(
+        [_short(title) for title in titles], [list(row) for row in zip(photos, *columns, strict=True)], cell_width=CELL
+    )
 
 
 def clusters(maps: Sequence[Float[np.ndarray, "gh gw c"]]) -> list[UInt8[np.ndarray, "gh gw"]]:
@@ -93,24 +95,6 @@ def class_colours(classes: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3
     ]
     table = np.array([*(hsv_to_rgb(*hue) for hue in hues), UNKNOWN])
     return (table[classes] * 255).round().astype(np.uint8)
-
-
-def _sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> UInt8[np.ndarray, "h w 3"]:
-    """Titles above the first row alone; pictures as large as the first row's photo."""
-    height, width = rows[0][0].shape[:2]
-    size = (CELL, round(CELL * height / width))
-    panels = [
-        (_short(title) if row == 0 else "", _sized(picture, size))
-        for row, pictures in enumerate(rows)
-        for title, picture in zip(titles, pictures, strict=True)
-    ]
-    return panel_sheet(panels, len(titles), cell_width=CELL)
-
-
-def _sized(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
-    import cv2
-
-    return cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _short(title: str, most: int = 34) -> str:

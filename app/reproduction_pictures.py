@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from app.pictures import colour_depth, depth_range, panel_sheet
+from app.pictures import colour_depth, depth_range, row_sheet
 from app.probe_pictures import class_colours
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ def figure(shown: Sequence[Shown]) -> UInt8[np.ndarray, "h w 3"]:
     titles = ["photo", *FEATURES.values()]
     titles += [f"classes, {name}" for name in TOLD.values()] + ["classes, truth"]
     titles += [f"depth, {name}" for name in TOLD.values()] + ["depth, truth"]
-    panels = []
-    for row, one in enumerate(shown):
-        pictures = _pictures(one, basis)
-        size = (CELL, round(CELL * pictures[0].shape[0] / pictures[0].shape[1]))
-        names = titles if row == 0 else [""] * len(titles)
-        panels += [(name, _sized(picture, size)) for name, picture in zip(names, pictures, strict=True)]
-    return panel_sheet(panels, len(titles), cell_width=CELL)
+    return row_sheet(titles, [_pictures(one, basis) for one in shown], cell_width=CELL)
 
 
 def _pictures(one: Shown, basis: PCAColours) -> list[UInt8[np.ndarray, "h w 3"]]:
@@ -62,9 +56,3 @@ def _pictures(one: Shown, basis: PCAColours) -> list[UInt8[np.ndarray, "h w 3"]]
 
 def _empty(photo: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.full_like(photo, 255)
-
-
-def _sized(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
-    import cv2
-
-    return cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_NEAREST_EXACT)

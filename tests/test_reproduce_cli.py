@@ -10,8 +10,10 @@ import pytest
 
 from app.commands import reproduce
 from app.main import main
+from training.fleet import Machine
 from training.reproduction import Places, Plan, carry
 from training.reproduction.costs import last_logged
+from training.reproduction.sizes import memory_needed
 
 MINIATURE = {"rooms": 2, "test_rooms": 2, "validation_rooms": 2, "views": 3, "width": 96, "height": 64}
 MINIATURE |= {"gaussians": 600, "weak_steps": 2, "epochs": 1, "batch": 2, "probe_steps": 3, "probe_batch": 64}
@@ -111,6 +113,15 @@ def test_what_an_interruption_left_costs_nothing(out: Path) -> None:
     assert (train["scenes"], test["scenes"], test["seconds"]) == (1, 0, 0.0)
     assert 0 < train["seconds"] < 60
     assert weak["seconds"] == last_logged(out / "encoders" / "weak", "seconds"), "as steps took, whatever came between"
+
+
+@pytest.mark.parametrize(("asked", "jobs", "expected"), [(None, 10, 3), (2, 10, 2), (8, 10, 8), (8, 2.5, 2), (8, 0, 1)])
+def test_no_more_jobs_run_at_a_time_than_memory_allows(
+    asked: int | None, jobs: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = int(jobs * memory_needed(Plan()))
+    monkeypatch.setattr("training.fleet.this_machine", lambda **_: Machine(memory, 3))
+    assert reproduce.Reproduce("fit3d", Path("out"), processes=asked)._at_once(Plan()) == expected
 
 
 def test_other_settings_need_another_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

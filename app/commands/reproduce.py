@@ -54,7 +54,7 @@ class Reproduce:
     elsewhere: bool = True
     """Measure on those photographs, too."""
     processes: int | None = None
-    """Jobs at a time, each on one thread; by default one for each core."""
+    """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     rooms: int | None = None
     """To fine-tune on and to learn heads from; by default 120."""
     test_rooms: int | None = None
@@ -78,7 +78,7 @@ class Reproduce:
         """Make what is missing, measure, print and write."""
         import time
 
-        from training.reproduction import Places, gather
+        from training.reproduction import Places, gather, run_jobs
 
         began = time.perf_counter()
         self._check()
@@ -88,13 +88,14 @@ class Reproduce:
         places.store().check(["costs/rooms"])
         further = self._further(plan)
         self._check_done(places, data, further, seeds)
-        self._announce(plan)
-        self._make_rooms(places)
+        processes = self._at_once(plan)
+        self._announce(plan, processes)
+        self._make_rooms(places, processes)
         with progress_bars() as progress:
-            self._do(self._preparing(plan), progress)
-            self._learn(plan, further, progress)
-            self._do(self._tunings(plan, further, seeds), progress)
-            self._do(self._measurements(plan, data, further, seeds), progress)
+            run_jobs(self._preparing(plan), processes, progress)
+            self._learn(plan, further, processes, progress)
+            run_jobs(self._tunings(plan, further, seeds), processes, progress)
+            run_jobs(self._measurements(plan, data, further, seeds, processes), processes, progress)
         found = gather(places, self.encoders, data, seeds, further)
         self._report(places, found)
         say(f"{duration(time.perf_counter() - began)} in all")
@@ -145,25 +146,27 @@ class Reproduce:
         for row in [row for rows in further.values() for row in rows]:
             missing_seeds(places, "tiny-dino", data[0], row, seeds)
 
-    def _announce(self, plan: Plan) -> None:
+    def _announce(self, plan: Plan, processes: int) -> None:
         from training.reproduction.sizes import disk_needed, memory_needed
 
         say(
             f"{plan.rooms} rooms of {plan.views} photos to fine-tune on (split train, from {plan.first_room}: bundled "
             f"encoders saw none of them), {plan.test_rooms} to measure on (split test, from {plan.first_test_room})"
         )
-        processes = self._processes()
         say(
-            f"memory: about {size(memory_needed(plan))} for each of {processes} processes; "
+            f"memory: about {size(memory_needed(plan))} for each of {processes} processes, as many as fit; "
             f"disk: about {size(disk_needed(plan, len(self.encoders), self.seeds))}"
         )
 
-    def _processes(self) -> int:
-        import os
+    def _at_once(self, plan: Plan) -> int:
+        """How many jobs run at a time: no more than there are cores, unless asked for, or than memory allows."""
+        from training.fleet import this_machine
+        from training.reproduction.sizes import memory_needed
 
-        return self.processes or os.cpu_count() or 1
+        machine = this_machine(gpus=False)
+        return max(1, min(self.processes or machine.threads, machine.memory // memory_needed(plan)))
 
-    def _make_rooms(self, places: Places) -> None:
+    def _make_rooms(self, places: Places, processes: int) -> None:
         """Make rooms that are not there yet, and write down what that took."""
         import time
 
@@ -179,20 +182,15 @@ class Reproduce:
             if not is_whole_room(folder, plan.form)
         ]
         began = time.perf_counter()
-        common = {"views": plan.views, "width": plan.width, "height": plan.height, "processes": self._processes()}
+        common = {"views": plan.views, "width": plan.width, "height": plan.height, "processes": processes}
         parts = [("train", plan.first_room, plan.rooms), ("test", plan.first_test_room, plan.test_rooms)]
         for split, first, count in parts:
             Rooms(places.rooms(split), split, count, first, gaussians="sampled", count=plan.gaussians, **common).run()  # type: ignore[arg-type]
-        spent = (time.perf_counter() - began) * min(self._processes(), max(1, len(missing)))
+        spent = (time.perf_counter() - began) * min(processes, max(1, len(missing)))
         if store.get("costs/rooms") is None and missing:
             store.put("costs/rooms", {"scenes": len(missing), "seconds": spent, "peak": peak_of_all()})
         if "weak" in self.encoders:
             Rooms(places.rooms("val"), "val", plan.validation_rooms, gaussians="none", **common).run()  # type: ignore[arg-type]
-
-    def _do(self, jobs: Sequence[Job], progress: Progress) -> None:
-        from training.reproduction import run_jobs
-
-        run_jobs(jobs, self._processes(), progress)
 
     def _preparing(self, plan: Plan) -> list[Job]:
         from training.reproduction import Job, carry, make_weak
@@ -210,11 +208,11 @@ class Reproduce:
 
         return ablation_rows(plan) if self.ablations else {}
 
-    def _learn(self, plan: Plan, further: dict[str, list[Row]], progress: Progress) -> None:
+    def _learn(self, plan: Plan, further: dict[str, list[Row]], processes: int, progress: Progress) -> None:
         from training.reproduction.ablations import DIMENSIONS, learn
 
         for dimension in DIMENSIONS if further else ():
-            failed = learn(self.out, plan, dimension, self._processes(), progress=progress)
+            failed = learn(self.out, plan, dimension, processes, progress=progress)
             for outcome in failed:
                 say(f"{outcome.name} failed at {outcome.failed}: {outcome.cause}")
             if failed:
@@ -236,7 +234,12 @@ class Reproduce:
         ]
 
     def _measurements(
-        self, plan: Plan, data: Sequence[Measured], further: dict[str, list[Row]], seeds: list[int]
+        self,
+        plan: Plan,
+        data: Sequence[Measured],
+        further: dict[str, list[Row]],
+        seeds: list[int],
+        processes: int,
     ) -> list[Job]:
         from training.reproduction import Job, measure
         from training.reproduction.plan import main_rows
@@ -251,7 +254,7 @@ class Reproduce:
             parts.append((encoder, of, rows))
         known = {row.name for row in main_rows(plan)}
         extra = [row for rows in further.values() for row in rows if row.name not in known]
-        shares = [extra[start :: self._processes()] for start in range(self._processes())]
+        shares = [extra[start::processes] for start in range(processes)]
         parts += [("tiny-dino", data[0], share) for share in shares if share]
         return [
             Job(f"{encoder} on {of.name}, {rows[0].name}", measure, (self.out, plan, encoder, of, rows, seeds))

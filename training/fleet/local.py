@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from render.machine import cores, free_memory
 from render.progress import Progress, silent
 from training.fleet.jobs import Outcome, SceneJob, Slot
 
@@ -42,22 +43,19 @@ class Machine:
 
 
 def this_machine(*, gpus: bool, memory: int | None = None, most: int | None = None) -> Machine:
-    """The processor, free memory and GPUs of this machine.
+    """The processor, free memory and GPUs of this machine, or what its container may use of them.
 
     Args:
         gpus: Whether to use GPUs where there are some.
         memory: Bytes to use; None = most of what is free now.
         most: How many scenes at a time at most.
     """
-    import psutil
     import torch
 
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count() if gpus else 0
     names = tuple(seen.split(",")[:count]) if seen else tuple(str(i) for i in range(count))
-    free = int(SHARE * psutil.virtual_memory().available)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Machine(memory or free, threads or 1, most, names)
+    return Machine(memory or int(SHARE * free_memory()), cores(), most, names)
 
 
 def run_local(jobs: Sequence[SceneJob], work: Work, machine: Machine, progress: Progress = silent) -> list[Outcome]:

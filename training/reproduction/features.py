@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,11 +114,6 @@ def beside(a: Mapping[tuple[str, str], Described], b: Mapping[tuple[str, str], D
     """Maps whose channels are put side by side."""
     pairs = {key: zip(one, b[key], strict=True) for key, one in a.items()}
     return {key: Described(*(torch.cat(parts, -1) for parts in pair)) for key, pair in pairs.items()}
-
-
-def size(maps: Mapping[tuple[str, str], Described]) -> int:
-    """Bytes of maps."""
-    return sum(int(np.prod(part.shape)) * part.element_size() for one in maps.values() for part in one)
 
 
 def _described(encoder: TrainableEncoder, alike: Sequence[tuple[ProbePhoto, Tensor]]) -> Maps:
