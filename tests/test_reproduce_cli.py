@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.commands import reproduce
 from app.main import main
+from render.gaussians import Gaussians
+from render.progress import Progress
+from tests.test_probing_data import camvid, capture
 from training.fleet import Machine
-from training.reproduction import Places, Plan, carry
+from training.reproduction import Job, Places, Plan, ablations, carry, run_jobs
 from training.reproduction.costs import last_logged
 from training.reproduction.sizes import memory_needed
+from uplift.encoders.base import TrainableEncoder
+from uplift.field import FeatureField
 
 MINIATURE = {"rooms": 2, "test_rooms": 2, "validation_rooms": 2, "views": 3, "width": 96, "height": 64}
 MINIATURE |= {"gaussians": 600, "weak_steps": 2, "epochs": 1, "batch": 2, "probe_steps": 3, "probe_batch": 64}
 
+# Rows of ablations that are the main table's, and how the fine-tuned features alone would be assembled.
+SAME = ("concatenated", "1 epoch", "fine-tuning", "fine-tuned alone")
+# What ns-train and fit3d import leave, without their work: the room with the field that lies in it.
+STAND_IN = """
+    import json, pathlib, shutil, sys
+    name, arguments = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
+    def option(flag):
+        return arguments[arguments.index(flag) + 1]
+    if name == "ns-train":
+        run = pathlib.Path(option("--output-dir")) / option("--experiment-name") / arguments[0] / option("--timestamp")
+        (run / "nerfstudio_models").mkdir(parents=True)
+        steps, dimension = int(option("--max-num-iterations")), option("--pipeline.model.feature-dim")
+        content = {"pipeline": {}, "max_num_iterations": steps, "data": option("--data")}
+        (run / "config.yml").write_text(json.dumps(content))
+        (run / "nerfstudio_models" / f"step-{steps - 1:09d}.ckpt").write_text("")
+        print(arguments[0], dimension, "channels", steps, "steps")
+    else:
+        run, scene = map(pathlib.Path, arguments[1:3])
+        shutil.copytree(json.loads((run / "config.yml").read_text())["data"], scene)
+"""
+
 
 def run(out: Path, *options: str) -> int:
-    return main(["reproduce", "fit3d", str(out), "--quick", "--processes", "1", *options])
+    return main(
+        [
+            "reproduce",
+            "fit3d",
+            str(out),
+            "--quick",
+            *([] if "--processes" in options else ["--processes", "1"]),
+            *options,
+        ]
+    )
 
 
 def written(out: Path) -> dict[str, int]:
@@ -122,6 +161,66 @@ def test_no_more_jobs_run_at_a_time_than_memory_allows(
     memory = int(jobs * memory_needed(Plan()))
     monkeypatch.setattr("training.fleet.this_machine", lambda **_: Machine(memory, 3))
     assert reproduce.Reproduce("fit3d", Path("out"), processes=asked)._at_once(Plan()) == expected
+
+
+def learned_field(room: Path, encoder: TrainableEncoder) -> None:
+    """Put a field as ``fit3d import`` makes it of a run into a room."""
+    generator, count = torch.Generator().manual_seed(0), len(Gaussians.load(room / "gaussians.ply"))
+    weight = torch.randn(encoder.dimension, 8, 3, 3, generator=generator)
+    FeatureField(
+        torch.rand(count, 8, generator=generator),
+        torch.ones(count),
+        encoder.name,
+        {"fingerprint": encoder.fingerprint(), "decoder": {"kernel": 3, "photo_pixels_per_pixel": 4}},
+        {"decoder.weight": weight, "decoder.bias": torch.zeros(encoder.dimension)},
+    ).save(room / "fields" / f"learned-{encoder.name}.safetensors")
+
+
+def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_processes(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("DIMENSIONS", (32,)), ("PAPER_DIMENSION", 32), ("EPOCHS", (1,))):
+        monkeypatch.setattr(ablations, name, value)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("ns-train", "fit3d"):
+        (programs / name).write_text(f"#!{sys.executable} -I\n{textwrap.dedent(STAND_IN)}")
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr("training.fleet.running.program", lambda name: str(programs / name))
+    places = Places(out, Plan(**MINIATURE))  # type: ignore[arg-type]
+    learned_field(places.room_folders("train")[0], places.encoder("tiny-dino"))
+    camvid(tmp_path / "shared" / "data" / "camvid")
+    capture(tmp_path / "shared" / "data" / "rgbd_kitchen")
+    before = written(out)
+    options = ["--seeds", "1", "--encoders", "tiny-dino", "--shared", str(tmp_path / "shared")]
+    options += ["--ablations", "--learned-rooms", "1", "--learned-steps", "7", "--processes", "2"]
+
+    def one_after_the_other(jobs: list[Job], processes: int, progress: Progress) -> None:
+        """As they would reach two processes, each of which would load all libraries first."""
+        assert processes == 2
+        run_jobs(pickle.loads(pickle.dumps(jobs)), 1, progress)  # noqa: S301  written here
+
+    monkeypatch.setattr("training.reproduction.run_jobs", one_after_the_other)
+    monkeypatch.setattr("training.fleet.this_machine", lambda **_: Machine(10**12, 2))
+    assert run(out, *options) == 0
+    after = written(out)
+    assert {name: after[name] for name in before} == before
+    logs = out / "learned" / "32" / "logs" / "train-01000"
+    assert "fit3d-small 32 channels 7 steps" in (logs / "fit.log").read_text()
+    found = json.loads((out / "results.json").read_text())
+    tables = {title.split("table ")[1][0]: rows for title, rows in found["ablations"].items()}
+    assert {table: len(rows) for table, rows in tables.items()} == {"5": 3, "6": 2, "7": 4, "8": 1}
+    main_row = found["encoders"]["tiny-dino"]["rooms"]["rows"]["fine-tuned"]
+    for rows in tables.values():
+        for row in rows:
+            own = row["figures"]["inconsistency"]["mean"]
+            assert {"miou", "macc", "aacc"} <= set(row["figures"])
+            assert (own == main_row["figures"]["inconsistency"]["mean"]) == (row["title"] in SAME), row["title"]
+    rows = {data: found["encoders"]["tiny-dino"][data]["rows"] for data in ("camvid", "rgbd_kitchen")}
+    assert all(list(of) == ["original", "twice", "fine-tuned", "blurred"] for of in rows.values())
+    assert "miou" in rows["camvid"]["fine-tuned"]["figures"]
+    assert "rmse" in rows["rgbd_kitchen"]["fine-tuned"]["figures"]
+    assert found["costs"]["stage I: ns-train fit3d of a room, 32 channels"]["peak"] > 0
 
 
 def test_other_settings_need_another_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,10 +92,10 @@ class Reproduce:
         self._announce(plan, processes)
         self._make_rooms(places, processes)
         with progress_bars() as progress:
-            run_jobs(self._preparing(plan), processes, progress)
+            run_jobs(self._preparing(places), processes, progress)
             self._learn(plan, further, processes, progress)
-            run_jobs(self._tunings(plan, further, seeds), processes, progress)
-            run_jobs(self._measurements(plan, data, further, seeds, processes), processes, progress)
+            run_jobs(self._tunings(places, further, seeds), processes, progress)
+            run_jobs(self._measurements(places, data, further, seeds, processes), processes, progress)
         found = gather(places, self.encoders, data, seeds, further)
         self._report(places, found)
         say(f"{duration(time.perf_counter() - began)} in all")
@@ -192,14 +192,19 @@ class Reproduce:
         if "weak" in self.encoders:
             Rooms(places.rooms("val"), "val", plan.validation_rooms, gaussians="none", **common).run()  # type: ignore[arg-type]
 
-    def _preparing(self, plan: Plan) -> list[Job]:
+    def _preparing(self, places: Places) -> list[Job]:
+        """What is not done yet: a process of its own takes seconds to begin."""
         from training.reproduction import Job, carry, make_weak
+        from training.reproduction.preparing import carried, is_weak_made
 
-        jobs = [Job("weak encoder", make_weak, (self.out, plan))] if "weak" in self.encoders else []
+        plan, store = places.plan, places.store()
+        weak = "weak" in self.encoders and not is_weak_made(places)
+        jobs = [Job("weak encoder", make_weak, (self.out, plan))] if weak else []
         for split, count in (("train", plan.rooms), ("test", plan.test_rooms)):
             jobs += [
                 Job(f"rooms {split} {first}", carry, (self.out, plan, split, first, min(TOGETHER, count - first)))
                 for first in range(0, count, TOGETHER)
+                if store.get(carried(split, first)) is None
             ]
         return jobs
 
@@ -220,31 +225,36 @@ class Reproduce:
                     f"{len(failed)} rooms failed with {dimension} channels; give the command again."
                 )
 
-    def _tunings(self, plan: Plan, further: dict[str, list[Row]], seeds: list[int]) -> list[Job]:
+    def _tunings(self, places: Places, further: dict[str, list[Row]], seeds: list[int]) -> list[Job]:
         from training.reproduction import Job, tune
         from training.reproduction.ablations import tunings
         from training.reproduction.plan import main_rows
+        from training.reproduction.tuning import untuned_seeds
 
+        plan = places.plan
         wanted: list[tuple[str, Tuning]] = [(e, t) for e in self.encoders for t in tunings(main_rows(plan))]
         extra = tunings([row for rows in further.values() for row in rows])
         wanted += [("tiny-dino", tuning) for tuning in extra]
         return [
             Job(f"{encoder} {tuning.name}", tune, (self.out, plan, encoder, tuning, seeds))
             for encoder, tuning in dict.fromkeys(wanted)
+            if untuned_seeds(places, encoder, tuning, seeds)
         ]
 
     def _measurements(
         self,
-        plan: Plan,
+        places: Places,
         data: Sequence[Measured],
         further: dict[str, list[Row]],
         seeds: list[int],
         processes: int,
     ) -> list[Job]:
         from training.reproduction import Job, measure
+        from training.reproduction.measuring import missing_seeds
         from training.reproduction.plan import main_rows
         from training.reproduction.results import is_measured
 
+        plan = places.plan
         parts: list[tuple[str, Measured, list[Row]]] = []
         for of, encoder in [(of, encoder) for of in data for encoder in self.encoders]:
             rows = [row for row in main_rows(plan) if is_measured(row, of)]
@@ -259,6 +269,7 @@ class Reproduce:
         return [
             Job(f"{encoder} on {of.name}, {rows[0].name}", measure, (self.out, plan, encoder, of, rows, seeds))
             for encoder, of, rows in parts
+            if any(missing_seeds(places, encoder, of, row, seeds) for row in rows)
         ]
 
     def _report(self, places: Places, found: Found) -> None:

@@ -32,7 +32,7 @@ def make_weak(out: Path, plan: Plan, *, progress: Progress = silent) -> None:
 
     places = Places(out, plan)
     store, folder = places.store(), places.weak
-    if store.get(WEAK_TASK) is not None and (folder / WEIGHTS).is_file():
+    if is_weak_made(places):
         return
     recipe = recipe_of("dino")
     images = load_room_images(places.rooms("train"), most=plan.rooms, progress=progress)
@@ -45,6 +45,16 @@ def make_weak(out: Path, plan: Plan, *, progress: Progress = silent) -> None:
     spent = {"steps": plan.weak_steps, "seconds": last_logged(folder, "seconds"), "peak": peak_of_job()}
     store.put(WEAK_TASK, {**spent, "validation": known})
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def is_weak_made(places: Places) -> bool:
+    """Whether the weak encoder is there."""
+    return places.store().get(WEAK_TASK) is not None and (places.weak / WEIGHTS).is_file()
+
+
+def carried(split: str, first: int) -> str:
+    """The name of what the matrices of some rooms took, in the store."""
+    return f"costs/transports-{split}-{first}"
 
 
 def carry(out: Path, plan: Plan, split: str, first: int, count: int, *, progress: Progress = silent) -> None:
@@ -60,7 +70,7 @@ def carry(out: Path, plan: Plan, split: str, first: int, count: int, *, progress
     """
     from training.finetuning.scenes import TunedScenes
 
-    places, task = Places(out, plan), f"costs/transports-{split}-{first}"
+    places, task = Places(out, plan), carried(split, first)
     store = places.store()
     if store.get(task) is not None:
         return

@@ -77,11 +77,7 @@ def tune(
 
     places = Places(out, plan)
     store = places.store(tuning)
-    missing = [
-        seed
-        for seed in seeds
-        if store.get(tuned(encoder, tuning, seed)) is None or not places.tuned_file(encoder, tuning, seed).is_file()
-    ]
+    missing = untuned_seeds(places, encoder, tuning, seeds)
     if not missing:
         return
     original = places.encoder(encoder)
@@ -109,6 +105,20 @@ def tune(
         figures = {name: last_logged(folder, name) for name in ("seconds", "loss")}
         store.put(tuned(encoder, tuning, seed), {"steps": schedule.steps, "peak": peak_of_job(), **figures})
         (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def untuned_seeds(places: Places, encoder: str, tuning: Tuning, seeds: Sequence[int]) -> list[int]:
+    """The seeds whose fine-tunings are not there yet.
+
+    Raises:
+        InputError: figures that are there are damaged, or were made with other settings.
+    """
+    store = places.store(tuning)
+    return [
+        seed
+        for seed in seeds
+        if store.get(tuned(encoder, tuning, seed)) is None or not places.tuned_file(encoder, tuning, seed).is_file()
+    ]
 
 
 def _schedule(plan: Plan, steps: int, seed: int) -> Schedule:
