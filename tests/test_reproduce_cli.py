@@ -25,10 +25,10 @@ from uplift.encoders.base import TrainableEncoder
 from uplift.field import FeatureField
 
 MINIATURE = {"rooms": 2, "test_rooms": 2, "validation_rooms": 2, "views": 3, "width": 96, "height": 64}
-MINIATURE |= {"gaussians": 600, "weak_steps": 2, "epochs": 1, "batch": 2, "probe_steps": 3, "probe_batch": 64}
+MINIATURE |= {"gaussians": 600, "weak_steps": 2, "epochs": 2, "batch": 2, "probe_steps": 3, "probe_batch": 64}
 
 # Rows of ablations that are the main table's, and how the fine-tuned features alone would be assembled.
-SAME = ("concatenated", "1 epoch", "fine-tuning", "fine-tuned alone")
+SAME = ("concatenated", "2 epochs", "fine-tuning", "made again every epoch", "fine-tuned alone")
 # What ns-train and fit3d import leave, without their work: the room with the field that lies in it.
 STAND_IN = """
     import json, pathlib, shutil, sys
@@ -179,7 +179,7 @@ def learned_field(room: Path, encoder: TrainableEncoder) -> None:
 def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_processes(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("DIMENSIONS", (32,)), ("PAPER_DIMENSION", 32), ("EPOCHS", (1,))):
+    for name, value in (("DIMENSIONS", (32,)), ("PAPER_DIMENSION", 32), ("EPOCHS", (2,))):
         monkeypatch.setattr(ablations, name, value)
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -208,8 +208,9 @@ def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_proce
     logs = out / "learned" / "32" / "logs" / "train-01000"
     assert "fit3d-small 32 channels 7 steps" in (logs / "fit.log").read_text()
     found = json.loads((out / "results.json").read_text())
-    tables = {title.split("table ")[1][0]: rows for title, rows in found["ablations"].items()}
-    assert {table: len(rows) for table, rows in tables.items()} == {"5": 3, "6": 2, "7": 4, "8": 1}
+    tables = {title.split("FiT3D, ")[1].strip(")"): rows for title, rows in found["ablations"].items()}
+    rows_of = {"table 5": 3, "table 6": 2, "table 7": 4, "table 8": 1, "algorithm 1": 2}
+    assert {table: len(rows) for table, rows in tables.items()} == rows_of
     main_row = found["encoders"]["tiny-dino"]["rooms"]["rows"]["fine-tuned"]
     for rows in tables.values():
         for row in rows:

@@ -62,9 +62,9 @@ class Reproduce:
     epochs: int | None = None
     """Of fine-tuning; by default 3."""
     rate: float | None = None
-    """Learning rate of fine-tuning; by default 3e-4."""
+    """Learning rate of fine-tuning; by default 1e-3."""
     decay: Literal["constant", "cosine"] | None = None
-    """Whether that rate stays, which is the default, or falls."""
+    """Whether that rate stays, or falls, which is the default."""
     weak_steps: int | None = None
     """Of the weak encoder's pretraining; by default 300."""
     probe_steps: int | None = None

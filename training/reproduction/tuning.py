@@ -82,19 +82,22 @@ def tune(
         return
     original = places.encoder(encoder)
     scenes = TunedScenes(places.scenes(tuning.scenes), original)
-    targets = SharedTargets(make_targets(tuning.targets, scenes), keep=tuning.targets == "learned")
-    # Before any training, whose seconds are then those of its steps alone.
-    began = time.perf_counter()
-    targets.prepare(lambda pixels: original.tokens(pixels).patches, progress)
-    spent = {"scenes": len(scenes.scenes), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
-    if store.get(targets_made(encoder, tuning)) is None:
-        store.put(targets_made(encoder, tuning), spent)
+    targets = make_targets(tuning.targets, scenes)
+    if tuning.refresh == "once":
+        targets = SharedTargets(targets, keep=tuning.targets == "learned")
+        # Before any training, whose seconds are then those of its steps alone.
+        began = time.perf_counter()
+        targets.prepare(lambda pixels: original.tokens(pixels).patches, progress)
+        spent = {"scenes": len(scenes.scenes), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
+        if store.get(targets_made(encoder, tuning)) is None:
+            store.put(targets_made(encoder, tuning), spent)
     for seed in missing:
         task = FineTuning(
             original,
             targets,
             batch=plan.batch,
             epochs=tuning.epochs,
+            refresh=tuning.refresh,
             adapter=tuning.adapter,
             seed=seed,
             progress=progress,
