@@ -72,7 +72,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reproduction") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reproduce, "QUICK", MINIATURE)
-        assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+        assert run(out, "--seeds", "1") == 0
     return out
 
 
@@ -113,10 +113,10 @@ def test_rows_differences_claims_costs_and_figures_are_written(done: Path) -> No
 
 def test_given_again_nothing_is_done_again_and_more_seeds_add_to_it(out: Path) -> None:
     before, first = written(out), json.loads((out / "results.json").read_text())
-    assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+    assert run(out, "--seeds", "1") == 0
     assert written(out) == before
     assert json.loads((out / "results.json").read_text()) == first
-    assert run(out, "--seeds", "2", "--no-elsewhere", "--encoders", "tiny-dino") == 0
+    assert run(out, "--seeds", "2", "--encoders", "tiny-dino") == 0
     after = written(out)
     assert {name: after[name] for name in before} == before
     rows = json.loads((out / "results.json").read_text())["encoders"]["tiny-dino"]["rooms"]["rows"]
@@ -132,7 +132,7 @@ def test_what_is_missing_is_made_again_as_it_was(out: Path) -> None:
     shutil.rmtree(out / "tuned" / "tiny-dino" / "lifted-0")
     shutil.rmtree(out / "rooms" / "test" / "test-00021")
     kept = written(out)
-    assert run(out, "--seeds", "1", "--no-elsewhere") == 0
+    assert run(out, "--seeds", "1") == 0
     now = written(out)
     assert {name: now[name] for name in kept} == kept
     again = json.loads((out / "results.json").read_text())["encoders"]["tiny-dino"]["rooms"]["rows"]
@@ -192,7 +192,7 @@ def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_proce
     camvid(tmp_path / "shared" / "data" / "camvid")
     capture(tmp_path / "shared" / "data" / "rgbd_kitchen")
     before = written(out)
-    options = ["--seeds", "1", "--encoders", "tiny-dino", "--shared", str(tmp_path / "shared")]
+    options = ["--seeds", "1", "--encoders", "tiny-dino", "--elsewhere", str(tmp_path / "shared")]
     options += ["--ablations", "--learned-rooms", "1", "--learned-steps", "7", "--processes", "2"]
 
     def one_after_the_other(jobs: list[Job], processes: int, progress: Progress) -> None:
@@ -225,7 +225,7 @@ def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_proce
 
 
 def test_other_settings_need_another_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(out, "--seeds", "1", "--no-elsewhere", "--rate", "0.5") == 2
+    assert run(out, "--seeds", "1", "--rate", "0.5") == 2
     assert "made with other settings (rate)" in capsys.readouterr().err
 
 
@@ -236,7 +236,7 @@ def test_other_settings_need_another_folder(out: Path, capsys: pytest.CaptureFix
         (["--test-rooms", "1"], "test rooms from 2"),
         (["--encoders", "weak", "weak"], "different --encoders"),
         (["--ablations", "--encoders", "weak"], "--ablations are of tiny-dino"),
-        (["--shared", "nowhere"], "Expected a folder with data/camvid"),
+        (["--elsewhere", "nowhere"], "Expected a folder with data/camvid"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(

@@ -48,11 +48,8 @@ class Reproduce:
     assembly, epochs."""
     encoders: tuple[Literal["tiny-dino", "weak"], ...] = ("tiny-dino", "weak")
     """What is fine-tuned; weak is the network of tiny-dino after five minutes of pretraining."""
-    shared: Path | None = None
-    """Folder with data/camvid and data/rgbd_kitchen, for photographs that are no rooms; by default that of the variable
-    FIT3D_SHARED, or ../shared."""
-    elsewhere: bool = True
-    """Measure on those photographs, too."""
+    elsewhere: Path | None = None
+    """Folder with data/camvid and data/rgbd_kitchen, to measure also on photographs that are no rooms."""
     processes: int | None = None
     """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     rooms: int | None = None
@@ -126,9 +123,9 @@ class Reproduce:
     def _data(self) -> list[Measured]:
         from training.reproduction.data import ROOMS, Measured, elsewhere
 
-        if not self.elsewhere:
+        if self.elsewhere is None:
             return [Measured(ROOMS)]
-        found, missing = elsewhere(self.shared)
+        found, missing = elsewhere(self.elsewhere)
         for sentence in missing:
             say(sentence)
         return [Measured(ROOMS), *found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from training.probing.photos import ProbeData, Task
 from training.reproduction.places import Places
 
 ROOMS = "rooms"
-SHARED = "FIT3D_SHARED"
 ELSEWHERE: dict[str, tuple[Task, ...]] = {"camvid": ("segmentation",), "rgbd_kitchen": ("depth",)}
 TITLES = {"camvid": "CamVid", "rgbd_kitchen": "a kitchen with a depth camera"}
 
@@ -52,26 +50,24 @@ class Measured:
         return open_data(self.folder)
 
 
-def elsewhere(shared: Path | None) -> tuple[list[Measured], list[str]]:
+def elsewhere(root: Path) -> tuple[list[Measured], list[str]]:
     """Data that are not rooms, and a sentence for each that is not there.
 
     Args:
-        shared: Folder that holds ``data/camvid`` and ``data/rgbd_kitchen``; None = that of the variable FIT3D_SHARED,
-            or ``../shared``.
+        root: Folder that holds ``data/camvid`` and ``data/rgbd_kitchen``.
 
     Raises:
-        InputError: a folder was named that does not exist, or a file cannot be read.
+        InputError: there is no such folder, or a file cannot be read.
     """
-    if shared is not None and not shared.is_dir():
-        raise InputError(f"Expected a folder with data/{' and data/'.join(ELSEWHERE)} at {shared}, found none.")
-    root = shared or Path(os.environ.get(SHARED) or "../shared")
+    if not root.is_dir():
+        raise InputError(f"Expected a folder with data/{' and data/'.join(ELSEWHERE)} at {root}, found none.")
     found, missing = [], []
     for name in ELSEWHERE:
         folder = root / "data" / name
         if folder.is_dir():
             found.append(Measured(name, folder.resolve(), _digest(folder)))
         else:
-            missing.append(f"{TITLES[name]} is left out: expected {folder}; set {SHARED} or --shared to its folder.")
+            missing.append(f"{TITLES[name]} is left out: expected {folder}; give --elsewhere its folder.")
     return found, missing
 
 
