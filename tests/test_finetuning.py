@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 
 from render.errors import InputError
 from render.gaussians import Gaussians
+from render.progress import Progress
 from render.rasterizer import rasterize
 from tests.miniatures import VIEWS
 from tests.test_loop_processes import LAUNCH, ROOT
@@ -27,7 +29,14 @@ from training.finetuning import targets as module
 from training.finetuning.export import FILE
 from training.finetuning.panels import Row
 from training.finetuning.scenes import Forward, TunedScenes, open_scenes
-from training.finetuning.targets import BlurredTargets, LearnedTargets, TargetKind, Targets, make_targets
+from training.finetuning.targets import (
+    BlurredTargets,
+    LearnedTargets,
+    LiftedTargets,
+    TargetKind,
+    Targets,
+    make_targets,
+)
 from training.finetuning.task import FineTuning, Item
 from training.loop import LOG, PICTURES, train
 from training.nerfstudio_plugin.targets import resize_map
@@ -162,6 +171,33 @@ def test_learned_features_are_rendered_decoded_and_resized(
     learned_field(scenes, encoder, fingerprint="another").save(path)
     with pytest.raises(InputError, match="give the same weights"):
         make_targets("learned", scenes)
+
+
+def test_trainings_share_the_targets_of_the_first_epoch_alone(
+    scenes: TunedScenes, encoder: TrainableEncoder, forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = prepared("lifted", scenes, forward)
+    first, made, prepare = gathered(shared)[0], [], LiftedTargets.prepare
+
+    def counted(self: LiftedTargets, forward: Forward, progress: Progress) -> None:
+        made.append(self)
+        prepare(self, forward, progress)
+
+    monkeypatch.setattr(LiftedTargets, "prepare", counted)
+    for _ in range(2):
+        made.clear()
+        task = FineTuning(encoder, copy(shared), epochs=2, refresh="every-epoch", prepared=True)
+        task.begin(0)
+        assert not made
+        assert torch.equal(gathered(task.targets)[0], first)
+        with torch.no_grad():
+            next(iter(task.trained())).add_(1)
+        task.forward([Item(0, 0, flipped=False)], 0.5)
+        assert made == [task.targets]
+        assert not torch.allclose(gathered(task.targets)[0], first)
+    assert torch.equal(gathered(shared)[0], first)
+    task.begin(0.5)  # goes on in its second epoch
+    assert len(made) == 2
 
 
 def test_photos_and_targets_are_mirrored_together(folder: Path, weights: Path) -> None:

@@ -1,4 +1,4 @@
-"""Parts of ``fit3d reproduce``: statistics, jobs, features, targets that are shared."""
+"""Parts of ``fit3d reproduce``: statistics, jobs, features, targets that are kept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from render.errors import InputError
 from render.progress import Progress
 from tests.tiny_models import tiny_vit_file
 from tests.tuned import encoder_of, two_scenes
-from training.finetuning.scenes import Forward, TunedScenes, open_scenes
-from training.finetuning.targets import LiftedTargets, make_targets
+from training.finetuning.scenes import TunedScenes, open_scenes
+from training.finetuning.targets import make_targets
 from training.probing import ProbePhoto
 from training.probing.scores import Scores
 from training.reproduction.ablations import ablation_rows
@@ -30,7 +30,7 @@ from training.reproduction.places import Places
 from training.reproduction.plan import Plan, main_rows
 from training.reproduction.results import Claim, Found, RowFound
 from training.reproduction.statistics import fallen, joined, larger
-from training.reproduction.tuning import SharedTargets
+from training.reproduction.tuning import KeptTargets
 
 
 def write(path: Path, text: str, *, progress: Progress) -> None:
@@ -208,28 +208,17 @@ def test_lifted_features_are_what_the_matrix_of_a_room_makes_of_them(tmp_path: P
     assert both["first", names[0]].patches.shape[-1] == 2 * encoder.dimension
 
 
-def test_targets_that_are_shared_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_that_are_kept_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, encoder = two_scenes(tmp_path / "scenes"), encoder_of(tiny_vit_file(tmp_path)[1])
-    scenes = TunedScenes(open_scenes([folder]), encoder)
-    made: list[int] = []
-    prepare = LiftedTargets.prepare
-
-    def counted(self: LiftedTargets, forward: Forward, progress: Progress) -> None:
-        made.append(1)
-        prepare(self, forward, progress)
-
-    monkeypatch.setattr(LiftedTargets, "prepare", counted)
-    targets = SharedTargets(make_targets("lifted", scenes), keep=True)
-
-    def forward(pixels: torch.Tensor) -> torch.Tensor:
-        return encoder.tokens(pixels).patches
-
-    targets.prepare(forward, lambda *_: None)
-    targets.prepare(forward, lambda *_: None)
-    assert made == [1]
-    first, again = targets.of(0, 1), targets.of(0, 1)
-    torch.testing.assert_close(first.features, again.features)
-    torch.testing.assert_close(first.features, targets._inner.of(0, 1).features, atol=2e-3, rtol=2e-3)
+    inner = make_targets("lifted", TunedScenes(open_scenes([folder]), encoder))
+    targets = KeptTargets(inner)
+    targets.prepare(lambda pixels: encoder.tokens(pixels).patches)
+    expected = inner.of(0, 1)
+    first = targets.of(0, 1)
+    torch.testing.assert_close(first.features, expected.features, atol=2e-3, rtol=2e-3)
+    assert torch.equal(first.mask, expected.mask)
+    monkeypatch.setattr(inner, "of", None)
+    assert torch.equal(targets.of(0, 1).features, first.features)
 
 
 def test_data_that_are_not_there_are_left_out_with_a_sentence(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class FineTuning(Task):
         epochs: int = EPOCHS,
         refresh: Refresh = "once",
         adapter: bool = False,
+        prepared: bool = False,
         seed: int = 0,
         progress: Progress = silent,
     ) -> None:
@@ -103,6 +104,8 @@ class FineTuning(Task):
             epochs: There are ``epochs x views / batch`` steps: how often a view is seen on average.
             refresh: When targets are computed.
             adapter: Freeze the network and train an adapter on top of it.
+            prepared: Targets of the original network are there already, and are not made again: several trainings share
+                them.
             seed: Of the adapter's weights.
             progress: Told while targets are made.
 
@@ -116,7 +119,7 @@ class FineTuning(Task):
             raise InputError("Learned targets stay as they were learned: choose --refresh once.")
         self.encoder, self.targets = encoder, targets
         self._validation, self._batch, self._epochs = validation, batch, epochs
-        self._refresh, self._progress = refresh, progress
+        self._refresh, self._prepared, self._progress = refresh, prepared, progress
         # What does not change of the pictures: the original's map of a photo, and of a validation scene the lifted one.
         self._shown: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         with torch.random.fork_rng(devices=[]):
@@ -142,7 +145,9 @@ class FineTuning(Task):
 
     def begin(self, progress: float) -> None:  # noqa: ARG002  the epoch is in the checkpoint
         """Make the targets; those of an epoch that was interrupted are the same again."""
-        self._prepare()
+        # Nothing is learned before the second epoch: an adapter too begins as the network that it stands on.
+        if not (self._prepared and int(self.epoch) == 0):
+            self._prepare()
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:
         """Mean absolute difference to the targets, a mean over the items."""

@@ -250,7 +250,7 @@ def _costs(
     if weak is not None:
         costs["pretraining the weak encoder, 1000 steps"] = _per([weak], "steps", 1000)
     for encoder in encoders:
-        rows = [row for row in main_rows(places.plan) if row.tuning is not None]
+        rows = [row for row in main_rows(places.plan) if row.name == "fine-tuned"]
         of = [store.get(tuned(encoder, row.tuning, seed)) for row in rows if row.tuning for seed in seeds]
         known = [figures for figures in of if figures is not None]
         targets = [store.get(targets_made(encoder, row.tuning)) for row in rows if row.tuning]

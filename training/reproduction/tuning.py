@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from render.progress import Progress, silent
 from training.finetuning.export import FILE, export
@@ -23,29 +26,26 @@ if TYPE_CHECKING:
 SAVE_EVERY = 60.0  # seconds: what a killed fine-tuning does again at most
 
 
-class SharedTargets(Targets):
-    """Targets of the original network that several trainings have in common: made once, by the first.
+class KeptTargets(Targets):
+    """Targets that are rendered when they are asked for, kept in half precision for all trainings.
 
-    Those that are rendered when they are asked for are kept too, in half precision.
+    Args:
+        inner: They stay as they are whatever a network learns.
     """
 
     follows = False
 
-    def __init__(self, inner: Targets, *, keep: bool) -> None:
+    def __init__(self, inner: Targets) -> None:
         super().__init__(inner.scenes)
-        self._inner, self._keep, self._ready = inner, keep, False
+        self._inner = inner
         self._kept: dict[tuple[int, int], Target] = {}
 
     def prepare(self, forward: Forward, progress: Progress = silent) -> None:
-        """Make them if nobody has."""
-        if not self._ready:
-            self._inner.prepare(forward, progress)
-            self._ready = True
+        """Whatever they need."""
+        self._inner.prepare(forward, progress)
 
     def of(self, scene: int, view: int) -> Target:
         """The target of a view."""
-        if not self._keep:
-            return self._inner.of(scene, view)
         found = self._kept.get((scene, view))
         if found is None:
             made = self._inner.of(scene, view)
@@ -53,7 +53,7 @@ class SharedTargets(Targets):
         return Target(found.features.float(), found.mask)
 
     def identity(self) -> dict[str, Any]:
-        """That of what is shared."""
+        """That of what is kept."""
         return self._inner.identity()
 
 
@@ -83,22 +83,25 @@ def tune(
     original = places.encoder(encoder)
     scenes = TunedScenes(places.scenes(tuning.scenes), original)
     targets = make_targets(tuning.targets, scenes)
-    if tuning.refresh == "once":
-        targets = SharedTargets(targets, keep=tuning.targets == "learned")
-        # Before any training, whose seconds are then those of its steps alone.
-        began = time.perf_counter()
+    if tuning.targets == "learned":
+        targets = KeptTargets(targets)
+    # Once for all trainings: every one begins with the original network.
+    began = time.perf_counter()
+    with torch.no_grad():
         targets.prepare(lambda pixels: original.tokens(pixels).patches, progress)
-        spent = {"scenes": len(scenes.scenes), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
-        if store.get(targets_made(encoder, tuning)) is None:
-            store.put(targets_made(encoder, tuning), spent)
+    spent = {"scenes": len(scenes.scenes), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
+    if store.get(targets_made(encoder, tuning)) is None:
+        store.put(targets_made(encoder, tuning), spent)
     for seed in missing:
         task = FineTuning(
             original,
-            targets,
+            # What a training makes again belongs to it alone.
+            copy(targets),
             batch=plan.batch,
             epochs=tuning.epochs,
             refresh=tuning.refresh,
             adapter=tuning.adapter,
+            prepared=True,
             seed=seed,
             progress=progress,
         )
