@@ -23,7 +23,7 @@ class Plan:
     """Sizes of a reproduction of FiT3D (Yue et al. 2024).
 
     The paper trains one epoch over 140 000 photos with the rate 1e-5 in batches of 2: 70 000 steps.  What a network
-    learns depends on the rate times the steps; three epochs over 1440 photos in batches of 8 are 540 steps, so the rate
+    learns depends on the rate times the steps; three epochs over 1200 photos in batches of 8 are 450 steps, so the rate
     is 1e-3, and falls along half a cosine.  Lifted targets are made again of what every epoch finds: of those of the
     original network, so few steps learn less.  Everything else of the fine-tuning is the paper's: AdamW with weight
     decay 1e-4, mirrored photos.
@@ -58,7 +58,7 @@ class Plan:
     test_rooms: int = 20
     first_test_room: int = 20
     validation_rooms: int = 4
-    views: int = 12
+    views: int = 10
     width: int = 160
     height: int = 120
     gaussians: int = 24_000
