@@ -393,7 +393,7 @@ def test_the_command_fine_tunes_in_two_processes_as_in_one(
 
 def test_a_training_of_other_targets_is_not_gone_on_with(folder: Path, weights: Path, tmp_path: Path) -> None:
     train(make_task(folder, weights), replace(SCHEDULE, steps=1), tmp_path, device="cpu")
-    with pytest.raises(InputError, match="targets BlurredTargets, found targets LiftedTargets"):
+    with pytest.raises(InputError, match="targets blurred, found targets lifted"):
         train(make_task(folder, weights, targets="blurred"), replace(SCHEDULE, steps=1), tmp_path, device="cpu")
 
 

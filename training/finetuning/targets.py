@@ -52,10 +52,12 @@ class Targets(ABC):
     """Targets of the views of some scenes.
 
     Attributes:
+        kind: Their name.
         scenes: Whose views they are of.
         follows: Whether they depend on the network that :meth:`prepare` is given.
     """
 
+    kind: TargetKind
     follows = True
 
     def __init__(self, scenes: TunedScenes) -> None:
@@ -76,6 +78,8 @@ class Targets(ABC):
 
 class LiftedTargets(Targets):
     """Features carried to the Gaussians and back by the scene's matrix; kept in half precision."""
+
+    kind: TargetKind = "lifted"
 
     def __init__(self, scenes: TunedScenes) -> None:
         super().__init__(scenes)
@@ -112,6 +116,8 @@ class LiftedTargets(Targets):
 class OwnViewTargets(LiftedTargets):
     """Control: the matrix without what comes from other views, so that nothing is learned from several views."""
 
+    kind: TargetKind = "own-view"
+
     def _carried(self, said: Float[Tensor, "p c"], transport: Transport) -> Float[Tensor, "p c"]:
         return transport.own_view().apply(said)
 
@@ -125,6 +131,7 @@ class BlurredTargets(LiftedTargets):
         width: Standard deviation in patches, None until :meth:`prepare` found it.
     """
 
+    kind: TargetKind = "blurred"
     width: float | None = None
 
     def prepare(self, forward: Forward, progress: Progress = silent) -> None:
@@ -166,6 +173,8 @@ class RenderedTargets(Targets):
     and for scenes with so many views that their matrices would not fit.  Gaussians and features stay in memory, and
     are moved to the encoder's device to be rendered.
     """
+
+    kind: TargetKind = "rendered"
 
     def __init__(self, scenes: TunedScenes) -> None:
         super().__init__(scenes)
@@ -209,6 +218,7 @@ class LearnedTargets(Targets):
     device to be rendered.
     """
 
+    kind: TargetKind = "learned"
     follows = False
 
     def __init__(self, scenes: TunedScenes) -> None:
@@ -288,13 +298,8 @@ def make_targets(kind: TargetKind, scenes: TunedScenes) -> Targets:
     Raises:
         InputError: unknown name, or scenes that lack what is needed.
     """
-    makers: dict[str, type[Targets]] = {
-        "lifted": LiftedTargets,
-        "rendered": RenderedTargets,
-        "learned": LearnedTargets,
-        "blurred": BlurredTargets,
-        "own-view": OwnViewTargets,
-    }
+    classes = (LiftedTargets, RenderedTargets, LearnedTargets, BlurredTargets, OwnViewTargets)
+    makers: dict[str, type[Targets]] = {made.kind: made for made in classes}
     if kind not in makers:
         raise InputError(f"Targets are {', '.join(makers)}; found {kind!r}.")
     return makers[kind](scenes)

@@ -207,7 +207,7 @@ class FineTuning(Task):
             "contents": scenes.fingerprint,
             "views": len(scenes),
             "side": scenes.side,
-            "targets": type(self.targets).__name__,
+            "targets": self.targets.kind,
             **self.targets.identity(),
             "refresh": self._refresh,
             "batch": self._batch,

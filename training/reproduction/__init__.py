@@ -8,14 +8,12 @@
 from training.reproduction.jobs import Job, run_jobs
 from training.reproduction.measuring import measure
 from training.reproduction.places import Places
-from training.reproduction.plan import ENCODERS, ROWS, Plan, Row, Tuning
+from training.reproduction.plan import Plan, Row, Tuning
 from training.reproduction.preparing import carry, make_weak
 from training.reproduction.results import gather
 from training.reproduction.tuning import tune
 
 __all__ = [
-    "ENCODERS",
-    "ROWS",
     "Job",
     "Places",
     "Plan",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def elsewhere(root: Path) -> tuple[list[Measured], list[str]]:
 def _digest(folder: Path) -> str:
     from uplift.evaluation.store import files_digest
 
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Linked folders belong to the data; what file managers leave in them does not.
+    found = (Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
     names = "\n".join(path.relative_to(folder).as_posix() for path in files)
     return hashlib.sha256(f"{names}\n{files_digest(files)}".encode()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,8 @@ class _Station:
         """The original's features: several jobs need them, so they are kept on disk."""
         path = self._places.out / "maps" / f"{self._name}-{self._of.name}.safetensors"
         photos = [[photo.group, photo.name] for photo in self._photos]
-        digest = _digest([self._encoder.fingerprint(), self._of.digest, photos])
+        of = self._of.digest or asdict(self._places.plan.form)
+        digest = _digest([self._encoder.fingerprint(), of, photos])
         return _read_maps(path, digest) or _written_maps(path, digest, self._described(self._encoder))
 
 

@@ -12,7 +12,6 @@ from training.probing.photos import Task
 from training.rooms.writing import RoomFormat
 from uplift.encoders.finetuned import Assembly
 
-ENCODERS = ("tiny-dino", "weak")  # the bundled one, and one of the same kind that is made here in minutes
 LEARNED = ("learned_rooms", "learned_steps")  # of the plan: what the ablations with learned features depend on alone
 Kind: TypeAlias = Literal["original", "twice", "lifted", "tuned"]
 """Which features stand beside the original's: none, itself, itself lifted and rendered, what fine-tuning made of it."""
@@ -112,6 +111,7 @@ class Plan:
         scenes = "rooms" if tuning is None else tuning.scenes
         left_out = {"rooms": LEARNED, "few": LEARNED[1:]}.get(scenes, ())
         found = {name: value for name, value in asdict(self).items() if name not in left_out}
+        found |= {} if tuning is None else {"tuning": {**asdict(tuning), "name": None}}
         return {**found, "precision": self.precision}
 
 
@@ -156,9 +156,6 @@ class Row:
     tuning: Tuning | None = None
     assembly: Assembly = "concatenated"
     tasks: tuple[Task, ...] = ("segmentation", "depth")
-
-
-ROWS = ("original", "twice", "fine-tuned", "blurred", "lifted")  # names, as in the table
 
 
 def main_rows(plan: Plan) -> list[Row]:

@@ -258,7 +258,7 @@ def _costs(
         if prepared:
             costs[f"targets of a room: {encoder}"] = _per(prepared, "scenes", 1)
         if known:
-            costs[f"stage II, 1000 steps and their targets: {encoder}"] = _per(known, "steps", 1000)
+            costs[f"stage II, 1000 steps and the targets of later epochs: {encoder}"] = _per(known, "steps", 1000)
     for dimension in DIMENSIONS if ablations else ():
         learned = learning_costs(places, dimension)
         if learned:

@@ -37,6 +37,7 @@ class KeptTargets(Targets):
 
     def __init__(self, inner: Targets) -> None:
         super().__init__(inner.scenes)
+        self.kind = inner.kind
         self._inner = inner
         self._kept: dict[tuple[int, int], Target] = {}
 
