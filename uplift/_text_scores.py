@@ -15,6 +15,7 @@ from render.gaussians import Gaussians
 from render.progress import Progress
 from uplift._lean_imports import without
 from uplift.diffusion import diffuse
+from uplift.encoders.distilled import teacher_of
 from uplift.field import HALF_MAX, FeatureField
 from uplift.graph import NeighbourGraph, knn_graph
 from uplift.random_walker import Walkers
@@ -251,7 +252,8 @@ def text_encoder(field: FeatureField, weights: str | Path | None, device: torch.
         with without("wandb"):  # timm looks for it, to log trainings: more than a second's import
             encoder: Any = field.load_encoder(weights, device)
     except InputError as error:
-        raise (error if field.encoder.startswith(READERS) else InputError(sentence)) from error
+        reader = teacher_of(field.encoder) or field.encoder
+        raise (error if reader.startswith(READERS) else InputError(sentence)) from error
     if not hasattr(encoder, "encode_text"):
         raise InputError(sentence)
     return encoder

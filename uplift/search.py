@@ -19,6 +19,7 @@ from render.rasterizer import rasterize
 from render.scene import Scene
 from render.views import View
 from uplift._text_scores import READERS, Kind, TextEncoder, TextScores, text_encoder
+from uplift.encoders.distilled import teacher_of
 from uplift.field import FeatureField
 from uplift.graph import NEIGHBOURS, NeighbourGraph
 from uplift.random_walker import Walkers
@@ -45,7 +46,7 @@ Parts = Literal["all", "largest", "best"]
 
 def reads_texts(encoder: str) -> bool:
     """Whether the encoder of that name, as fields tell it, has a text side."""
-    return encoder.startswith(READERS)
+    return (teacher_of(encoder) or encoder).startswith(READERS)
 
 
 class Searcher:

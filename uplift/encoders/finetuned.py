@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from uplift.encoders._adapter import SwinAdapter
 from uplift.encoders._checkpoints import hash_of, load_strictly
+from uplift.encoders._files import part_of, read_parts, save_parts, whole
 from uplift.encoders.base import Encoder, Tokens, TrainableEncoder
 from uplift.encoders.registry import load_encoder
 
@@ -30,7 +31,7 @@ PREFIX = "fit3d:"
 FORMAT = 1
 KIND = "fine-tuned encoder"
 NETWORK, ADAPTER, FUSION = "network.", "adapter.", "fusion."  # begin the names of the tensors in a file
-AGAIN = "make it again with fit3d finetune"
+COMMAND = "fit3d finetune"
 
 Assembly: TypeAlias = Literal["concatenated", "alone", "added", "fused"]
 """How original and fine-tuned features become one (FiT3D, table 7).
@@ -60,7 +61,7 @@ class FineTuned:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path, base: TrainableEncoder) -> None:
-        """Write a safetensors file in full precision: a small rate changes less than half precision holds.
+        """Write a safetensors file.
 
         Args:
             path: The file.
@@ -70,8 +71,6 @@ class FineTuned:
             InputError: nothing was changed, or the assembly needs a fusion that is not there.
             OSError: the disk is full, or the folder cannot be written.
         """
-        from uplift.field import write_safetensors
-
         if (self.network is None) == (self.adapter is None):
             raise InputError("A fine-tuned encoder has either a network of its own or an adapter.")
         if self.assembly == "fused" and self.fusion is None:
@@ -80,11 +79,6 @@ class FineTuned:
             NETWORK: self.network or {},
             ADAPTER: {} if self.adapter is None else self.adapter.state_dict(),
             FUSION: {} if self.fusion is None else self.fusion.state_dict(),
-        }
-        tensors = {
-            prefix + name: tensor.detach().cpu().clone().contiguous()
-            for prefix, part in parts.items()
-            for name, tensor in part.items()
         }
         header = {
             "format": FORMAT,
@@ -97,7 +91,7 @@ class FineTuned:
             "assembly": self.assembly,
             "training": dict(self.training),
         }
-        write_safetensors(path, tensors, header)
+        save_parts(path, parts, header)
 
 
 class FineTunedEncoder(TrainableEncoder):
@@ -233,23 +227,21 @@ def make_finetuned(name: str, weights: Path | None, device: torch.device, **opti
         InputError: no such file, damaged, or the original encoder has other weights.
     """
     path, assembly = _taken_apart(name)
-    tensors, header = _read(path)
+    tensors, header = read_parts(path, kind=KIND, layout=FORMAT, command=COMMAND)
     assembly = options.pop("assembly", None) or assembly
-    try:
+    with whole(path, COMMAND):
         base = _base(path, header, weights, device, options)
         tuned = FineTuned(
-            network=_part(tensors, NETWORK) or None,
+            network=part_of(tensors, NETWORK) or None,
             adapter=_adapter(path, tensors, int(header["dimension"])),
             fusion=_fusion(path, tensors, int(header["dimension"])),
             assembly=header["assembly"],
             training=header.get("training", {}),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); {AGAIN}.") from error
     if (tuned.network is None) == (tuned.adapter is None):
-        raise InputError(f"{path} is damaged: it holds neither a network nor an adapter alone; {AGAIN}.")
+        raise InputError(
+            f"{path} is damaged: it holds neither a network nor an adapter alone; make it again with {COMMAND}."
+        )
     return FineTunedEncoder(PREFIX + str(path.resolve()), base, tuned, assembly)
 
 
@@ -275,17 +267,6 @@ def _taken_apart(name: str) -> tuple[Path, Assembly | None]:
     return Path(text), None
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from uplift.field import read_safetensors
-
-    tensors, header = read_safetensors(path)
-    if header.get("kind") != KIND:
-        raise InputError(f"{path} is not a fine-tuned encoder; expected a file that fit3d finetune wrote.")
-    if header.get("format") != FORMAT:
-        raise InputError(f"{path} has format {header.get('format')}, expected {FORMAT}; {AGAIN}.")
-    return tensors, header
-
-
 def _base(
     path: Path, header: Mapping[str, Any], weights: Path | None, device: torch.device, options: Mapping[str, Any]
 ) -> TrainableEncoder:
@@ -301,12 +282,8 @@ def _base(
     return base
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _adapter(path: Path, tensors: Mapping[str, Tensor], dimension: int) -> SwinAdapter | None:
-    found = _part(tensors, ADAPTER)
+    found = part_of(tensors, ADAPTER)
     if not found:
         return None
     adapter = SwinAdapter(dimension)
@@ -315,7 +292,7 @@ def _adapter(path: Path, tensors: Mapping[str, Tensor], dimension: int) -> SwinA
 
 
 def _fusion(path: Path, tensors: Mapping[str, Tensor], dimension: int) -> nn.Linear | None:
-    found = _part(tensors, FUSION)
+    found = part_of(tensors, FUSION)
     if not found:
         return None
     fusion = nn.Linear(2 * dimension, dimension)

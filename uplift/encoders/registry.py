@@ -176,6 +176,12 @@ def _make_finetuned(name: str, weights: Path | None, device: torch.device, **opt
     return make_finetuned(name, weights, device, **options)
 
 
+def _make_distilled(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.distilled import make_distilled
+
+    return make_distilled(name, weights, device, **options)
+
+
 def _make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
     from uplift.encoders.vit import make_vit
 
@@ -192,6 +198,12 @@ def _make_untrained(weights: Path | None, device: torch.device, **options: Any) 
     from uplift.encoders.tiny_dino import make_untrained
 
     return make_untrained(device, **options)
+
+
+def _make_tiny_depth(weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.tiny_depth import make_tiny_depth
+
+    return make_tiny_depth(weights, device, **options)
 
 
 def _make_tiny_clip(weights: Path | None, device: torch.device, **options: Any) -> Encoder:
@@ -242,6 +254,14 @@ register_encoder(
     )
 )
 register_encoder(
+    EncoderEntry(
+        "tiny-depth",
+        "small ViT trained for depth in metres on synthetic rooms; made by fit3d tiny depth",
+        _make_tiny_depth,
+        options=VIT_OPTIONS,
+    )
+)
+register_encoder(
     EncoderEntry("tiny-clip", "small CLIP trained on synthetic rooms; bundled", _make_tiny_clip, options=("heights",))
 )
 register_encoder(
@@ -274,5 +294,14 @@ register_family(
         "what `fit3d finetune` wrote; --weights are the original encoder's",
         _make_finetuned,
         (*VIT_OPTIONS, "assembly"),
+    )
+)
+register_family(
+    EncoderFamily(
+        "distilled:",
+        "distilled:FILE",
+        "what `fit3d distill` wrote; distilled:FILE@TEACHER for a teacher's features",
+        _make_distilled,
+        VIT_OPTIONS,
     )
 )

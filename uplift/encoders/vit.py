@@ -191,6 +191,25 @@ def make_vit(name: str, weights: Path | None, device: torch.device, **options: A
     return ViTEncoder(name, model, licence=licence, device=device, **options)
 
 
+def make_architecture(name: str, device: torch.device, **options: Any) -> ViTEncoder:
+    """The encoder ``timm:NAME`` or a short name with random weights, drawn from torch's global generator.
+
+    Args:
+        name: As the person typed it.
+        device: Where it computes.
+        options: ``window`` and ``stride``.
+
+    Raises:
+        InputError: unknown name, or not a ViT.
+    """
+    import timm
+
+    known = VIT_NAMES.get(name, (name.removeprefix(PREFIX), None))[0]
+    _check(known)
+    model = timm.create_model(known, pretrained=False, num_classes=0, dynamic_img_size=True)
+    return ViTEncoder(name, model, device=device, **options)
+
+
 def _check(known: str) -> Any:
     """timm's record of a model's weights; InputError unless timm has that ViT and can interpolate its positions."""
     import timm
