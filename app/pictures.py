@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from render.depth_colours import colour_depth as colour_depth
+from render.depth_colours import depth_range as depth_range
 from render.errors import InputError
 from render.files import atomic_file
 from render.rasterizer import rasterize
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from uplift.field import FeatureField
 
 UNSEEN = 0.5  # grey of Gaussians that no view saw
-DEPTH_QUANTILES = (0.01, 0.99)
 GREY_SHARE, HEAT_SHARE = 0.85, 0.75  # brightness of the picture below a heat map, and its strongest cover,
 HEAT_FULL = 0.5  # which is reached at this heat
 QUANTILES = (0.5, 0.999)  # of relevancies, where the colours begin and end
@@ -67,27 +68,6 @@ def pca_colours(field: FeatureField) -> Float[torch.Tensor, "n 3"]:
 def as_bytes(values: Float[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Values in [0, 1] as bytes, rounded."""
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def depth_range(depths: Sequence[Float[np.ndarray, "h w"]]) -> tuple[float, float]:
-    """Nearest and farthest depth worth a colour, over several pictures; outliers are left out."""
-    seen = np.concatenate([depth[depth > 0] for depth in depths])
-    if not len(seen):
-        return 0.0, 1.0
-    near, far = np.quantile(seen, DEPTH_QUANTILES)
-    return float(near), float(max(far, near + 1e-6))
-
-
-def colour_depth(depth: Float[np.ndarray, "h w"], limits: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
-    """Depth as colours: near is warm, far is cold, nothing is black."""
-    import cv2
-
-    near, far = limits
-    # Inverse depth spends the colours where the eye can tell depths apart.
-    inverse = (1 / np.maximum(depth, 1e-9) - 1 / far) / (1 / near - 1 / far)
-    levels = (np.clip(inverse, 0, 1) * 215 + 20).astype(np.uint8)
-    coloured = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where((depth > 0)[..., None], coloured, 0).astype(np.uint8)
 
 
 def blend_heat(

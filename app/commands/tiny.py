@@ -1,4 +1,4 @@
-"""``fit3d tiny``: trains the small encoders that travel with fit3d."""
+"""``fit3d tiny``: trains the small encoders of fit3d."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tiny:
     card and the log; give the weights to any command with --weights, or copy the three into assets/tiny.
     """
 
-    encoder: tyro.conf.Positional[Literal["dino", "clip", "sam"]]
+    encoder: tyro.conf.Positional[Literal["dino", "clip", "sam", "depth"]]
     """What to train."""
     train: tyro.conf.Positional[Path]
     """Folder with rooms of split train."""

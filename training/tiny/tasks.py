@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from training.tiny.images import RoomImages
 
-Name = Literal["dino", "clip", "sam"]
+Name = Literal["dino", "clip", "sam", "depth"]
 
 
 def recipe_of(name: Name) -> Recipe:
@@ -21,6 +21,8 @@ def recipe_of(name: Name) -> Recipe:
         from training.tiny.dino import RECIPE
     elif name == "clip":
         from training.tiny.clip import RECIPE
+    elif name == "depth":
+        from training.tiny.depth import RECIPE
     else:
         from training.tiny.sam import RECIPE
     return RECIPE
@@ -47,6 +49,10 @@ def make_task(
         from training.tiny.clip import ClipTask
 
         return ClipTask(images, validation, batch=batch, seed=seed, device=device)
+    if name == "depth":
+        from training.tiny.depth import DepthTask
+
+        return DepthTask(images, validation, batch=batch, seed=seed, device=device)
     from training.tiny.sam import SamTask
 
     return SamTask(images, validation, batch=batch, seed=seed, device=device)

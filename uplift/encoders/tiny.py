@@ -1,4 +1,4 @@
-"""The small encoders that travel with fit3d, made by ``fit3d tiny`` from rooms that no test room is among."""
+"""The small encoders of fit3d, made by ``fit3d tiny`` from rooms that no test room is among."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from render.errors import InputError
 
-TINY_NAMES = ("tiny-clip", "tiny-dino", "tiny-sam")
+TINY_NAMES = ("tiny-clip", "tiny-depth", "tiny-dino", "tiny-sam")
 LICENCE = "that of fit3d: made from its own synthetic rooms"
 
 
@@ -21,7 +21,7 @@ def tiny_file(name: str) -> Path:
     path = Path(str(importlib.resources.files("assets"))) / "tiny" / f"{name}.safetensors"
     if not path.is_file():
         raise InputError(
-            f"The weights of {name} are not at {path}; take them from the project, or train them with: "
-            f"fit3d tiny {name.removeprefix('tiny-')}"
+            f"The weights of {name} are not at {path}; take them from the project, or train them with "
+            f"fit3d tiny {name.removeprefix('tiny-')} and give the file with --weights."
         )
     return path

@@ -27,19 +27,24 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 WINDOW, STRIDE = 192, 96
 
 
-def build_tiny_dino() -> Eva:
-    """The network with random weights: 5 blocks of width 256, patch 8, a convolutional stem.
+def build_tiny_dino(*, width: int = WIDTH, depth: int = DEPTH, heads: int = HEADS) -> Eva:
+    """The network with random weights: blocks of attention on patches of 8 pixels, and a convolutional stem.
 
     Positions enter by RoPE alone, so a patch is described alike wherever it lies in the photo.
+
+    Args:
+        width: Channels of a token.
+        depth: Blocks.
+        heads: Of their attention.
     """
     from timm.models import Eva
 
     model = Eva(
         img_size=CROP,
         patch_size=PATCH,
-        embed_dim=WIDTH,
-        depth=DEPTH,
-        num_heads=HEADS,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
         num_classes=0,
         global_pool="token",
         use_abs_pos_emb=False,
@@ -47,7 +52,7 @@ def build_tiny_dino() -> Eva:
         rope_temperature=ROPE_TEMPERATURE,
         dynamic_img_size=True,
     )
-    model.patch_embed.proj = _Stem()
+    model.patch_embed.proj = _Stem(width)
     model.pretrained_cfg = {"input_size": (3, CROP, CROP), "mean": MEAN, "std": STD}
     return model
 
@@ -58,7 +63,7 @@ class _Stem(nn.Module):
     Edges and textures are learned much sooner by them than by attention (Xiao et al. 2021).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(3, 32, 3, stride=2, padding=1),
@@ -69,7 +74,7 @@ class _Stem(nn.Module):
             nn.Conv2d(64, 128, 3, stride=2, padding=1),
             *(_Residual(128) for _ in range(2)),
             nn.GELU(),
-            nn.Conv2d(128, WIDTH, 1),
+            nn.Conv2d(128, width, 1),
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
