@@ -26,7 +26,7 @@ Row: TypeAlias = "tuple[np.ndarray, Tensor, Tensor, Tensor]"
 def panels(rows: Sequence[Row]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """One picture of PCA colours and one of k-means clusters; a row for each photo, from left to right as given."""
     drawings = {"pca": _pca, "clusters": _clusters}
-    return {name: _sheet([(row[0], *draw(row[1:])) for row in rows]) for name, draw in drawings.items()}
+    return {name: sheet([(row[0], *draw(row[1:])) for row in rows]) for name, draw in drawings.items()}
 
 
 def _pca(maps: Sequence[Float[Tensor, "gh gw c"]]) -> list[UInt8[np.ndarray, "gh gw 3"]]:
@@ -45,7 +45,7 @@ def _clusters(maps: Sequence[Float[Tensor, "gh gw c"]]) -> list[UInt8[np.ndarray
     return [HUES[part].reshape(*one.shape[:2], 3) for part, one in zip(np.split(labels, ends), maps, strict=True)]
 
 
-def _sheet(rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
+def sheet(rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
     """Pictures in rows, those of a row as large as its first."""
     lines = []
     for row in rows:

@@ -1,0 +1,217 @@
+"""The photos of a co-distillation: where they come from and whose they are (DUNE, section 4.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from render.errors import InputError
+from render.scene import TRANSFORMS
+from render.views import View, read_photo
+from training.finetuning.scenes import PHOTO_BYTES, open_scenes
+from training.probing.data.files import PHOTOS
+from uplift.encoders.base import as_image
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, UInt8
+
+GENERIC = "generic"  # whose photos are no teacher's own
+HELD_OUT = 20  # one photo of so many is validated on
+
+Sharing: TypeAlias = Literal["none", "generic", "full"]
+"""Which photos a teacher's projector learns from: its own, those and generic ones, or all."""
+SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One photo, read when it is asked for.
+
+    Attributes:
+        name: Within its source.
+        image: Gives ``[h, w, 3]`` uint8.
+        size: Bytes of its file; 0 where it has none.
+    """
+
+    name: str
+    image: Callable[[], UInt8[np.ndarray, "h w 3"]]
+    size: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Photos of one kind.
+
+    Attributes:
+        owner: The teacher whose data they are, or ``generic``.
+        name: Of the folder.
+        photos: In order.
+    """
+
+    owner: str
+    name: str
+    photos: Sequence[Photo]
+
+
+def parse_sources(texts: Sequence[str], teachers: Sequence[str]) -> list[tuple[str, Path]]:
+    """Owners and folders of sources that are written ``NAME=FOLDER``.
+
+    Args:
+        texts: As a person typed them.
+        teachers: The names of the teachers.
+
+    Raises:
+        InputError: one is written otherwise, there is none, or a name is no teacher's.
+    """
+    if not texts:
+        raise InputError(
+            "Co-distillation needs photos: give --data generic=FOLDER, or NAME=FOLDER for a teacher's own."
+        )
+    pairs = []
+    for text in texts:
+        owner, separator, folder = text.partition("=")
+        if not separator or not folder:
+            raise InputError(f"Photos are given as NAME=FOLDER, with a teacher's name or {GENERIC}; found {text!r}.")
+        if owner not in (GENERIC, *teachers):
+            raise InputError(
+                f"{text} names {owner!r}, which is no teacher; the teachers are {', '.join(teachers)}, and {GENERIC} "
+                "stands for photos that are nobody's own."
+            )
+        pairs.append((owner, Path(folder)))
+    return pairs
+
+
+def open_source(owner: str, folder: Path) -> Source:
+    """The photos of a scene, of a folder of scenes, or of a folder and all folders in it.
+
+    Raises:
+        InputError: no such folder, or there are no photos.
+    """
+    if not folder.is_dir():
+        raise InputError(f"Expected a folder of photos or scenes at {folder}, found none.")
+    if (folder / TRANSFORMS).is_file() or any(folder.glob(f"*/{TRANSFORMS}")):
+        photos = []
+        for scene in open_scenes([folder]):
+            scene.require_photos()
+            photos += [_of_view(scene.path.name, view) for view in scene.views]
+    else:
+        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PHOTOS and f.is_file())
+        photos = [Photo(str(f.relative_to(folder)), partial(read_photo, f), f.stat().st_size) for f in files]
+    if not photos:
+        raise InputError(f"Expected photos ({', '.join(PHOTOS)}) or scenes in {folder}, found none.")
+    return Source(owner, folder.resolve().name, photos)
+
+
+def held_out(source: Source) -> tuple[Source, Source]:
+    """A source without every twentieth of its photos, one at least, and those; a single photo is in both."""
+    count = len(source.photos)
+    if count == 1:
+        return source, source
+    chosen = set(range(min(HELD_OUT, count) // 2, count, HELD_OUT))
+    parts = ([p for i, p in enumerate(source.photos) if (i in chosen) == held] for held in (False, True))
+    train, held = (replace(source, photos=photos) for photos in parts)
+    return train, held
+
+
+def allowed(owners: Sequence[str], teachers: Sequence[str], sharing: Sharing) -> Bool[np.ndarray, "s t"]:
+    """Which sources teach in whose name (DUNE, section 4.3).
+
+    A teacher without photos of its own is task-agnostic, and generic ones are its own.
+
+    Args:
+        owners: Of the sources.
+        teachers: Their names.
+        sharing: What projectors learn from beside their own.
+
+    Raises:
+        InputError: no such sharing, a teacher gets no photos, or nobody gets those of a source.
+    """
+    if sharing not in SHARINGS:
+        raise InputError(f"Photos are shared {', '.join(SHARINGS)}; found {sharing!r}.")
+    of = np.array([[owner == name for name in teachers] for owner in owners])
+    generic = np.array([owner == GENERIC for owner in owners])[:, None]
+    own = of | (generic & ~of.any(0))
+    result: np.ndarray = {"none": own, "generic": own | generic, "full": np.ones_like(own)}[sharing]
+    for name, some in zip(teachers, result.any(0), strict=True):
+        if not some:
+            raise InputError(
+                f"{name} gets no photos when they are shared {sharing}: give {name}=FOLDER or {GENERIC}=FOLDER."
+            )
+    for owner, some in zip(owners, result.any(1), strict=True):
+        if not some:
+            raise InputError(
+                f"No teacher gets the {owner} photos when they are shared {sharing}, for each has its own: leave them "
+                "out, or share them."
+            )
+    return result
+
+
+class Photos:
+    """The photos of several sources, numbered one after the other.
+
+    Attributes:
+        sources: In the order in which they were given.
+        starts: Number of the first photo of each source, and in the end how many there are.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, keep: int = PHOTO_BYTES) -> None:
+        """Put sources together; nothing is read yet.
+
+        Args:
+            sources: One at least.
+            keep: Bytes of photos that may be kept in memory.
+        """
+        self.sources = list(sources)
+        self.starts = np.cumsum([0, *(len(source.photos) for source in sources)]).tolist()
+        self._kept: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
+        self._left, self._lock = keep, Lock()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def source_of(self, index: int) -> int:
+        """Which source a photo is of."""
+        return int(np.searchsorted(self.starts, index, side="right")) - 1
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """A photo, kept in memory if there is room; several threads may ask.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        found = self._kept.get(index)
+        if found is None:
+            source = self.source_of(index)
+            found = as_image(self.sources[source].photos[index - self.starts[source]].image())
+            with self._lock:
+                if index not in self._kept and found.nbytes <= self._left:
+                    self._left -= found.nbytes
+                    self._kept[index] = found
+        return found
+
+    def evenly(self, most: int) -> list[int]:
+        """So many photos of every source at most, evenly spaced."""
+        chosen = []
+        for start, end in zip(self.starts, self.starts[1:], strict=False):
+            count = min(most, end - start)
+            chosen += np.linspace(start, end - 1, count).round().astype(int).tolist()
+        return chosen
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the photos are: owners, names and sizes of files; not where they lie."""
+        listed = [[s.owner, s.name, [[photo.name, photo.size] for photo in s.photos]] for s in self.sources]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _of_view(scene: str, view: View) -> Photo:
+    size = 0 if view.path is None else view.path.stat().st_size
+    return Photo(f"{scene}/{view.name}", view.image, size)
