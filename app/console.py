@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,9 +15,21 @@ if TYPE_CHECKING:
     from render.progress import Progress
 
 
+READER_LEFT = 141  # what shells call a program that ended because nobody reads what it prints
+
+
+def reader_left() -> NoReturn:
+    """End without a word: who read standard output has left, as ``head`` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
+    raise SystemExit(READER_LEFT)
+
+
 def say(text: str) -> None:
     """Print one line to standard output, as it is."""
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        reader_left()
 
 
 def wrote(path: str | Path) -> None:
@@ -28,7 +41,10 @@ def show(table: Table) -> None:
     """Print a table, as wide as it needs to be where nobody's terminal limits it."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as printed:
+        console.print(table)
+    say(printed.get().rstrip("\n"))
 
 
 def size(count: float) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from training.probing.comparison import Difference, Interval
     from training.probing.scores import Figure
-
-GAPS = (
-    "means over the seeds; in brackets the 95 % interval of a paired bootstrap over {}, ± half of Student's 95 % "
-    "interval over the seeds"
-)
 
 
 def mean_cell(interval: Interval, figure: Figure) -> str:
@@ -25,6 +22,22 @@ def gap_cell(gap: Difference, figure: Figure) -> str:
     mean = _signed(gap.over_groups.mean, figure)
     over = "" if low is None or high is None else f" [{_signed(low, figure)}, {_signed(high, figure)}]"
     return f"{mean}{over}{_half(gap.over_seeds, figure)}"
+
+
+def gap_note(gaps: Iterable[Difference], groups: str) -> str:
+    """What the cells of differences show beside the means.
+
+    Args:
+        gaps: All differences of a table.
+        groups: What photos are grouped by, such as rooms.
+    """
+    known = list(gaps)
+    parts = ["means over the seeds"]
+    if any(gap.over_groups.low is not None for gap in known):
+        parts.append(f"in brackets the 95 % interval of a paired bootstrap over {groups}")
+    if any(gap.over_seeds.high is not None for gap in known):
+        parts.append("± half of Student's 95 % interval over the seeds")
+    return "; ".join(parts)
 
 
 def _signed(value: float, figure: Figure) -> str:

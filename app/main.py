@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Annotated, TypeAlias
 
@@ -32,7 +33,7 @@ from app.commands.rooms import Rooms
 from app.commands.segment import Segment
 from app.commands.tiny import Tiny
 from app.commands.view import View
-from app.console import sentence
+from app.console import reader_left, sentence
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK_VARIABLE = "FIT3D_TRACEBACK"
@@ -103,7 +104,13 @@ def entrypoint() -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    command = parse(arguments)
+    try:
+        try:
+            command = parse(arguments)
+        finally:
+            sys.stdout.flush()  # help: here, where a reader who has left is no defect
+    except BrokenPipeError:
+        reader_left()
     # After parsing: this import brings torch along, and --help shall be quick.
     from render.errors import InputError
 
@@ -119,7 +126,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _report(text: str, code: int) -> int:
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
     print(text, file=sys.stderr)
     return code
 
@@ -131,7 +139,3 @@ def _one_sentence(kind: type[BaseException], error: BaseException, traceback: Tr
         return
     text = f"{kind.__name__}: {error}".rstrip(". ")
     print(f"fit3d failed ({' '.join(text.split())}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    entrypoint()

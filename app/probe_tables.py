@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.figure_cells import GAPS, gap_cell, mean_cell
+from app.figure_cells import gap_cell, gap_note, mean_cell
 from app.result_tables import ResultTable
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def difference_table(title: str, results: Sequence[ProbeResult]) -> ResultTable:
 
     first, *others = results
     kinds = FIGURES[first.task]
+    gaps = [[compare(other.scores, first.scores, name) for name in kinds] for other in others]
     rows = [
-        [other.source, *(gap_cell(compare(other.scores, first.scores, name), kind) for name, kind in kinds.items())]
-        for other in others
+        [other.source, *(gap_cell(gap, kind) for gap, kind in zip(row, kinds.values(), strict=True))]
+        for other, row in zip(others, gaps, strict=True)
     ]
-    note = GAPS.format(f"{len(first.scores.groups)} groups of photos")
+    note = gap_note([gap for row in gaps for gap in row], f"{len(first.scores.groups)} groups of photos")
     return ResultTable(title, ["features", *(kind.title for kind in kinds.values())], rows, note)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.console import size
-from app.figure_cells import GAPS, gap_cell, mean_cell
+from app.figure_cells import gap_cell, gap_note, mean_cell
 from app.result_tables import ResultTable
 from training.probing.scores import FIGURES, Figure
 
@@ -65,7 +65,8 @@ def _gap_table(title: str, found: Found, encoder: str, data: str) -> ResultTable
         [f"{NAMES[a]} - {NAMES[b]}", *(gap_cell(gap[name], COLUMNS[name]) if name in gap else "-" for name in names)]
         for (a, b), gap in gaps.items()
     ]
-    note = GAPS.format("rooms" if data == "rooms" else "groups of photos")
+    differences = [difference for gap in gaps.values() for difference in gap.values()]
+    note = gap_note(differences, "rooms" if data == "rooms" else "groups of photos")
     return ResultTable(title, ["difference", *(COLUMNS[name].title for name in names)], rows, note)
 
 

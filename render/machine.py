@@ -17,8 +17,9 @@ MEMORY = (
 def cores() -> int:
     """Cores that this process may run on."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for group in _groups():
+    for group in _groups("cpu"):
         quota, _, period = _text(group / "cpu.max").partition(" ")
+        quota, period = quota or _text(group / "cpu.cfs_quota_us"), period or _text(group / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():
             found = min(found, int(quota) // int(period))
     return max(1, found)
@@ -29,7 +30,7 @@ def free_memory() -> int:
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    for group in _groups():
+    for group in _groups("memory"):
         for limit_file, used_file, reclaimable in MEMORY:
             limit, used = _text(group / limit_file), _text(group / used_file)
             if limit.isdigit() and used.isdigit():
@@ -38,13 +39,13 @@ def free_memory() -> int:
     return max(0, free)
 
 
-def _groups() -> Iterator[Path]:
+def _groups(controller: str) -> Iterator[Path]:
     """The folders of this process's groups and of those that they are in; each of them limits."""
     for line in _text(OWN).splitlines():
         _, controllers, own = line.split(":", 2)  # no controllers: version 2, which has them all in one folder
-        if controllers and "memory" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = GROUPS / "memory" if controllers else GROUPS
+        root = GROUPS / controller if controllers else GROUPS
         folder = root / own.lstrip("/")
         yield from [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
 

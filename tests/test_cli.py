@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,11 +18,14 @@ import numpy as np
 import pytest
 import torch
 
+from app.console import READER_LEFT
 from app.main import BAD_INPUT, FAILURE, INTERRUPTED, OK, _one_sentence, main, parse
 from render.gaussians import Gaussians
 from render.scene import Scene
 from tests.room import HEIGHT, VIEWS, WIDTH, contents, tiny_scene
 from uplift.field import FeatureField
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Result(NamedTuple):
@@ -358,6 +362,16 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     commands = "demo import info lift render segment query combine extract remove masks evaluate bench"
     for command in commands.split():
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["rooms", "--help"], ["info", "scene"]])
+def test_a_reader_that_leaves_is_no_failure(arguments: list[str], scene: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "app", *(str(scene) if word == "scene" else word for word in arguments)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (READER_LEFT, "")
 
 
 def test_rendering_never_replaces_a_folder_of_other_things(scene: Path, fit3d: Fit3d, tmp_path: Path) -> None:

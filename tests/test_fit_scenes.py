@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from render.scene import Scene
 from tests.fleet_work import SLEEP, ended, jobs_in, written
 from tests.plugin_capture import write_capture
 from tests.room import contents, tiny_scene
-from training.fleet import Machine, Outcome, SceneJob, Slot, find_sources, memory_needed, run_local
+from training.fleet import (
+    Machine,
+    Outcome,
+    SceneJob,
+    Settings,
+    Slot,
+    find_sources,
+    fit_scene,
+    memory_needed,
+    run_local,
+)
 from training.fleet.commands import Stopped, cause, environment, last_lines, run_command
 from training.fleet.locks import locked
 
@@ -153,10 +164,25 @@ def test_a_scene_that_somebody_works_on_is_left_to_them(
     monkeypatch.setattr("training.fleet.running.locked", partial(locked, patience=0.0))
     with locked(tmp_path / "out" / "records" / "arch.lock"):
         assert fit() == FAILURE
-        assert "arch failed at waiting: Another fit3d fit-scenes works on this scene" in capsys.readouterr().out
+        assert "arch failed at waiting: Another fit3d command works on this scene" in capsys.readouterr().out
         assert sorted(path.name for path in (tmp_path / "out" / "scenes").iterdir()) == ["bench", "chair"]
     assert fit() == OK
     assert "1 of 3 scenes to do" in capsys.readouterr().out
+
+
+def test_who_waits_for_a_scene_and_is_stopped_leaves_it_as_it_is(tmp_path: Path) -> None:
+    stop, job = threading.Event(), SceneJob("arch", tmp_path / "nowhere", tmp_path, Settings())
+    with ThreadPoolExecutor(1) as pool:
+        with locked(job.lock):
+            waiting = pool.submit(fit_scene, job, Slot(stop=stop))
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+            stop.set()
+            with pytest.raises(Stopped):
+                waiting.result(timeout=5)
+        with pytest.raises(Stopped):
+            fit_scene(job, Slot(stop=stop))  # nobody works on it now, and nothing is begun
+    assert not job.record.exists()
 
 
 @pytest.mark.parametrize(("need", "memory", "together"), [(4, 10, 2), (1, 10, 3), (50, 10, 1)])

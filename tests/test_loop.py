@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from tests.loop_line import SCHEDULE, Line
-from training.loop import CHECKPOINT, LOG, PICTURES, TENSORBOARD, Schedule, save_weights, train
+from training.loop import CHECKPOINT, LOG, PICTURES, TENSORBOARD, Schedule, check, place, save_weights, train
 from training.loop.schedule import Precision
 
 VOLATILE = ("seconds", "photos_per_second")
@@ -79,6 +79,9 @@ def test_a_checkpoint_of_another_training_is_refused_by_what_differs(tmp_path: P
     with pytest.raises(InputError, match=r"expected items 8, found items 16;"):
         train(Line(8), SCHEDULE, tmp_path, device="cpu")
     train(Line(), replace(SCHEDULE, log_every=7), tmp_path, device="cpu")  # how often it writes may change
+    check(Line(), SCHEDULE, place("cpu"), tmp_path)
+    with pytest.raises(InputError, match="expected items 8, found items 16;"):
+        check(Line(8), SCHEDULE, place("cpu"), tmp_path)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.99])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from app.reproduction_tables import tables_of
 from render.errors import InputError
 from render.progress import Progress
+from tests.test_probing_data import camvid
 from tests.tiny_models import tiny_vit_file
 from tests.tuned import encoder_of, two_scenes
 from training.finetuning.scenes import TunedScenes, open_scenes
@@ -221,33 +223,33 @@ def test_targets_that_are_kept_are_rendered_once(tmp_path: Path, monkeypatch: py
     assert torch.equal(targets.of(0, 1).features, first.features)
 
 
-def test_data_that_are_not_there_are_left_out_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "data" / "rgbd_kitchen").mkdir(parents=True)
+def test_data_that_are_not_there_are_left_out_and_damaged_ones_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found neither"):
+        elsewhere(tmp_path)
+    camvid(tmp_path / "data" / "camvid")
     found, missing = elsewhere(tmp_path)
-    assert [(one.name, one.folder) for one in found] == [
-        ("rgbd_kitchen", (tmp_path / "data" / "rgbd_kitchen").resolve())
-    ]
-    assert len(missing) == 1
-    assert missing[0].startswith("CamVid is left out")
-    with pytest.raises(InputError, match="found none"):
-        elsewhere(tmp_path / "nowhere")
+    assert [(one.name, one.folder) for one in found] == [("camvid", (tmp_path / "data" / "camvid").resolve())]
+    assert missing == [f"rgbd_kitchen is left out: expected {tmp_path / 'data' / 'rgbd_kitchen'}."]
+    (tmp_path / "data" / "rgbd_kitchen").mkdir()
+    with pytest.raises(InputError, match=r"transforms\.json"):
+        elsewhere(tmp_path)
 
 
 def test_figures_of_other_photos_of_the_same_names_are_not_mixed(tmp_path: Path) -> None:
-    photo = tmp_path / "data" / "camvid" / "test" / "0001TP.jpg"
-    photo.parent.mkdir(parents=True)
-    photo.write_bytes(b"one street")
+    folder, apart = tmp_path / "data" / "camvid", tmp_path / "apart"
+    camvid(folder)
+    (folder / "test").rename(apart)
+    (folder / "test").symlink_to(apart, target_is_directory=True)
     places, row = Places(tmp_path / "out", Plan()), main_rows(Plan())[0]
     (data,), _ = elsewhere(tmp_path)
     places.store(row.tuning, data.digest).put("measured/tiny-dino/camvid/original/0", {})
-    assert missing_seeds(places, "tiny-dino", data, row, [0, 1]) == [1]
-    for path, content in ((photo, b"another st"), (photo.parent.parent / "train" / photo.name, b"one street")):
-        photo.unlink(missing_ok=True)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        (other,), _ = elsewhere(tmp_path)
-        with pytest.raises(InputError, match=r"other settings \(data\)"):
-            missing_seeds(places, "tiny-dino", other, row, [0])
+    (folder / ".DS_Store").write_text("of a file manager")
+    (same,), _ = elsewhere(tmp_path)
+    assert missing_seeds(places, "tiny-dino", same, row, [0, 1]) == [1]
+    shutil.copy(folder / "train" / "a.jpg", apart / "a.jpg")
+    (other,), _ = elsewhere(tmp_path)
+    with pytest.raises(InputError, match=r"other settings \(data\); give another folder, or delete"):
+        missing_seeds(places, "tiny-dino", other, row, [0])
 
 
 def test_a_plan_refuses_what_cannot_be_measured() -> None:
@@ -275,6 +277,10 @@ def test_settings_of_the_ablations_leave_other_figures_as_they_are(tmp_path: Pat
                     other.store(row.tuning).get(row.name)
             else:
                 assert other.store(row.tuning).get(row.name) == {}
+    tuned = next(row for row in rows if row.name == "fine-tuned")
+    assert tuned.tuning is not None
+    with pytest.raises(InputError, match=r"other settings \(tuning\)"):
+        Places(tmp_path, plan).store(replace(tuned.tuning, refresh="once")).get(tuned.name)
 
 
 def test_figures_of_another_precision_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

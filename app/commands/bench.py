@@ -91,7 +91,9 @@ class BenchGraph(_Options):
 
     def run(self) -> None:
         """Measure and print."""
-        jobs = [(*size, machine_cores()) for size in (QUICK_SIZES if self.quick else SELECTING_SIZES)]
+        from render.machine import cores
+
+        jobs = [(*size, cores()) for size in (QUICK_SIZES if self.quick else SELECTING_SIZES)]
         report_rows(self, "graph", jobs, graph_table, straightforward_table, memory_table)
 
 
@@ -104,8 +106,10 @@ class BenchQuery(_Options):
 
     def run(self) -> None:
         """Measure and print."""
+        from render.machine import cores
+
         sizes = QUICK_SIZES if self.quick else SELECTING_SIZES
-        report_rows(self, "query", [(size[0], machine_cores()) for size in sizes], query_table, memory_table)
+        report_rows(self, "query", [(size[0], cores()) for size in sizes], query_table, memory_table)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ class BenchViewer(_Options):
 
     def run(self) -> None:
         """Measure and print."""
-        jobs = [(*size, machine_cores()) for size in (QUICK_SIZES if self.quick else VIEWED_SIZES)]
+        from render.machine import cores
+
+        jobs = [(*size, cores()) for size in (QUICK_SIZES if self.quick else VIEWED_SIZES)]
         report_rows(self, "viewer", jobs, viewer_frames_table, viewer_ready_table, viewer_waits_table)
 
 
@@ -145,6 +151,7 @@ def report(options: _Options, kind: str, table: Any) -> None:
     """Measure all rows, print the machine, the table and the ratio to the reference, write the JSON file."""
     from app.scenes import refuse_existing
     from render.files import atomic_file
+    from render.machine import cores
 
     if options.json is not None:
         refuse_existing(options.json, options.overwrite)
@@ -152,7 +159,7 @@ def report(options: _Options, kind: str, table: Any) -> None:
     for line in machine.values():
         say(line)
     with progress_bars() as progress:
-        rows, small = _measure_all(kind, options.quick, machine_cores(), progress)
+        rows, small = _measure_all(kind, options.quick, cores(), progress)
     show(table(rows))
     show(_ratio_table(small))
     if options.json is not None:
@@ -185,17 +192,12 @@ def report_rows(options: _Options, kind: str, jobs: Sequence[tuple[int, ...]], *
         wrote(options.json)
 
 
-def machine_cores() -> int:
-    """Cores that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe_machine(kind: str, quick: bool) -> dict[str, str]:
     """Lines that belong above every table: machine, command, versions."""
     import platform
     from importlib.metadata import version
+
+    from render.machine import cores
 
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -204,7 +206,7 @@ def describe_machine(kind: str, quick: bool) -> dict[str, str]:
         model = names[0] if names else model
     packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "numpy", "torch"))
     return {
-        "machine": f"machine: {model}, {machine_cores()} cores, {platform.system()} {platform.release()}",
+        "machine": f"machine: {model}, {cores()} cores, {platform.system()} {platform.release()}",
         "command": f"command: fit3d bench {kind}{' --quick' if quick else ''}",
         "versions": f"versions: fit3d {version('fit3d')}, Python {platform.python_version()}, {packages}",
     }

@@ -109,7 +109,7 @@ class Finetune:
                 progress=progress,
             )
             schedule = self._schedule(task.steps)
-            check(task, schedule, at)
+            check(task, schedule, at, self.out)
             if self.targets in ("lifted", "blurred", "own-view"):
                 self._transports(scenes, progress)
             figures = train(task, schedule, self.out, device=self.device, progress=progress)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NAMED = re.compile(r"([\w.-]+)=(.+)")
 DEVICES = ("auto", "cpu", "cuda")
+RETRIES = 2  # of a scene on a cluster
 SHOWN = 24  # scenes in the table of the terminal; the file has all
 
 
@@ -66,8 +67,8 @@ class FitScenes:
     ray: str | None = None
     """Address of a Ray cluster (auto, HOST:PORT, ray://HOST:PORT), or local for one of this machine.  Every node needs
     fit3d, and the folders at the same paths."""
-    retries: int = 2
-    """With --ray: how often a scene is begun again when its worker or machine dies."""
+    retries: int | None = None
+    """With --ray: how often a scene is begun again when its worker or machine dies; by default twice."""
     gpus: float | None = None
     """With --ray: GPUs of each scene; a fraction shares one.  By default one, where there are any."""
     cpus: int | None = None
@@ -110,9 +111,12 @@ class FitScenes:
         resolve_device(self.device)
         if not self.sources:
             raise InputError("Expected captures, scenes or runs, or folders of them; found none.")
-        if self.retries < 0 or (self.gpus is not None and self.gpus < 0):
-            raise InputError(f"--retries and --gpus take 0 or more, found {self.retries} and {self.gpus}.")
-        alone = [flag for flag, value in (("--gpus", self.gpus), ("--cpus", self.cpus)) if value is not None]
+        of_cluster = {"--retries": self.retries, "--gpus": self.gpus, "--cpus": self.cpus}
+        for flag in ("--retries", "--gpus"):
+            value = of_cluster[flag]
+            if value is not None and value < 0:
+                raise InputError(f"{flag} takes 0 or more, found {value:g}.")
+        alone = [flag for flag, value in of_cluster.items() if value is not None]
         if alone and self.ray is None:
             raise InputError(f"{' and '.join(alone)} are of a cluster; give --ray ADDRESS, or leave them out.")
         if self.memory is not None and self.ray not in (None, LOCAL):
@@ -156,7 +160,8 @@ class FitScenes:
         memory = None if self.memory is None else int(self.memory * 1e9)
         machine = this_machine(gpus=self.device != "cpu", memory=memory, most=self.jobs)
         if self.ray is not None:
-            cluster = Cluster(self.ray, self.retries, self.gpus, self.cpus, machine)
+            retries = RETRIES if self.retries is None else self.retries
+            cluster = Cluster(self.ray, retries, self.gpus, self.cpus, machine)
             return run_on_ray(jobs, fit_scene, cluster, progress)
         largest = max((job.need for job in jobs), default=0)
         if largest > machine.memory:

@@ -226,7 +226,7 @@ def _before(view: View) -> Gaussians:
 
 
 def _shortage(memory: int) -> str:
-    import psutil
+    from render.machine import free_memory
 
-    free = psutil.virtual_memory().available
+    free = free_memory()
     return "" if memory < free else f", but only {size(free)} are free: this may fail"

@@ -136,12 +136,19 @@ class Reproduce:
         """Read what is there, so that other settings are refused before any work."""
         from training.reproduction.measuring import missing_seeds
         from training.reproduction.plan import main_rows
+        from training.reproduction.preparing import carried, is_weak_made
+        from training.reproduction.tuning import untuned_seeds
 
         for row, of in [(row, of) for row in main_rows(places.plan) for of in data]:
             for encoder in self.encoders:
                 missing_seeds(places, encoder, of, row, seeds)
         for row in [row for rows in further.values() for row in rows]:
             missing_seeds(places, "tiny-dino", data[0], row, seeds)
+        for encoder, tuning in self._wanted(places.plan, further):
+            untuned_seeds(places, encoder, tuning, seeds)
+        is_weak_made(places)
+        for split, first, _ in self._parts(places.plan):
+            places.store().get(carried(split, first))
 
     def _announce(self, plan: Plan, processes: int) -> None:
         from training.reproduction.sizes import disk_needed, memory_needed
@@ -151,7 +158,7 @@ class Reproduce:
             f"encoders saw none of them), {plan.test_rooms} to measure on (split test, from {plan.first_test_room})"
         )
         say(
-            f"memory: about {size(memory_needed(plan))} for each of {processes} processes, as many as fit; "
+            f"memory: about {size(memory_needed(plan))} for each of {processes} processes{_shortage(plan, processes)}; "
             f"disk: about {size(disk_needed(plan, len(self.encoders), self.seeds))}"
         )
 
@@ -197,13 +204,20 @@ class Reproduce:
         plan, store = places.plan, places.store()
         weak = "weak" in self.encoders and not is_weak_made(places)
         jobs = [Job("weak encoder", make_weak, (self.out, plan))] if weak else []
-        for split, count in (("train", plan.rooms), ("test", plan.test_rooms)):
-            jobs += [
-                Job(f"rooms {split} {first}", carry, (self.out, plan, split, first, min(TOGETHER, count - first)))
-                for first in range(0, count, TOGETHER)
-                if store.get(carried(split, first)) is None
-            ]
-        return jobs
+        return jobs + [
+            Job(f"rooms {split} {first}", carry, (self.out, plan, split, first, count))
+            for split, first, count in self._parts(plan)
+            if store.get(carried(split, first)) is None
+        ]
+
+    def _parts(self, plan: Plan) -> list[tuple[str, int, int]]:
+        """Rooms that one job carries features in: split, the first one and how many."""
+        counts = (("train", plan.rooms), ("test", plan.test_rooms))
+        return [
+            (split, first, min(TOGETHER, count - first))
+            for split, count in counts
+            for first in range(0, count, TOGETHER)
+        ]
 
     def _further(self, plan: Plan) -> dict[str, list[Row]]:
         from training.reproduction.ablations import ablation_rows
@@ -224,19 +238,22 @@ class Reproduce:
 
     def _tunings(self, places: Places, further: dict[str, list[Row]], seeds: list[int]) -> list[Job]:
         from training.reproduction import Job, tune
-        from training.reproduction.ablations import tunings
-        from training.reproduction.plan import main_rows
         from training.reproduction.tuning import untuned_seeds
 
-        plan = places.plan
-        wanted: list[tuple[str, Tuning]] = [(e, t) for e in self.encoders for t in tunings(main_rows(plan))]
-        extra = tunings([row for rows in further.values() for row in rows])
-        wanted += [("tiny-dino", tuning) for tuning in extra]
         return [
-            Job(f"{encoder} {tuning.name}", tune, (self.out, plan, encoder, tuning, seeds))
-            for encoder, tuning in dict.fromkeys(wanted)
+            Job(f"{encoder} {tuning.name}", tune, (self.out, places.plan, encoder, tuning, seeds))
+            for encoder, tuning in self._wanted(places.plan, further)
             if untuned_seeds(places, encoder, tuning, seeds)
         ]
+
+    def _wanted(self, plan: Plan, further: dict[str, list[Row]]) -> list[tuple[str, Tuning]]:
+        """The fine-tunings of all encoders, each once."""
+        from training.reproduction.ablations import tunings
+        from training.reproduction.plan import main_rows
+
+        wanted = [(encoder, tuning) for encoder in self.encoders for tuning in tunings(main_rows(plan))]
+        wanted += [("tiny-dino", tuning) for tuning in tunings([row for rows in further.values() for row in rows])]
+        return list(dict.fromkeys(wanted))
 
     def _measurements(
         self,
@@ -294,3 +311,12 @@ class Reproduce:
             path = self.out / FIGURE.format(encoder)
             save_picture(path, figure(shown_photos(places, encoder, found.seeds[0])))
             wrote(path)
+
+
+def _shortage(plan: Plan, processes: int) -> str:
+    """A warning where one process alone needs more than is free."""
+    from render.machine import free_memory
+    from training.reproduction.sizes import memory_needed
+
+    free = free_memory()
+    return "" if processes > 1 or memory_needed(plan) < free else f", but only {size(free)} are free: this may fail"

@@ -139,10 +139,11 @@ class Rooms:
 def _workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
     """A pool of processes, or none where one process does it all."""
     import multiprocessing
-    import os
     from concurrent.futures import ProcessPoolExecutor
 
-    count = min(processes or os.cpu_count() or 1, jobs)
+    from render.machine import cores
+
+    count = min(processes or cores(), jobs)
     if count <= 1:
         yield None
         return

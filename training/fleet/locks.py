@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from render.errors import InputError
+from training.fleet.commands import Stopped
 
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 LOOK = 0.1  # seconds between tries
@@ -26,25 +27,28 @@ def locked(path: Path, stop: threading.Event | None = None, patience: float = PA
 
     Args:
         path: The file; it is made and stays, since a file that is removed could be locked twice.
-        stop: Set by another thread to wait no longer; who waits then goes on unlocked, to be stopped.
+        stop: Set by another thread to wait no longer.
         patience: Seconds to wait at most.
 
     Raises:
+        Stopped: ``stop`` was set before the lock was there.
         InputError: somebody else holds it for longer.
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
     with path.open("a") as file:
-        while stop is None or not stop.is_set():
+        while True:
+            if stop is not None and stop.is_set():
+                raise Stopped
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise InputError(
-                        f"Another fit3d fit-scenes works on this scene ({path} is locked); let it finish, and give "
-                        "this one again."
+                        f"Another fit3d command works on this scene ({path} is locked); let it finish, and give this "
+                        "one again."
                     ) from None
                 time.sleep(LOOK)
             except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from render.errors import InputError
-from training.fleet.commands import cause, environment, program, run_command
+from training.fleet.commands import Stopped, cause, environment, program, run_command
 from training.fleet.fits import begin_fit
 from training.fleet.jobs import Outcome, SceneJob, Slot
 from training.fleet.locks import locked
@@ -35,6 +35,8 @@ def _fit_alone(job: SceneJob, slot: Slot, held: int) -> Outcome:
     try:
         record = Record.load(job.record, str(job.source))
         for stage in pending(job):
+            if slot.stop is not None and slot.stop.is_set():
+                raise Stopped
             name, log = stage.name, job.logs / f"{stage.name.replace(' ', '-')}.log"
             variables = environment(slot.threads, slot.devices)
             if name == FIT:

@@ -91,6 +91,17 @@ def restore(path: Path, of: dict[str, Any], task: Task, optimizer: Optimizer, sc
         return Position(int(state["step"]), float(state["elapsed"]), means)
 
 
+def refuse_other(path: Path, of: dict[str, Any], task: Task) -> None:
+    """Read whose a checkpoint is, before anything is prepared.
+
+    Raises:
+        InputError: the file cannot be read, or is of another training.
+    """
+    if path.is_file():
+        with _readable(path, task):
+            _agree(path, of, json.loads(_read(path)["identity"]))
+
+
 def begin_at(path: Path, task: Task) -> dict[str, float]:
     """Take over the networks of another training of the task; says what that took.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from render.devices import resolve_device
 from render.errors import InputError
+from training.loop import checkpoint
 from training.loop.schedule import Precision, Schedule
 from training.loop.task import Task
 
@@ -121,13 +123,22 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
     return "bf16" if quick else "no"
 
 
-def check(task: Task, schedule: Schedule, at: Place) -> None:
+def check(task: Task, schedule: Schedule, at: Place, out: Path | None = None) -> None:
     """Refuse at once what the first step would refuse, which may come after hours of preparation.
 
+    Args:
+        task: What is trained.
+        schedule: How.
+        at: Where.
+        out: The folder of the training, whose checkpoint is looked at if there is one; None = it was before.
+
     Raises:
-        InputError: the precision is not the device's, or the batch cannot be shared.
+        InputError: the precision is not the device's, the batch cannot be shared, or the checkpoint is of another
+            training.
     """
-    resolve_precision(schedule.precision, at.device)
+    precision = resolve_precision(schedule.precision, at.device)
+    if out is not None:
+        checkpoint.refuse_other(out / checkpoint.CHECKPOINT, checkpoint.identity(task, schedule, precision), task)
     shares(task, task.batch(np.random.default_rng(0)), at, schedule.accumulate)
 
 

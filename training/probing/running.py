@@ -86,6 +86,7 @@ def run_probe(
         raise InputError(f"A probe takes different seeds, at least one; found {list(seeds)}.")
     chosen = data.for_task(task)
     start, device = time.perf_counter(), torch.device(device)
+    truth_of(chosen.test[0], task)  # refused now rather than after the heads were fitted
     source.fit(chosen.train, progress)
     if head == "dpt":
         predictor = fit_dpt(chosen, task, source, dpt or DptSettings(), seeds, device, progress)

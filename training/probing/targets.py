@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HALF = 0.5  # of a patch must have classes that count for it to be learned from
 # Of a patch must have depth: a laser sees about a sixth of the pixels (KITTI), and less of what is far.  DINOv2 learns
-# from each known pixel; the mean of 4 pixels of 8 x 8 is surer than that, and asks no more of patches of any size.
+# from each known pixel; a twentieth are 4 pixels of 8 x 8, whose mean is surer.
 FEW = 0.05
 FULL = 255  # a share of one, in bytes
 

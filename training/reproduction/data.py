@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from render.errors import InputError
+from training.layouts import Kind
 from training.probing.photos import ProbeData, Task
 from training.reproduction.places import Places
 
 ROOMS = "rooms"
 ELSEWHERE: dict[str, tuple[Task, ...]] = {"camvid": ("segmentation",), "rgbd_kitchen": ("depth",)}
-TITLES = {"camvid": "CamVid", "rgbd_kitchen": "a kitchen with a depth camera"}
+LAYOUTS: dict[str, Kind] = {"camvid": "camvid", "rgbd_kitchen": "rgbd"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Measured:
             return ProbeData(ROOMS, room_photos(learned), room_photos(tested), classes=tested[0].class_names)
         from training.probing.data import open_data
 
-        return open_data(self.folder)
+        return open_data(self.folder, LAYOUTS[self.name])
 
 
 def elsewhere(root: Path) -> tuple[list[Measured], list[str]]:
@@ -58,18 +59,19 @@ def elsewhere(root: Path) -> tuple[list[Measured], list[str]]:
         root: Folder that holds ``data/camvid`` and ``data/rgbd_kitchen``.
 
     Raises:
-        InputError: there is no such folder, or a file cannot be read.
+        InputError: neither is there, or files of one are missing or cannot be read.
     """
-    if not root.is_dir():
-        raise InputError(f"Expected a folder with data/{' and data/'.join(ELSEWHERE)} at {root}, found none.")
-    found, missing = [], []
-    for name in ELSEWHERE:
-        folder = root / "data" / name
-        if folder.is_dir():
-            found.append(Measured(name, folder.resolve(), _digest(folder)))
-        else:
-            missing.append(f"{TITLES[name]} is left out: expected {folder}; give --elsewhere its folder.")
-    return found, missing
+    from training.probing.data import open_data
+
+    folders = {name: root / "data" / name for name in ELSEWHERE}
+    there = {name: folder.resolve() for name, folder in folders.items() if folder.is_dir()}
+    if not there:
+        raise InputError(f"Expected a folder that holds data/{' or data/'.join(ELSEWHERE)}, found neither in {root}.")
+    for name, folder in there.items():
+        for task in ELSEWHERE[name]:
+            open_data(folder, LAYOUTS[name]).for_task(task)
+    missing = [f"{name} is left out: expected {folders[name]}." for name in ELSEWHERE if name not in there]
+    return [Measured(name, folder, _digest(folder)) for name, folder in there.items()], missing
 
 
 def _digest(folder: Path) -> str:

@@ -117,7 +117,9 @@ class Places:
         """
         from uplift.evaluation.store import FigureStore
 
-        return FigureStore(self.out / "figures", self.plan.identity(tuning) | ({} if data is None else {"data": data}))
+        folder, of = self.out / "figures", {} if data is None else {"data": data}
+        advice = f"give another folder, or delete {folder} to measure again"
+        return FigureStore(folder, self.plan.identity(tuning) | of, advice=advice)
 
 
 def measured(encoder: str, data: str, row: Row, seed: int) -> str:

@@ -82,11 +82,11 @@ class RowFound:
 class Claim:
     """What was asked for, and what was found.
 
-    Other rooms and other seeds would both give another mean, so the intervals over either must lie above zero.  A
-    single bootstrap that draws seeds and rooms would not do: with three seeds it never leaves their three values, and
-    calls a gap of zero larger than zero in up to 10 % of cases (simulated with normal gaps, 3 seeds and 20 rooms; more
-    the more seeds differ).  With Student's interval over the seeds beside the bootstrap over the rooms it stays below
-    4 %, whichever of both differ more; an interval over the rooms alone goes up to 28 %.
+    Other rooms and other seeds would both give another mean, so the intervals over either must lie above zero.  How
+    often a gap of zero is called larger than zero then stays between 2 and 5 %, whichever of both differ more
+    (simulated with normal gaps, 3 seeds and 20 rooms).  An interval over the rooms alone goes towards one half the more
+    the seeds differ, and a single bootstrap that draws seeds and rooms towards 1/8, how often all three seeds lie on
+    one side by chance.
 
     Attributes:
         text: The claim.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 FIGURES = "figures.json"
-OTHER = "choose another folder for the results, or pass --overwrite"
+OVERWRITE = "choose another folder for the results, or pass --overwrite"
 
 
 class FigureStore:
@@ -28,6 +28,7 @@ class FigureStore:
         settings: JSON values that the figures depend on; figures of others are not mixed with them.
         overwrite: Whether what is there is computed again.
         inputs: JSON values that the figures of one task depend on beside the settings, by task: digests of files.
+        advice: What to do about figures that cannot be used, for messages.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class FigureStore:
         *,
         overwrite: bool = False,
         inputs: Mapping[str, Mapping[str, Any]] | None = None,
+        advice: str = OVERWRITE,
     ) -> None:
         self.folder = Path(folder)
         self._settings = json.loads(_dumps(dict(settings)))
         self._inputs = json.loads(_dumps(dict(inputs or {})))
-        self._overwrite = overwrite
+        self._overwrite, self._advice = overwrite, advice
 
     def path(self, task: str) -> Path:
         """The folder of one task."""
@@ -69,11 +71,11 @@ class FigureStore:
             stored = json.loads(file.read_text(encoding="utf-8"))
             settings, figures = stored["settings"], stored["figures"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{file} is damaged ({error}); delete it, or pass --overwrite.") from error
+            raise InputError(f"{file} is damaged ({error}); {self._advice}.") from error
         wanted = self._settings_of(task)
         if settings != wanted:
             differing = sorted(key for key in {*settings, *wanted} if settings.get(key) != wanted.get(key))
-            raise InputError(f"{file} was made with other settings ({', '.join(differing)}); {OTHER}.")
+            raise InputError(f"{file} was made with other settings ({', '.join(differing)}); {self._advice}.")
         result: dict[str, Any] = figures
         return result
 

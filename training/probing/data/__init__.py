@@ -29,8 +29,8 @@ def open_data(path: str | Path, layout: Layout = "auto", *, train: Sequence[Path
         found = next((name for name, (recognised, _) in _readers().items() if recognised(path)), None)
         if found is None:
             raise InputError(
-                f"The layout of {path} is none of {', '.join(_readers())}; choose one with --layout, and what it lacks "
-                "is named (fit3d probe --help says more of each)."
+                f"The layout of {path} is none of {', '.join(_readers())}; say which it shall be (fit3d probe: "
+                "--layout), and what it lacks is named (fit3d probe --help says more of each)."
             )
         kind = found
     if kind == "rooms":

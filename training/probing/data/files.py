@@ -12,10 +12,11 @@ from render.errors import InputError
 from training.probing.photos import VOID
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Shaped, UInt8
+    from jaxtyping import Float32, Int16, Shaped, UInt8
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 VALUES = 1 << 16  # of a 16-bit picture
+REFUSED = -1  # in tables: a label that means nothing
 MILLIMETRES = 0.001  # what a value of 1 means in most depth pictures, in metres
 
 
@@ -39,36 +40,41 @@ def read_values(path: Path) -> Shaped[np.ndarray, "h w"]:
     return values
 
 
-def read_classes(path: Path, table: UInt8[np.ndarray, " v"]) -> UInt8[np.ndarray, "h w"]:
+def read_classes(path: Path, table: Int16[np.ndarray, " v"]) -> UInt8[np.ndarray, "h w"]:
     """The class of every pixel.
 
     Args:
         path: A picture of labels.
-        table: The class of every label that a file may hold, 255 = does not count; :func:`table_of` makes one.
+        table: The class of every label that a file may hold, 255 = does not count, REFUSED = no label of this kind of
+            data; :func:`table_of` makes one.
 
     Raises:
-        InputError: see :func:`read_values`.
+        InputError: see :func:`read_values`; or a label is refused.
     """
     values = read_values(path)
     if values.size and not 0 <= int(values.min()) <= int(values.max()) < VALUES:
         raise InputError(f"Expected labels from 0 to {VALUES - 1} at {path}, found {values.min()} to {values.max()}.")
-    classes: np.ndarray = table[values]
-    return classes
+    classes = table[values]
+    if (classes == REFUSED).any():
+        raise InputError(
+            f"Expected classes below {VOID}, or {VOID} where nothing counts, at {path}, found "
+            f"{values[classes == REFUSED].max()}; give the map of classes, not of instances."
+        )
+    return classes.astype(np.uint8)
 
 
-def table_of(classes: Mapping[int, int]) -> UInt8[np.ndarray, " v"]:
+def table_of(classes: Mapping[int, int]) -> Int16[np.ndarray, " v"]:
     """From the labels in files to classes; labels that are not named do not count."""
-    table = np.full(VALUES, VOID, np.uint8)
+    table = np.full(VALUES, VOID, np.int16)
     for label, index in classes.items():
         table[label] = index
     return table
 
 
-def plain_table(count: int) -> UInt8[np.ndarray, " v"]:
-    """Labels are classes; 255 does not count, others are left for the probe to refuse."""
-    table = np.full(VALUES, VOID - 1, np.uint8)
+def plain_table() -> Int16[np.ndarray, " v"]:
+    """Labels are classes; 255 does not count, classes that have no name are left for the probe to refuse."""
+    table = np.full(VALUES, REFUSED, np.int16)
     table[: VOID + 1] = np.arange(VOID + 1)
-    table[:count] = np.arange(count)
     return table
 
 

@@ -32,7 +32,7 @@ def read_folder(path: Path) -> ProbeData:
     if labelled and not (path / "classes.txt").is_file():
         raise InputError(f"Labels need names: expected {path / 'classes.txt'} with one in each line, found none.")
     classes = tuple(read_lines(path / "classes.txt")) if labelled else ()
-    table = plain_table(len(classes))
+    table = plain_table()
 
     def photo(file: Path, split: Path) -> ProbePhoto:
         label, depth = (split / kind / f"{file.stem}.png" for kind in ("labels", "depths"))

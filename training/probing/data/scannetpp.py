@@ -56,7 +56,7 @@ def read_scannetpp(path: Path) -> ProbeData:
             reading, that a map is not as large as its photo.
     """
     classes = tuple(read_lines(path / NAMES)) if (path / NAMES).is_file() else ()
-    table = plain_table(len(classes))
+    table = plain_table()
     table[NOTHING] = VOID
 
     def photo(scene: str, dslr: Path, file: Path) -> ProbePhoto:
