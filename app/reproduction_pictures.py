@@ -14,7 +14,7 @@ from app.probe_pictures import class_colours
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from training.reproduction.showing import Shown
+    from training.reproduction.fit3d.showing import Shown
     from uplift.pca import PCAColours
 
 CELL = 240  # pixels, the width of a picture

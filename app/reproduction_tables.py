@@ -11,7 +11,7 @@ from app.result_tables import ResultTable
 from training.probing.scores import FIGURES, Figure
 
 if TYPE_CHECKING:
-    from training.reproduction.results import Found, RowFound
+    from training.reproduction.fit3d.results import Found, RowFound
 
 COLUMNS = {
     **FIGURES["segmentation"],

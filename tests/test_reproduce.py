@@ -23,16 +23,16 @@ from training.finetuning.scenes import TunedScenes, open_scenes
 from training.finetuning.targets import make_targets
 from training.probing import ProbePhoto
 from training.probing.scores import Scores
-from training.reproduction.ablations import ablation_rows
-from training.reproduction.data import elsewhere
 from training.reproduction.features import KeptMaps, beside, describe_photos, lifted, stacked
+from training.reproduction.fit3d.ablations import ablation_rows
+from training.reproduction.fit3d.data import elsewhere
+from training.reproduction.fit3d.measuring import missing_seeds
+from training.reproduction.fit3d.places import Places
+from training.reproduction.fit3d.plan import Plan, main_rows
+from training.reproduction.fit3d.results import Claim, Found, RowFound
+from training.reproduction.fit3d.tuning import KeptTargets
 from training.reproduction.jobs import Job, run_jobs
-from training.reproduction.measuring import missing_seeds
-from training.reproduction.places import Places
-from training.reproduction.plan import Plan, main_rows
-from training.reproduction.results import Claim, Found, RowFound
 from training.reproduction.statistics import fallen, joined, larger
-from training.reproduction.tuning import KeptTargets
 
 
 def write(path: Path, text: str, *, progress: Progress) -> None:

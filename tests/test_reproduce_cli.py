@@ -18,9 +18,9 @@ from render.gaussians import Gaussians
 from render.progress import Progress
 from tests.test_probing_data import camvid, capture
 from training.fleet import Machine
-from training.reproduction import Job, Places, Plan, ablations, carry, run_jobs
 from training.reproduction.costs import last_logged
-from training.reproduction.sizes import memory_needed
+from training.reproduction.fit3d import Job, Places, Plan, ablations, carry, run_jobs
+from training.reproduction.fit3d.sizes import memory_needed
 from uplift.encoders.base import TrainableEncoder
 from uplift.field import FeatureField
 
@@ -200,7 +200,7 @@ def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_proce
         assert processes == 2
         run_jobs(pickle.loads(pickle.dumps(jobs)), 1, progress)  # noqa: S301  written here
 
-    monkeypatch.setattr("training.reproduction.run_jobs", one_after_the_other)
+    monkeypatch.setattr("training.reproduction.fit3d.run_jobs", one_after_the_other)
     monkeypatch.setattr("training.fleet.this_machine", lambda **_: Machine(10**12, 2))
     assert run(out, *options) == 0
     after = written(out)

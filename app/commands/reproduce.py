@@ -13,9 +13,9 @@ from app.console import duration, progress_bars, say, show, size, wrote
 
 if TYPE_CHECKING:
     from render.progress import Progress
-    from training.reproduction import Job, Places, Plan, Row, Tuning
-    from training.reproduction.data import Measured
-    from training.reproduction.results import Found
+    from training.reproduction.fit3d import Job, Places, Plan, Row, Tuning
+    from training.reproduction.fit3d.data import Measured
+    from training.reproduction.fit3d.results import Found
 
 RESULTS, TABLES, FIGURE = "results.json", "results.md", "features-{}.png"
 TOGETHER = 35  # rooms of a job: each job loads all libraries anew
@@ -75,7 +75,7 @@ class Reproduce:
         """Make what is missing, measure, print and write."""
         import time
 
-        from training.reproduction import Places, gather, run_jobs
+        from training.reproduction.fit3d import Places, gather, run_jobs
 
         began = time.perf_counter()
         self._check()
@@ -112,7 +112,7 @@ class Reproduce:
             raise InputError(f"Expected a folder at {self.out}, found a file.")
 
     def _plan(self) -> Plan:
-        from training.reproduction import Plan
+        from training.reproduction.fit3d import Plan
 
         names = ["rooms", "test_rooms", "epochs", "rate", "decay", "weak_steps", "probe_steps"]
         names += ["learned_rooms", "learned_steps"]
@@ -121,7 +121,7 @@ class Reproduce:
         return Plan(**values)
 
     def _data(self) -> list[Measured]:
-        from training.reproduction.data import ROOMS, Measured, elsewhere
+        from training.reproduction.fit3d.data import ROOMS, Measured, elsewhere
 
         if self.elsewhere is None:
             return [Measured(ROOMS)]
@@ -134,10 +134,10 @@ class Reproduce:
         self, places: Places, data: Sequence[Measured], further: dict[str, list[Row]], seeds: list[int]
     ) -> None:
         """Read what is there, so that other settings are refused before any work."""
-        from training.reproduction.measuring import missing_seeds
-        from training.reproduction.plan import main_rows
-        from training.reproduction.preparing import carried, is_weak_made
-        from training.reproduction.tuning import untuned_seeds
+        from training.reproduction.fit3d.measuring import missing_seeds
+        from training.reproduction.fit3d.plan import main_rows
+        from training.reproduction.fit3d.preparing import carried, is_weak_made
+        from training.reproduction.fit3d.tuning import untuned_seeds
 
         for row, of in [(row, of) for row in main_rows(places.plan) for of in data]:
             for encoder in self.encoders:
@@ -151,7 +151,7 @@ class Reproduce:
             places.store().get(carried(split, first))
 
     def _announce(self, plan: Plan, processes: int) -> None:
-        from training.reproduction.sizes import disk_needed, memory_needed
+        from training.reproduction.fit3d.sizes import disk_needed, memory_needed
 
         say(
             f"{plan.rooms} rooms of {plan.views} photos to fine-tune on (split train, from {plan.first_room}: bundled "
@@ -165,7 +165,7 @@ class Reproduce:
     def _at_once(self, plan: Plan) -> int:
         """How many jobs run at a time: no more than there are cores, unless asked for, or than memory allows."""
         from training.fleet import this_machine
-        from training.reproduction.sizes import memory_needed
+        from training.reproduction.fit3d.sizes import memory_needed
 
         machine = this_machine(gpus=False)
         return max(1, min(self.processes or machine.threads, machine.memory // memory_needed(plan)))
@@ -198,8 +198,8 @@ class Reproduce:
 
     def _preparing(self, places: Places) -> list[Job]:
         """What is not done yet: a process of its own takes seconds to begin."""
-        from training.reproduction import Job, carry, make_weak
-        from training.reproduction.preparing import carried, is_weak_made
+        from training.reproduction.fit3d import Job, carry, make_weak
+        from training.reproduction.fit3d.preparing import carried, is_weak_made
 
         plan, store = places.plan, places.store()
         weak = "weak" in self.encoders and not is_weak_made(places)
@@ -220,12 +220,12 @@ class Reproduce:
         ]
 
     def _further(self, plan: Plan) -> dict[str, list[Row]]:
-        from training.reproduction.ablations import ablation_rows
+        from training.reproduction.fit3d.ablations import ablation_rows
 
         return ablation_rows(plan) if self.ablations else {}
 
     def _learn(self, plan: Plan, further: dict[str, list[Row]], processes: int, progress: Progress) -> None:
-        from training.reproduction.ablations import DIMENSIONS, learn
+        from training.reproduction.fit3d.ablations import DIMENSIONS, learn
 
         for dimension in DIMENSIONS if further else ():
             failed = learn(self.out, plan, dimension, processes, progress=progress)
@@ -237,8 +237,8 @@ class Reproduce:
                 )
 
     def _tunings(self, places: Places, further: dict[str, list[Row]], seeds: list[int]) -> list[Job]:
-        from training.reproduction import Job, tune
-        from training.reproduction.tuning import untuned_seeds
+        from training.reproduction.fit3d import Job, tune
+        from training.reproduction.fit3d.tuning import untuned_seeds
 
         return [
             Job(f"{encoder} {tuning.name}", tune, (self.out, places.plan, encoder, tuning, seeds))
@@ -248,8 +248,8 @@ class Reproduce:
 
     def _wanted(self, plan: Plan, further: dict[str, list[Row]]) -> list[tuple[str, Tuning]]:
         """The fine-tunings of all encoders, each once."""
-        from training.reproduction.ablations import tunings
-        from training.reproduction.plan import main_rows
+        from training.reproduction.fit3d.ablations import tunings
+        from training.reproduction.fit3d.plan import main_rows
 
         wanted = [(encoder, tuning) for encoder in self.encoders for tuning in tunings(main_rows(plan))]
         wanted += [("tiny-dino", tuning) for tuning in tunings([row for rows in further.values() for row in rows])]
@@ -263,10 +263,10 @@ class Reproduce:
         seeds: list[int],
         processes: int,
     ) -> list[Job]:
-        from training.reproduction import Job, measure
-        from training.reproduction.measuring import missing_seeds
-        from training.reproduction.plan import main_rows
-        from training.reproduction.results import is_measured
+        from training.reproduction.fit3d import Job, measure
+        from training.reproduction.fit3d.measuring import missing_seeds
+        from training.reproduction.fit3d.plan import main_rows
+        from training.reproduction.fit3d.results import is_measured
 
         plan = places.plan
         parts: list[tuple[str, Measured, list[Row]]] = []
@@ -294,7 +294,7 @@ class Reproduce:
         from app.reproduction_tables import tables_of
         from app.result_tables import write_markdown
         from render.files import atomic_file
-        from training.reproduction.showing import shown_photos
+        from training.reproduction.fit3d.showing import shown_photos
 
         tables = tables_of(found)
         for table in tables:
@@ -316,7 +316,7 @@ class Reproduce:
 def _shortage(plan: Plan, processes: int) -> str:
     """A warning where one process alone needs more than is free."""
     from render.machine import free_memory
-    from training.reproduction.sizes import memory_needed
+    from training.reproduction.fit3d.sizes import memory_needed
 
     free = free_memory()
     return "" if processes > 1 or memory_needed(plan) < free else f", but only {size(free)} are free: this may fail"

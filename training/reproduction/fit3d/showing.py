@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from training.probing.photos import ProbePhoto, Task
-from training.reproduction.data import Measured
 from training.reproduction.features import Maps, describe_photos, lifted
-from training.reproduction.measuring import read_told, show_indices
-from training.reproduction.places import Places
-from training.reproduction.plan import main_rows
+from training.reproduction.fit3d.data import Measured
+from training.reproduction.fit3d.measuring import read_told, show_indices
+from training.reproduction.fit3d.places import Places
+from training.reproduction.fit3d.plan import main_rows
 
 if TYPE_CHECKING:
     from torch import Tensor

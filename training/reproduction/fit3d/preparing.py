@@ -8,8 +8,8 @@ from pathlib import Path
 from render.progress import Progress, silent
 from training.finetuning.transport import FOLDER
 from training.reproduction.costs import last_logged, peak_of_job
-from training.reproduction.places import BASE, WEAK, WEIGHTS, Places
-from training.reproduction.plan import Plan
+from training.reproduction.fit3d.places import BASE, WEAK, WEIGHTS, Places
+from training.reproduction.fit3d.plan import Plan
 
 WEAK_TASK = f"encoders/{WEAK}"
 

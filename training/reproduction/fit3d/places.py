@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from render.errors import InputError
 from training.finetuning.export import FILE
 from training.probing.photos import Task
-from training.reproduction.plan import Plan, Row, Tuning
+from training.reproduction.fit3d.plan import Plan, Row, Tuning
 from training.rooms.writing import room_name
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from render.errors import InputError
 from training.layouts import Kind
 from training.probing.photos import ProbeData, Task
-from training.reproduction.places import Places
+from training.reproduction.fit3d.places import Places
 
 ROOMS = "rooms"
 ELSEWHERE: dict[str, tuple[Task, ...]] = {"camvid": ("segmentation",), "rgbd_kitchen": ("depth",)}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from render.progress import Progress, silent
 from training.finetuning.task import Refresh
 from training.probing.photos import Task
-from training.reproduction.places import BASE, Places
-from training.reproduction.plan import Plan, Row, Tuning, main_rows
+from training.reproduction.fit3d.places import BASE, Places
+from training.reproduction.fit3d.plan import Plan, Row, Tuning, main_rows
 from uplift.encoders.finetuned import Assembly
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.targets import Target, Targets, make_targets
 from training.finetuning.task import FineTuning
 from training.reproduction.costs import last_logged, peak_of_job
-from training.reproduction.places import Places, targets_made, tuned
-from training.reproduction.plan import Plan, Tuning
+from training.reproduction.fit3d.places import Places, targets_made, tuned
+from training.reproduction.fit3d.plan import Plan, Tuning
 from uplift.encoders.finetuned import FineTuned
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from render.errors import InputError
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.photos import Task
 from training.probing.scores import FIGURES, Scores, figures_of
-from training.reproduction.data import ROOMS, Measured
-from training.reproduction.measuring import unpacked
-from training.reproduction.places import WEAK, Places, measured, targets_made, tuned
-from training.reproduction.plan import Plan, Row, main_rows
+from training.reproduction.fit3d.data import ROOMS, Measured
+from training.reproduction.fit3d.measuring import unpacked
+from training.reproduction.fit3d.places import WEAK, Places, measured, targets_made, tuned
+from training.reproduction.fit3d.plan import Plan, Row, main_rows
 from training.reproduction.statistics import fallen, joined, larger
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _costs(
     places: Places, encoders: Sequence[str], seeds: Sequence[int], ablations: Mapping[str, Sequence[RowFound]]
 ) -> dict[str, dict[str, float]]:
     """Seconds and peak memory of the stages, see :class:`Found`."""
-    from training.reproduction.ablations import DIMENSIONS, learning_costs
+    from training.reproduction.fit3d.ablations import DIMENSIONS, learning_costs
 
     store = places.store()
     costs: dict[str, dict[str, float]] = {}

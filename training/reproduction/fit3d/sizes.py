@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.reproduction.plan import Plan
+from training.reproduction.fit3d.plan import Plan
 
 BASE = 1_200_000_000  # bytes of a process with its libraries and networks
 CHANNELS, PATCH, HALF = 256, 8, 2  # of tiny-dino; bytes of a number

@@ -20,10 +20,10 @@ from training.probing.running import run_probe
 from training.probing.scores import Scores
 from training.probing.settings import ProbeSettings
 from training.probing.sources import Described, SideBySide
-from training.reproduction.data import ROOMS, Measured
 from training.reproduction.features import KeptMaps, Maps, beside, describe_photos, lifted, stacked
-from training.reproduction.places import Places, measured
-from training.reproduction.plan import Plan, Row
+from training.reproduction.fit3d.data import ROOMS, Measured
+from training.reproduction.fit3d.places import Places, measured
+from training.reproduction.fit3d.plan import Plan, Row
 
 if TYPE_CHECKING:
     from training.finetuning.scenes import TunedScenes
