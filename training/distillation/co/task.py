@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
+from render.machine import cores
 from render.progress import Progress, silent
 from training.distillation.co.held import HeldPhotos
 from training.distillation.co.losses import DROP, distillation_loss, kept, scale_of
@@ -147,7 +147,7 @@ class CoDistillation(Task):
         self._validation = validation
         self.held = None if validation is None else HeldPhotos(validation, teachers, side=self._stages.sides[-1])
         self._outputs = None if cache is None or augment == "crops" else Outputs(cache, teachers)
-        self._readers = ThreadPoolExecutor(max(1, min(READERS, os.cpu_count() or 1)))
+        self._readers = ThreadPoolExecutor(min(READERS, cores()))
         self.to(encoder.device)
 
     def batch(self, random: Generator) -> Sequence[Item]:
