@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -13,10 +11,11 @@ import torch
 
 from app.main import OK, main
 from render.errors import InputError
+from tests.small_rooms import small_room
 from tests.test_tiny_pairs import DISTANCE, wall_images
 from tests.test_tiny_pairs import FOCAL as WALL_FOCAL
-from training.loop import save_weights, train
-from training.rooms.writing import RoomFormat, room_name, write_room
+from training import loop
+from training.loop import save_weights
 from training.tiny import depth
 from training.tiny.depth import DepthTask, draw_parts, measure_depth
 from training.tiny.images import RoomImages
@@ -28,7 +27,6 @@ from uplift.encoders.tiny_depth import FARTHEST, FOCAL, NEAREST, WIDTH, DepthDec
 from uplift.encoders.tiny_dino import build_tiny_dino
 
 CPU = torch.device("cpu")
-FORM = RoomFormat(views=3, width=64, height=64, gaussians="none")
 
 
 def told_model() -> TinyDepth:
@@ -41,15 +39,6 @@ def told_model() -> TinyDepth:
 
 def noise(height: int = 64, width: int = 64) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@cache
-def rooms() -> Path:
-    """A folder with one small room to train on and one to validate; made once."""
-    made = Path(mkdtemp(prefix="fit3d-tests-"))
-    for split in ("train", "val"):
-        write_room(made / split / room_name(split, 0), split, 0, FORM, threads=1)
-    return made
 
 
 def test_parts_are_as_far_away_as_the_focal_length_makes_them() -> None:
@@ -185,17 +174,18 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) ->
         if done == 2:
             raise KeyboardInterrupt
 
-    figures = train(whole, schedule, tmp_path / "whole", device=CPU)
+    figures = loop.train(whole, schedule, tmp_path / "whole", device=CPU)
     assert set(figures) == {"rmse", "absrel", "delta1"}
     with pytest.raises(KeyboardInterrupt):
-        train(first, schedule, tmp_path / "parts", device=CPU, progress=stop)
-    train(second, schedule, tmp_path / "parts", device=CPU)
+        loop.train(first, schedule, tmp_path / "parts", device=CPU, progress=stop)
+    loop.train(second, schedule, tmp_path / "parts", device=CPU)
     torch.testing.assert_close(second.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
 def test_the_command_trains_and_its_weights_are_an_encoder_everywhere(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["tiny", "depth", rooms() / "train", rooms() / "val", out]
+    train, validation = (small_room(split).path.parent for split in ("train", "test"))
+    arguments = ["tiny", "depth", train, validation, out]
     assert main([*map(str, arguments), "--steps", "2", "--batch", "2", "--device", "cpu"]) == OK
     card = (out / "tiny-depth.md").read_text()
     assert "fit3d tiny depth" in card

@@ -146,7 +146,7 @@ def draw_parts(images: RoomImages, random: Generator, count: int, scale: float) 
 
     height, width = images.photos.shape[1:3]
     h, w = (max(1, int(scale * length / PATCH + 1e-6)) * PATCH for length in (height, width))
-    nodes = (w * FINER // PATCH, h * FINER // PATCH)
+    grid = (h // PATCH, w // PATCH)
     photos, depths = [], []
     for index in random.integers(len(images), size=count):
         factor = float(max(h / height, w / width) / random.uniform(LEAST_SEEN, 1))
@@ -156,12 +156,31 @@ def draw_parts(images: RoomImages, random: Generator, count: int, scale: float) 
         part = np.s_[index, top : top + sides[0], left : left + sides[1]]
         shrinks = cv2.INTER_AREA if sides[1] > w else cv2.INTER_LINEAR
         photo = cv2.resize(images.photos[part], (w, h), interpolation=shrinks)
-        depth = cv2.resize(images.depths[part].astype(np.float32), nodes, interpolation=cv2.INTER_NEAREST_EXACT)
-        depth = depth * (FOCAL / (float(images.K[index, 0, 0]) * w / sides[1]))
+        focal = float(images.K[index, 0, 0]) * w / sides[1]
+        depth = depth_at_nodes(images.depths[part].astype(np.float32), grid, focal)
         flip = -1 if random.random() < 0.5 else 1
         photos.append(photo[:, ::flip])
         depths.append(depth[:, ::flip])
-    return Seen(np.stack(photos), np.stack(depths).astype(np.float32))
+    return Seen(np.stack(photos), np.stack(depths))
+
+
+def depth_at_nodes(
+    depth: Float32[np.ndarray, "h w"], grid: tuple[int, int], focal: float
+) -> Float32[np.ndarray, "2gh 2gw"]:
+    """What a decoder is to tell of a photo: the depth of the pixel at each of its nodes.
+
+    Args:
+        depth: Metres along the viewing direction, 0 = nothing.
+        grid: Rows and columns of patches.
+        focal: Focal length of the photo in pixels.
+
+    Returns:
+        Metres for the focal length :data:`FOCAL`, 0 = nothing.
+    """
+    import cv2
+
+    size = (grid[1] * FINER, grid[0] * FINER)
+    return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT) * np.float32(FOCAL / focal)
 
 
 def measure_depth(tell: Tell, images: RoomImages, *, photos: int) -> dict[str, float]:
