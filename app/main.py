@@ -15,6 +15,7 @@ import tyro
 from app.commands.bench import Bench
 from app.commands.combine import Combine
 from app.commands.demo import Demo
+from app.commands.distill import Distill
 from app.commands.edit import Edit
 from app.commands.evaluate import Evaluate
 from app.commands.extract import Extract
@@ -55,6 +56,7 @@ Command: TypeAlias = (
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
+    | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[FitScenes, tyro.conf.subcommand("fit-scenes")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]

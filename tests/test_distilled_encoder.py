@@ -69,7 +69,7 @@ def student() -> TrainableEncoder:
 @pytest.fixture(scope="module")
 def path(student: TrainableEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that keeps a projector of every kind, in a folder whose name has an @."""
-    made = {kind: Kept(space_of(kind, 5), kind, Reader()) for kind in PROJECTORS}
+    made: dict[str, Kept] = {kind: Kept(space_of(kind, 5), kind, Reader()) for kind in PROJECTORS}
     made["rgb"] = Kept(space_of("transformer", 3, whole=False), "transformer", load_encoder("rgb", device="cpu"))
     file = tmp_path_factory.mktemp("at") / "a@b" / "student.safetensors"
     Distilled(student.network.state_dict(), "some licence", made, {"note": "a test"}).save(file, student)

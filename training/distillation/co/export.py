@@ -57,7 +57,7 @@ def export(
         index = names.index(name)
         statistics = task.statistics[index]
         space = TeacherSpace(
-            task.student.projectors[index],  # type: ignore[arg-type]
+            task.student.projectors[index],
             patches=_moments(statistics.patches),
             whole=None if statistics.whole is None else _moments(statistics.whole),
         )

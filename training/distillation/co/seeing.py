@@ -51,9 +51,9 @@ class Stages:
         """
         pairs = []
         for text in texts:
-            side, _, share = text.partition(":")
+            pixels, _, share = text.partition(":")
             try:
-                pairs.append((int(side), float(share or 1)))
+                pairs.append((int(pixels), float(share or 1)))
             except ValueError as error:
                 raise InputError(f"Stages are given as SIDE:SHARE, such as 336:0.9 448:0.1; found {text!r}.") from error
         for side, part in pairs:

@@ -224,7 +224,7 @@ class CoDistillation(Task):
             "validation": None if self._validation is None else self._validation.fingerprint,
             "sharing": self._sharing,
             "projector": self.student.kind,
-            "rungs": max(one.rungs for one in self.student.projectors),  # type: ignore[type-var]
+            "rungs": max(one.rungs for one in self.student.projectors),
             "stages": [list(self._stages.sides), list(self._stages.shares)],
             "augment": self._augment,
             "scale": list(self._scale),

@@ -77,7 +77,7 @@ class Teacher:
 
 
 def on_grid(tokens: Tokens, grid: tuple[int, int]) -> Tokens:
-    """A map interpolated linearly to a grid; of a finer one the mean over what a node covers."""
+    """A map interpolated linearly to a grid; of a finer one everything that a node covers counts."""
     if tuple(tokens.patches.shape[1:3]) == grid:
         return tokens
     resized = functional.interpolate(

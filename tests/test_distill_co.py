@@ -1,0 +1,424 @@
+"""Co-distillation: statistics, losses, dropping, projectors, sharing, what is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from render.errors import InputError
+from tests.co_distilled import make_task, photo_folders, two_teachers
+from tests.miniatures import tiny_objects
+from tests.test_encoders import photo
+from training.distillation.co.analyses import Spread, components_for, loss_correlations
+from training.distillation.co.losses import distillation_loss, drawn, kept, scale_of, token_loss
+from training.distillation.co.outputs import Outputs
+from training.distillation.co.photos import Photos, allowed, held_out, open_source, parse_sources
+from training.distillation.co.seeing import RATIO, SCALE, Stages, _part, cropped, whole
+from training.distillation.co.statistics import Statistics
+from training.distillation.co.teachers import Teacher, mirrored, on_grid
+from uplift.encoders import load_encoder
+from uplift.encoders._projectors import (
+    LadderProjector,
+    SimpleProjector,
+    TransformerProjector,
+    make_projector,
+    whole_of,
+)
+from uplift.encoders.base import Tokens
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photo_folders(tmp_path_factory.mktemp("photos"))
+
+
+def tokens(*, b: int = 2, grid: tuple[int, int] = (2, 3), c: int = 8, cls: bool = True, seed: int = 0) -> Tokens:
+    generator = torch.Generator().manual_seed(seed)
+    patches = torch.randn(b, *grid, c, generator=generator)
+    return Tokens(patches, torch.randn(b, c, generator=generator) if cls else None)
+
+
+def test_statistics_are_those_of_everything_seen_until_the_momentum_ends() -> None:
+    random = np.random.default_rng(0)
+    batches = [random.normal(3 * i, 1 + i, (10, 2, 4)) for i in range(5)]
+    statistics = Statistics(4)
+    for number, batch in enumerate(batches):
+        assert statistics.momentum == pytest.approx(1 / (number + 1))
+        for half in np.split(batch, 2):  # as two processes or two parts of a step would
+            statistics.gather(torch.from_numpy(half).float())
+        statistics.update(statistics.gathered())
+        rows = np.concatenate(batches[: number + 1]).reshape(-1, 4)
+        np.testing.assert_allclose(statistics.mean.numpy(), rows.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(statistics.deviation.numpy(), rows.std(0), rtol=1e-5)
+    standardized = statistics.standardized(torch.from_numpy(rows).float())
+    torch.testing.assert_close(standardized.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(standardized.std(0, correction=0), torch.ones(4), atol=1e-5, rtol=0)
+
+
+def test_the_momentum_falls_to_a_thousandth_and_nothing_seen_changes_nothing() -> None:
+    statistics = Statistics(1)
+    statistics.updates.fill_(4000)
+    statistics.mean.fill_(1)
+    statistics.square.fill_(2)
+    assert statistics.momentum == 1e-3
+    statistics.update(statistics.gathered())
+    assert (float(statistics.mean), int(statistics.updates)) == (1, 4000)
+    statistics.gather(torch.full((3, 1), 11.0))
+    statistics.update(statistics.gathered())
+    assert float(statistics.mean) == pytest.approx(1.01)
+    assert float(statistics.square) == pytest.approx(2 + 1e-3 * (121 - 2))
+
+
+def test_small_differences_beside_a_large_mean_are_seen_and_constants_are_not_blown_up() -> None:
+    statistics = Statistics(2)
+    values = torch.tensor([[1e4, 5.0], [1e4 + 1, 5.0]])
+    statistics.gather(values)
+    statistics.update(statistics.gathered())
+    assert float(statistics.deviation[0]) == pytest.approx(0.5, rel=1e-4)
+    assert float(statistics.standardized(torch.tensor([[1e4, 5.0 + 1e-6]])).abs()[0, 1]) < 0.01
+
+
+def test_the_loss_of_a_token_is_what_one_computes_by_hand() -> None:
+    told, wanted = torch.tensor([3.0, 4.0]), torch.tensor([4.0, 2.0])
+    cosine = (3 * 4 + 4 * 2) / (5 * np.sqrt(20))
+    smooth = (0.5 * 1**2 + (2 - 0.5)) / 2  # quadratic below a distance of 1, linear above
+    assert float(token_loss(told, wanted)) == pytest.approx(0.5 * (1 - cosine) + 0.5 * smooth)
+
+
+def test_the_loss_of_a_photo_is_a_mean_over_patches_then_over_kinds_of_tokens() -> None:
+    told, wanted = tokens(seed=1), tokens(seed=2)
+    patches = token_loss(told.patches, wanted.patches).mean((1, 2))
+    assert told.cls is not None
+    assert wanted.cls is not None
+    cls = token_loss(told.cls, wanted.cls)
+    torch.testing.assert_close(distillation_loss(told, wanted), (patches + cls) / 2)
+    torch.testing.assert_close(distillation_loss(told, Tokens(wanted.patches, None)), patches)
+
+
+def test_the_worst_teacher_always_stays_and_the_others_half_of_the_time() -> None:
+    random = np.random.default_rng(0)
+    losses, may = random.random((4000, 4)), np.ones((4000, 4), bool)
+    may[::2, 1] = False
+    losses[:, 1] += 5  # the worst, where it may be
+    stay = kept(losses, may, range(4000))
+    worst = np.where(may, losses, -np.inf).argmax(1)
+    assert stay[np.arange(4000), worst].all()
+    assert not stay[~may].any()
+    others = may.copy()
+    others[np.arange(4000), worst] = False
+    for teacher in (0, 2, 3):
+        assert abs(stay[others[:, teacher], teacher].mean() - 0.5) < 0.03
+    together = stay[1::2][:, [0, 2]].all(1).mean()
+    assert abs(together - 0.25) < 0.03, "each other is drawn for itself"
+    assert np.array_equal(stay, kept(losses, may, range(4000)))
+    assert np.array_equal(kept(losses, may, range(4000), drop=0.0), may)
+    assert (kept(losses, may, range(4000), drop=1.0).sum(1) == 1).all()
+
+
+def test_coefficients_add_up_to_what_they_are_without_dropping_whoever_is_worst() -> None:
+    random = np.random.default_rng(1)
+    may = random.random((50, 3)) < 0.7
+    may[:, 2] = True
+    seeds = random.integers(2**31, size=50).tolist()
+    scale = scale_of(may, seeds)
+    for _ in range(3):
+        stay = kept(random.random((50, 3)), may, seeds)
+        assert (stay * scale).sum() == pytest.approx(may.sum())
+    assert scale > 1.2
+    assert scale_of(may, seeds, drop=0.0) == 1
+    assert drawn(3, 1).shape == (0,)
+
+
+def test_the_transformer_projector_is_equations_2_to_4() -> None:
+    torch.manual_seed(0)
+    projector, student = TransformerProjector(128, 5, whole=True), tokens(c=128)
+    for parameter in projector.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    block = projector.block
+    assert student.cls is not None
+    f = torch.cat([student.cls[:, None], student.patches.flatten(1, 2)], 1)
+    q, k, v = block.self_attn.in_proj_weight.chunk(3)
+    biases = block.self_attn.in_proj_bias.chunk(3)
+    normed = nn.functional.layer_norm(f, (128,), block.norm1.weight, block.norm1.bias)
+    heads = [(normed @ w.T + b).unflatten(2, (2, 64)).transpose(1, 2) for w, b in zip((q, k, v), biases, strict=True)]
+    weights = (heads[0] @ heads[1].transpose(2, 3) / 8).softmax(-1)
+    a = f + block.self_attn.out_proj((weights @ heads[2]).transpose(1, 2).flatten(2))
+    normed = nn.functional.layer_norm(a, (128,), block.norm2.weight, block.norm2.bias)
+    m = a + block.linear2(nn.functional.gelu(block.linear1(normed)))
+    h = projector.linear(m)
+    for mode in (True, False):  # torch takes a quicker way where nothing is trained
+        found = projector.train(mode)([student])
+        torch.testing.assert_close(found.cls, h[:, 0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.patches, h[:, 1:].reshape(2, 2, 3, 5), rtol=1e-4, atol=1e-4)
+    assert TransformerProjector(10, 5, whole=False)([tokens(c=10)]).cls is None
+
+
+def test_a_ladder_is_the_sum_of_simple_projectors_of_its_layers() -> None:
+    layers = [tokens(seed=seed) for seed in range(3)]
+    ladder = LadderProjector(8, 5, whole=True, rungs=3)
+    parts = [step([layer]) for step, layer in zip(ladder.steps, layers, strict=True)]
+    found = ladder(layers)
+    torch.testing.assert_close(found.patches, parts[0].patches + parts[1].patches + parts[2].patches)
+    assert found.cls is not None
+    torch.testing.assert_close(found.cls, parts[0].cls + parts[1].cls + parts[2].cls)
+    with pytest.raises(ValueError, match="zip"):
+        ladder(layers[1:])
+
+
+def test_simple_projectors_look_at_the_last_layer_and_at_each_token_alone() -> None:
+    projector, last = SimpleProjector(8, 5, whole=True), tokens(seed=1)
+    found = projector([tokens(seed=0), last])
+    assert last.cls is not None
+    assert projector.whole is not None
+    torch.testing.assert_close(found.cls, projector.whole[2](nn.functional.gelu(projector.whole[0](last.cls))))
+    last.patches[:, 0, 0] += 1
+    again = projector([last])
+    assert torch.equal(again.patches[:, 1:], found.patches[:, 1:])
+    assert not torch.allclose(again.patches[:, 0, 0], found.patches[:, 0, 0])
+    mixing = TransformerProjector(8, 5, whole=False)
+    before = mixing([last]).patches
+    last.patches[:, 0, 0] += torch.linspace(-1, 1, 8)  # not along what a norm takes away
+    assert not torch.allclose(mixing([last]).patches[:, 1:], before[:, 1:])
+
+
+def test_without_a_class_token_the_mean_patch_stands_for_the_photo() -> None:
+    student = tokens(cls=False)
+    torch.testing.assert_close(whole_of(student), student.patches.mean((1, 2)))
+    for kind in ("simple", "transformer"):
+        found = make_projector(kind, 8, 5, whole=True)([student])
+        assert found.cls is not None
+        assert found.cls.shape == (2, 5)
+    with pytest.raises(InputError, match="Projectors are transformer, ladder, simple; found 'cubic'"):
+        make_projector("cubic", 8, 5, whole=True)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 rung or more"):
+        make_projector("ladder", 8, 5, whole=True, rungs=0)
+
+
+def test_sharing_says_which_photos_a_projector_gets() -> None:
+    owners, teachers = ["generic", "sam", "depth"], ["dino", "sam", "depth"]
+    full = allowed(owners, teachers, "full")
+    assert full.all()
+    # A teacher without photos of its own is task-agnostic: generic ones are its own.
+    np.testing.assert_array_equal(allowed(owners, teachers, "none"), np.eye(3, dtype=bool))
+    expected = np.array([[True, True, True], [False, True, False], [False, False, True]])
+    np.testing.assert_array_equal(allowed(owners, teachers, "generic"), expected)
+    with pytest.raises(InputError, match="dino gets no photos when they are shared generic"):
+        allowed(["sam"], ["dino", "sam"], "generic")
+    with pytest.raises(InputError, match="No teacher gets the generic photos when they are shared none"):
+        allowed(["generic", "sam"], ["sam"], "none")
+    with pytest.raises(InputError, match="shared none, generic, full; found 'some'"):
+        allowed(["sam"], ["sam"], "some")  # type: ignore[arg-type]
+
+
+def test_sources_are_folders_of_photos_or_scenes_and_say_whose_they_are(folder: Path, tmp_path: Path) -> None:
+    assert parse_sources(["generic=a", "rgb=b=c"], ["rgb"]) == [("generic", Path("a")), ("rgb", Path("b=c"))]
+    for texts, complaint in (
+        (["a"], "NAME=FOLDER"),
+        (["rgb="], "NAME=FOLDER"),
+        (["sam=a"], "names 'sam', which is no teacher; the teachers are rgb"),
+        ([], "needs photos"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            parse_sources(texts, ["rgb"])
+    source = open_source("rgb", folder / "tall")
+    assert [photo.name for photo in source.photos] == [f"more/{i}.png" for i in range(6)]
+    scene = tiny_objects().scene
+    found = open_source("generic", scene.path)
+    assert len(found.photos) == len(scene.views)
+    np.testing.assert_array_equal(found.photos[1].image(), scene.views[1].image())
+    with pytest.raises(InputError, match=r"Expected photos .* or scenes in .*, found none"):
+        open_source("rgb", tmp_path)
+    with pytest.raises(InputError, match="Expected a folder"):
+        open_source("rgb", tmp_path / "nowhere")
+    train, held = held_out(source)
+    assert sorted(p.name for p in [*train.photos, *held.photos]) == [p.name for p in source.photos]
+    assert len(held.photos) == 1
+
+
+def test_photos_are_numbered_over_their_sources_and_drawn_evenly(folder: Path) -> None:
+    wide, tall = (open_source("generic", folder / name) for name in ("wide", "tall"))
+    photos = Photos([wide, held_out(tall)[1]], keep=48 * 64 * 3)
+    assert len(photos) == 7
+    assert [photos.source_of(index) for index in range(7)] == [0] * 6 + [1]
+    assert photos.image(0) is photos.image(0), "kept"
+    assert photos.image(1) is not photos.image(1), "no room"
+    np.testing.assert_array_equal(photos.image(6), held_out(tall)[1].photos[0].image())
+    assert photos.evenly(2) == [0, 5, 6]
+    other = Photos([wide])
+    assert photos.fingerprint != other.fingerprint
+    assert other.fingerprint == Photos([open_source("generic", folder / "wide")]).fingerprint
+
+
+def test_batches_are_balanced_over_sources_and_the_same_for_the_same_seed(folder: Path) -> None:
+    task = make_task(folder, batch=600, sharing="none")
+    task.photos = Photos([task.photos.sources[0], held_out(task.photos.sources[1])[1]])
+    items = list(task.batch(np.random.default_rng(0)))
+    first = sum(task.photos.source_of(item.photo) == 0 for item in items)
+    assert 250 < first < 350
+    assert {item.photo for item in items} == set(range(len(task.photos)))
+    assert len({item.seed for item in items}) > 590
+    assert {item.scale for item in items} == {1.0}, "each photo has one teacher, which stays"
+    assert task.batch(np.random.default_rng(0)) == items
+
+
+def test_stages_follow_each_other_by_their_shares() -> None:
+    stages = Stages.parse(["32:3", "48:1"], 16)
+    assert [stages.side_at(step / 8) for step in range(8)] == [32] * 6 + [48] * 2
+    assert stages.side_at(1.0) == 48
+    assert Stages.parse(["64"], 16).side_at(0.99) == 64
+    for text, complaint in (
+        ("40:1", "patches of 16 pixels, found stages of 40; choose a multiple, such as 32"),
+        ("a:1", "given as SIDE:SHARE"),
+        ("32:0", "share above 0"),
+        ("32:nan", "share above 0"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            Stages.parse([text], 16)
+    with pytest.raises(InputError, match="one stage"):
+        Stages.parse([], 16)
+
+
+def test_crops_are_parts_of_the_photo_of_the_asked_area_and_ratio() -> None:
+    random = np.random.default_rng(0)
+    areas, ratios = [], []
+    for _ in range(500):
+        top, left, h, w = _part(90, 120, random, SCALE)
+        assert top >= 0
+        assert left >= 0
+        assert top + h <= 90
+        assert left + w <= 120
+        areas.append(h * w / (90 * 120))
+        ratios.append(w / h)
+    assert SCALE[0] - 0.01 < min(areas) < 0.4
+    assert 0.9 < max(areas) <= 1.0
+    assert RATIO[0] - 0.02 < min(ratios) < 0.8
+    assert 1.25 < max(ratios) < RATIO[1] + 0.02
+    assert _part(10, 100, np.random.default_rng(0), (1.0, 1.0)) == (0, 43, 10, 13), "no such part: the middle"
+
+
+def test_crops_are_a_function_of_their_seed_and_half_are_mirrored() -> None:
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:, :, 0] = np.linspace(0, 255, 48).astype(np.uint8)
+    found = [cropped(image, np.random.default_rng(seed), 16) for seed in range(60)]
+    assert found[0].shape == (3, 16, 16)
+    assert found[0].dtype == torch.uint8
+    assert torch.equal(found[3], cropped(image, np.random.default_rng(3), 16))
+    falling = sum(bool(one[0, 0, 0] > one[0, 0, -1]) for one in found)
+    assert 18 < falling < 42
+    same = whole(image, (2, 3), 16)
+    np.testing.assert_array_equal(same.permute(1, 2, 0).numpy(), image)
+    assert whole(image, (1, 2), 16).shape == (3, 16, 32)
+
+
+def test_maps_are_interpolated_to_the_students_grid() -> None:
+    ramp = torch.arange(4.0)[None, None, :, None].expand(1, 3, 4, 1)
+    finer = on_grid(Tokens(ramp.contiguous(), None), (3, 8)).patches
+    torch.testing.assert_close(finer[0, 0, :, 0], torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]))
+    spot = torch.zeros(1, 8, 8, 1)
+    spot[0, 1, 1] = 1
+    coarser = on_grid(Tokens(spot, None), (1, 1)).patches
+    assert 0 < float(coarser) < 0.1, "all that a node covers counts"
+    one = tokens()
+    assert on_grid(one, (2, 3)) is one
+    assert torch.equal(mirrored(one).patches[:, :, 0], one.patches[:, :, 2])
+
+
+def test_teachers_see_photos_in_their_own_resolution(folder: Path) -> None:
+    large, colours = two_teachers()
+    assert large.has_whole
+    assert not colours.has_whole
+    pixels = torch.from_numpy(np.stack([photo(i, 32, 48) for i in range(2)])).permute(0, 3, 1, 2)
+    said = large.describe(pixels)
+    assert said.patches.shape == (2, 2, 3, 64), "a side of 48 pixels are three patches"
+    resized = nn.functional.interpolate(pixels / 255, (32, 48), mode="bilinear", antialias=True)
+    expected = large.encoder.tokens(resized)  # type: ignore[attr-defined]
+    torch.testing.assert_close(said.patches, expected.patches)
+    torch.testing.assert_close(said.cls, expected.cls)
+    smaller = Teacher("again", large.encoder).describe(pixels[..., :40, :40])
+    assert smaller.patches.shape == (2, 2, 2, 64), "the nearest multiple of its patch"
+    told = colours.describe(pixels)
+    assert told.cls is None
+    torch.testing.assert_close(told.patches, pixels.permute(0, 2, 3, 1) / 255)
+    assert Teacher("rgb", load_encoder("rgb"), side=24).describe(pixels).patches.shape == (2, 16, 24, 3)
+    assert len({one.fingerprint() for one in (large, colours, Teacher("x", large.encoder))}) == 3
+    with pytest.raises(InputError, match="patches of 16 pixels, found a side of 8"):
+        Teacher("small", large.encoder, side=8)
+
+
+def test_what_teachers_say_of_whole_photos_is_computed_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = two_teachers()
+    pixels = torch.from_numpy(np.stack([photo(i, 32, 48) for i in range(3)])).permute(0, 3, 1, 2).contiguous()
+    expected = on_grid(teachers[0].describe(pixels), (2, 3))
+    calls: list[int] = []
+    plain = Teacher.describe
+
+    def counted(self: Teacher, pixels: torch.Tensor) -> Tokens:
+        calls.append(len(pixels))
+        return plain(self, pixels)
+
+    monkeypatch.setattr(Teacher, "describe", counted)
+    for keep, some in ((1 << 20, [3]), (0, [])):
+        outputs = Outputs(tmp_path, teachers, keep=keep)
+        calls.clear()
+        for _ in range(2):
+            outputs.prepare(0, pixels, (2, 3))
+        found = outputs.get(0, pixels[1], (2, 3))
+        assert calls == some
+        assert found.patches.dtype == torch.float16
+        assert found.cls is not None
+        torch.testing.assert_close(found.patches.float(), expected.patches[1], atol=2e-3, rtol=2e-3)
+    file = next(tmp_path.rglob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:50])
+    Outputs(tmp_path, teachers, keep=0).prepare(0, pixels, (2, 3))
+    assert calls == [3], "a damaged file is made again"
+    Outputs(tmp_path, [Teacher("other side", teachers[0].encoder)], keep=0).get(0, pixels[0], (2, 3))
+    assert calls == [3, 1], "what is seen in another resolution is something else"
+    monkeypatch.setattr(Teacher, "describe", lambda self, pixels: Tokens(torch.full((1, 2, 3, 64), 1e6), None))
+    with pytest.raises(InputError, match=r"half precision.*choose --augment crops"):
+        Outputs(tmp_path / "other", teachers).get(0, pixels[0], (2, 3))
+
+
+def test_explained_variance_is_that_of_a_principal_component_analysis() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(200, 6)) @ random.normal(size=(6, 6)) + 5
+    spread = Spread(6)
+    for part in np.array_split(rows, 3):
+        spread.add(torch.from_numpy(part))
+    squares = np.linalg.svd(rows - rows.mean(0), compute_uv=False) ** 2
+    np.testing.assert_allclose(spread.explained(), np.cumsum(squares) / squares.sum(), rtol=1e-6)
+    assert components_for(np.array([0.5, 0.9, 1.0])) == 2
+    assert components_for(np.array([0.5, 0.89, 1.0])) == 3
+
+
+def test_losses_that_change_together_correlate_and_missing_steps_count_for_nothing() -> None:
+    random = np.random.default_rng(0)
+    walk = random.normal(size=50).cumsum()
+    losses = np.stack([walk, 2 * walk + 3, -walk, random.normal(size=50)], 1)
+    found = loss_correlations(losses)
+    np.testing.assert_allclose(found[:3, :3], [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-9)
+    assert abs(found[0, 3]) < 0.4
+    losses[10, 1] = np.nan
+    assert loss_correlations(losses)[0, 1] == pytest.approx(1)
+    losses[:, 2] = np.nan
+    assert np.isnan(loss_correlations(losses)[0, 2])
+
+
+def test_what_cannot_be_trained_is_refused(folder: Path) -> None:
+    twice = [Teacher("rgb", load_encoder("rgb")) for _ in range(2)]
+    for changes, complaint in (
+        ({"teachers": twice}, "each once; found rgb, rgb"),
+        ({"batch": 0}, "steps and a batch of 1 or more, found 6 and 0"),
+        ({"drop": 1.5}, "probability from 0 to 1, found 1.5"),
+        ({"scale": (0.5, 0.2)}, "from above 0 to 1 of a photo, found 0.5 to 0.2"),
+        ({"augment": "flips"}, "expected a folder for it"),
+        ({"augment": "none"}, "seen as crops or flips"),
+        ({"projector": "ladder", "rungs": 7}, "has 6 blocks"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            make_task(folder, **changes)

@@ -1,0 +1,375 @@
+"""Co-distillation: training, going on, several processes, and ``fit3d distill co``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from app.main import main
+from render.errors import InputError
+from tests.co_distilled import SCHEDULE, SIDE, STEPS, blank, make_task, photo_folders
+from tests.test_encoders import photo
+from tests.test_loop_processes import LAUNCH, ROOT
+from tests.tiny_models import TINY_VIT
+from training.distillation.co.analyses import analyse
+from training.distillation.co.export import export
+from training.distillation.co.losses import distillation_loss
+from training.distillation.co.seeing import Stages
+from training.distillation.co.task import CoDistillation, Item, Seen
+from training.distillation.co.teachers import Teacher
+from training.loop import LOG, train
+from uplift.encoders import load_encoder
+from uplift.encoders.base import Tokens
+
+
+class Trained(NamedTuple):
+    task: CoDistillation
+    out: Path
+    figures: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photo_folders(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums of other numbers of threads differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """An uninterrupted training in which one source is a teacher's own."""
+    out = tmp_path_factory.mktemp("whole")
+    task = make_task(folder, sharing="generic")
+    return Trained(task, out, train(task, replace(SCHEDULE, picture_every=STEPS), out, device="cpu"))
+
+
+def told_by(task: CoDistillation, items: list[Item]) -> tuple[list[list[torch.Tensor]], list[Seen]]:
+    """The loss of every item and teacher, one at a time."""
+    seen, found = task._see(items, SIDE), []
+    for one in seen:
+        layers = task.student(one.pixels[None].float() / 255)
+        row = []
+        for index, statistics in enumerate(task.statistics):
+            wanted = statistics.standardized(task._said(index, [one]))
+            row.append(distillation_loss(task.student.told(index, layers), wanted)[0])
+        found.append(row)
+    return found, seen
+
+
+def test_the_loss_is_that_of_kept_teachers_over_the_batch(folder: Path) -> None:
+    task = make_task(folder, sharing="generic", batch=8)
+    task.begin(0.0)
+    task.eval()
+    items = list(task.batch(np.random.default_rng(3)))
+    generic = [task.photos.source_of(item.photo) == 0 for item in items]
+    assert len(set(generic)) == 2
+    rows, _ = told_by(task, items)
+    total = torch.zeros(())
+    for item, (vit, rgb), shared in zip(items, rows, generic, strict=True):
+        stays = np.random.default_rng([1, item.seed]).random(1)[0] >= 0.5
+        if not shared:
+            total = total + item.scale * rgb  # the other teacher gets nothing of these
+        else:
+            worst, other = (vit, rgb) if vit > rgb else (rgb, vit)
+            total = total + item.scale * (worst + (other if stays else 0))
+    loss, figures = task(items, 0.0)
+    torch.testing.assert_close(loss, total / 8)
+    assert figures["loss_rgb"] == pytest.approx(float(torch.stack([row[1] for row in rows]).detach().mean()), rel=1e-5)
+    vits = [row[0] for row, shared in zip(rows, generic, strict=True) if shared]
+    assert figures[f"loss_{TINY_VIT}"] == pytest.approx(float(torch.stack(vits).detach().mean()), rel=1e-5)
+
+
+def test_statistics_and_losses_of_a_step_are_those_of_all_its_photos_in_whatever_parts(folder: Path) -> None:
+    first, second = (make_task(folder, sharing="generic", batch=8) for _ in range(2))
+    for task in (first, second):
+        task.begin(0.0)
+        task.train()
+    before = first.statistics[0].patches.mean.clone()
+    items = list(first.batch(np.random.default_rng(3)))
+    first(items, 0.0)
+    assert torch.equal(first.statistics[0].patches.mean, before), "they count from the next step on"
+    for part in (items[::2], items[1::2]):
+        second(part, 0.0)
+    for task in (first, second):
+        task.after_step(2 / STEPS)
+    assert not torch.equal(first.statistics[0].patches.mean, before)
+    torch.testing.assert_close(dict(first.named_buffers()), dict(second.named_buffers()), equal_nan=True)
+    assert torch.isfinite(first.losses[2]).all()
+    assert torch.isnan(first.losses[3:]).all()
+
+
+def test_a_projector_that_gets_no_photo_of_a_step_has_no_loss_and_no_statistics(folder: Path) -> None:
+    task = make_task(folder, sharing="none", batch=4)
+    task.begin(0.0)
+    task.train()
+    assert task.partly
+    own = [index for index in range(len(task.photos)) if task.photos.source_of(index) == 1]
+    updates = [int(one.updates) for one in task._all_statistics()]
+    loss, figures = task([Item(index, 5, 1.0) for index in own], 0.0)
+    loss.backward()
+    assert set(figures) == {"loss_rgb"}
+    assert all(p.grad is None for p in task.student.projectors[0].parameters())
+    assert any(p.grad is not None for p in task.student.projectors[1].parameters())
+    task.after_step(0.0)
+    assert torch.isnan(task.losses[0, 0])
+    assert [int(one.updates) for one in task._all_statistics()] == [*updates[:2], updates[2] + 1]
+
+
+def test_parameters_on_which_no_teacher_depends_are_frozen(folder: Path) -> None:
+    both, colours = make_task(folder), make_task(folder, teachers=[Teacher("rgb", load_encoder("rgb"))])
+    for task in (both, colours):
+        task.begin(0.0)
+        task.train()
+        task(list(task.batch(np.random.default_rng(0))), 0.0)[0].backward()
+        assert all(parameter.grad is not None for parameter in task.trained())
+    assert not both.partly
+    start = blank(0)
+    assert not any(parameter.requires_grad for parameter in start.network.parameters())
+
+
+def test_a_student_learns_what_its_teachers_say(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"augment": "flips", "cache": tmp_path / "teachers", "steps": 30, "batch": 6}
+    task = make_task(folder, **options)
+    schedule = replace(SCHEDULE, steps=30, rate=3e-3, save_every=1e9)
+    train(task, schedule, tmp_path / "out", device="cpu")
+    for teacher in range(2):
+        assert float(task.losses[-6:, teacher].mean()) < 0.75 * float(task.losses[:4, teacher].mean())
+    assert len(list((tmp_path / "teachers").rglob("*.safetensors"))) == 2 * 10
+
+
+def test_mirrored_photos_have_mirrored_maps_of_the_one_that_was_seen(folder: Path, tmp_path: Path) -> None:
+    task = make_task(folder, augment="flips", cache=tmp_path)
+    task.begin(0.0)
+    (path,) = {one.parent for one in tmp_path.rglob("*.safetensors") if "rgb" in one.parent.name}
+    known = len(list(path.iterdir()))
+    items = [Item(0, seed, 1.0) for seed in range(20)]
+    seen = task._see(items, SIDE)
+    assert {one.mirrored for one in seen} == {True, False}
+    upright, turned = (next(one for one in seen if one.mirrored == which) for which in (False, True))
+    assert torch.equal(upright.pixels, turned.pixels)
+    said = task._said(1, [upright, turned])
+    assert torch.equal(said.patches[0].flip(1), said.patches[1])
+    assert said.patches.shape[1:3] == (2, 2)
+    assert len(list(path.iterdir())) == known
+
+
+def test_a_later_stage_shows_larger_photos(folder: Path, tmp_path: Path) -> None:
+    task = make_task(folder, stages=Stages.parse(["32:2", "64:1"], 16))
+    sides: list[int] = []
+    forward = task.student.forward
+
+    def watched(pixels: torch.Tensor) -> list[Tokens]:
+        if task.training:
+            sides.append(pixels.shape[-1])
+        return forward(pixels)
+
+    task.student.forward = watched  # type: ignore[method-assign]
+    train(task, SCHEDULE, tmp_path, device="cpu")
+    assert sides == [32] * 4 + [64] * 2
+
+
+def test_an_interrupted_training_goes_on_with_the_same_losses(folder: Path, tmp_path: Path, whole: Trained) -> None:
+    task = make_task(folder, sharing="generic")
+    plain = task.after_step
+
+    def interrupted(progress: float) -> None:
+        if round(progress * STEPS) == 3:
+            raise KeyboardInterrupt
+        plain(progress)
+
+    task.after_step = interrupted  # type: ignore[method-assign]
+    schedule = replace(SCHEDULE, picture_every=STEPS)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, schedule, tmp_path, device="cpu")
+    assert torch.isnan(task.losses[3:]).all()
+    again = make_task(folder, sharing="generic")
+    figures = train(again, schedule, tmp_path, device="cpu")
+    torch.testing.assert_close(again.state_dict(), whole.task.state_dict(), rtol=0, atol=0, equal_nan=True)
+    assert figures == whole.figures
+    assert [json.loads(line)["loss"] for line in (tmp_path / LOG).read_text().splitlines() if "rate" in line] == [
+        json.loads(line)["loss"] for line in (whole.out / LOG).read_text().splitlines() if "rate" in line
+    ]
+
+
+def test_other_settings_are_another_training(folder: Path, whole: Trained) -> None:
+    with pytest.raises(InputError, match="belongs to another training: expected sharing full"):
+        train(make_task(folder), replace(SCHEDULE, picture_every=STEPS), whole.out, device="cpu")
+
+
+def test_validation_says_how_close_the_student_is_to_each_teacher(whole: Trained) -> None:
+    task = whole.task
+    assert task.held is not None
+    assert set(whole.figures) == {f"{kind}_{name}" for kind in ("loss", "cosine") for name in (TINY_VIT, "rgb")}
+    compared = list(task.held.compared(task.student, task.statistics))
+    assert len(compared) == 2
+    cosine = [
+        torch.nn.functional.cosine_similarity(c.told[1].patches, c.wanted[1].patches, -1).mean() for c in compared
+    ]
+    assert whole.figures["cosine_rgb"] == pytest.approx(float(torch.stack(cosine).mean()))
+    image = torch.from_numpy(compared[0].image).float() / 255
+    colours = image.reshape(2, 16, -1, 16, 3).mean((1, 3))
+    raw = compared[0].wanted[1].patches[0] * task.statistics[1].patches.deviation + task.statistics[1].patches.mean
+    torch.testing.assert_close(raw.float(), colours, atol=0.1, rtol=0)
+    task.statistics[1].patches.mean.add_(1)
+    moved = task.validate()
+    task.statistics[1].patches.mean.sub_(1)
+    assert moved["cosine_rgb"] != whole.figures["cosine_rgb"]
+    assert moved[f"loss_{TINY_VIT}"] == whole.figures[f"loss_{TINY_VIT}"]
+
+
+def test_pictures_show_photo_teachers_projectors_and_student(whole: Trained) -> None:
+    found = sorted(path.name for path in (whole.out / "pictures").iterdir())
+    assert found == ["panels-000000.png", "panels-000006.png"]
+    sheet = np.asarray(Image.open(whole.out / "pictures" / found[1]))
+    assert sheet.shape[0] == 2 * (240 + 4)
+    assert sheet.shape[1] >= 6 * 180
+
+
+def test_the_analyses_are_of_teachers_and_projectors(whole: Trained) -> None:
+    found = analyse(whole.task)
+    assert [len(curve) for curves in found.explained for curve in curves] == [64, 64, 3, 3]
+    for curves in found.explained:
+        for curve in curves:
+            assert (np.diff(curve) >= -1e-9).all()
+            assert curve[-1] == pytest.approx(1)
+    said = json.loads(json.dumps(found.as_json()))
+    assert said["loss_correlations"][0]["teachers"] == [TINY_VIT, "rgb"]
+    assert said["explained_variance"]["rgb"]["teacher"]["components_for_90_percent"] <= 3
+
+
+def test_the_file_gives_the_student_and_what_it_says_for_a_teacher(whole: Trained, tmp_path: Path) -> None:
+    task = whole.task
+    path = export(task, tmp_path, keep=["rgb"], start=task.student.encoder)
+    student, image = load_encoder(f"distilled:{path}", device="cpu"), photo(2, 32, 48)
+    pixels = task.student.encoder.pixels(image)[None]
+    with torch.no_grad():
+        layers = task.student(pixels)
+        told = task.student.told(1, layers).patches[0]
+    torch.testing.assert_close(student.encode(image), layers[-1].patches[0])
+    moments = task.statistics[1].patches
+    expected = told * moments.deviation.float() + moments.mean.float()
+    torch.testing.assert_close(load_encoder(f"distilled:{path}@rgb", device="cpu").encode(image), expected)
+    with pytest.raises(InputError, match="no projector of 'sam' to keep"):
+        export(task, tmp_path, keep=["sam"])
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vit") / "vit.safetensors"
+    save_file(blank(1).network.state_dict(), path)
+    return path
+
+
+def command(folder: Path, weights: Path, out: Path, *more: str) -> list[str]:
+    named = ["--teachers", TINY_VIT, "rgb", "--teacher-weights", f"{TINY_VIT}={weights}"]
+    named += ["--data", f"generic={folder / 'wide'}", f"rgb={folder / 'tall'}", "--sharing", "generic"]
+    named += ["--student", TINY_VIT, "--scratch", "--stages", "32", "--steps", "5", "--batch", "4", "--rate", "1e-3"]
+    return ["distill", "co", *named, "--device", "cpu", "--precision", "no", "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def commanded(folder: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("commanded")
+    assert main(command(folder, weights, out, "--keep", "rgb")) == 0
+    return out
+
+
+def test_the_command_writes_a_student_losses_analyses_and_pictures(commanded: Path) -> None:
+    assert {path.name for path in commanded.iterdir()} == {
+        *("checkpoint.pt", "log.jsonl", "tensorboard", "pictures", "encoder.safetensors", "losses.npz"),
+        *("analyses.json", "explained-variance.png", "panels.png", "loss-correlation.png"),
+    }
+    losses = np.load(commanded / "losses.npz")
+    assert losses["losses"].shape == (5, 2)
+    assert list(losses["teachers"]) == [TINY_VIT, "rgb"]
+    assert np.isfinite(losses["losses"][:, 1]).all()
+    said = json.loads((commanded / "analyses.json").read_text())
+    assert set(said) == {"explained_variance", "loss_correlations", "validation"}
+    for name in ("explained-variance", "panels", "loss-correlation"):
+        picture = np.asarray(Image.open(commanded / f"{name}.png"))
+        assert picture.shape[2] == 3
+        assert picture.std() > 5
+    encoder = load_encoder(f"distilled:{commanded / 'encoder.safetensors'}@rgb", device="cpu")
+    assert encoder.dimension == 3
+    assert encoder.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--teachers", "tiny-dinosaur"], "tiny-dinosaur"),
+        (["--teachers", "rgb", "rgb"], "each once; found rgb, rgb"),
+        (["--data", "generic=nowhere"], "Expected a folder of photos or scenes at nowhere"),
+        (["--data", "sam=."], "names 'sam', which is no teacher"),
+        (["--data", "here"], "NAME=FOLDER"),
+        (["--sharing", "none", "--data", "rgb=."], "gets no photos"),
+        (["--keep", "sam"], "no projector of 'sam' to keep"),
+        (["--student", "rgb"], "cannot be made without its weights"),
+        (["--weights", "some.pt"], "from scratch takes no weights"),
+        (["--stages", "40:1"], "choose a multiple, such as 32"),
+        (["--teacher-sides", "rgb=far"], "given in pixels, found 'far'"),
+        (["--teacher-sides", "sam=64"], "--teacher-sides NAME=SIDE"),
+        (["--teacher-weights", f"{TINY_VIT}=nowhere.pt"], "There is no file of weights at nowhere.pt"),
+        (["--projector", "ladder", "--rungs", "9"], "has 6 blocks"),
+        (["--batch", "3", "--accumulate", "2"], "choose a multiple of 2"),
+        (["--steps", "0"], "--steps"),
+        (["--crop-scale", "2"], "from above 0 to 1 of a photo, found 2 to 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    options: list[str], complaint: str, folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(folder, weights, tmp_path / "out", *options)) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_training_is_refused(
+    folder: Path, weights: Path, commanded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(folder, weights, commanded, "--drop", "0.25")) == 2
+    assert "belongs to another training: expected drop 0.25, found drop 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(folder: Path, weights: Path, commanded: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    arguments = [sys.executable, *LAUNCH, "-m", "app", *command(folder, weights, tmp_path, "--keep", "rgb")]
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("student: ") == 1, "one of the two speaks"
+    losses = [np.load(out / "losses.npz")["losses"] for out in (tmp_path, commanded)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    states = [torch.load(out / "checkpoint.pt", weights_only=True)["task"] for out in (tmp_path, commanded)]
+    moments = [{k: v for k, v in state.items() if k.startswith("statistics.")} for state in states]
+    torch.testing.assert_close(moments[0], moments[1], rtol=1e-5, atol=1e-8)
+    students = [
+        load_encoder(f"distilled:{out / 'encoder.safetensors'}@rgb", device="cpu") for out in (tmp_path, commanded)
+    ]
+    torch.testing.assert_close(*(one.encode(photo(0, 32, 48)) for one in students), rtol=1e-3, atol=1e-4)
