@@ -44,7 +44,7 @@ def noise(height: int = 64, width: int = 64) -> np.ndarray:
 def test_parts_are_as_far_away_as_the_focal_length_makes_them() -> None:
     images = wall_images([0.0, 0.3])
     for scale, size in ((1.0, 128), (0.5, 64)):
-        seen = draw_parts(images, np.random.default_rng(0), 16, scale)
+        seen = draw_parts(images, np.random.default_rng(0), 16, scale, 0.75)
         assert seen.photos.shape == (16, size, size, 3)
         assert seen.depths.shape == (16, size // 4, size // 4)
         assert np.ptp(seen.depths, (1, 2)).max() == 0
@@ -60,7 +60,7 @@ def test_depths_lie_under_what_is_seen() -> None:
     plain = wall_images([0.0])
     # As far away as it is red, so that photo and depth of a part tell whether they are of the same part.
     images = replace(plain, depths=(1 + plain.photos[..., 0] / 60).astype(np.float16))
-    seen = draw_parts(images, np.random.default_rng(0), 8, 1.0)
+    seen = draw_parts(images, np.random.default_rng(0), 8, 1.0, 0.75)
     told = 1 + seen.photos[:, 2::4, 2::4, 0] / 60
     factor = (seen.depths / told).mean((1, 2), keepdims=True)
     np.testing.assert_allclose(seen.depths, told * factor, atol=0.05)

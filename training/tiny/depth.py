@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
     from numpy.random import Generator
 
-SMALL, SMALL_UNTIL = 0.5, 0.8  # of the photos' size, in that part of the steps
-LEAST_SEEN = 0.75  # of a photo's sides, in the smallest part that is seen
+SMALL, WHOLE = (0.5, 0.5), (1.0, 0.75)  # size of what is seen, and of the smallest part, of the photos' sides
+SMALL_UNTIL = 0.8  # of the steps; half a photo at half the size is as large as the photo, so that this is not new then
 JITTER = 0.7  # of colours: walls of any colour are as far away
 PHOTOS, SHOWN = 120, 4  # of validation, measured and shown
 CLOSE = 1.25  # told and true depth differ by less than this factor (delta 1)
@@ -97,7 +97,7 @@ class DepthTask(TinyTask):
 
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of the known pixels of a batch, all together as DINOv2's depth heads have it."""
-        seen = draw_parts(self._images, random, self.photos, SMALL if progress < SMALL_UNTIL else 1.0)
+        seen = draw_parts(self._images, random, self.photos, *(SMALL if progress < SMALL_UNTIL else WHOLE))
         pixels = normalised(jittered(random, seen.photos, JITTER), MEAN, STD, self.device)
         whole, patches = tokens(self.model.vit, pixels)
         told = self.model.decoder(patches, whole)
@@ -130,7 +130,7 @@ class DepthTask(TinyTask):
         return lambda photo, focal: encoder.depth(photo, focal).cpu().numpy()
 
 
-def draw_parts(images: RoomImages, random: Generator, count: int, scale: float) -> Seen:
+def draw_parts(images: RoomImages, random: Generator, count: int, scale: float, least: float) -> Seen:
     """Parts of photos, enlarged or shrunk to one size and half of them mirrored, with depths that are true of them.
 
     Enlarging a part by a factor multiplies its focal length by it, and so divides what it shows for the focal length
@@ -141,6 +141,7 @@ def draw_parts(images: RoomImages, random: Generator, count: int, scale: float) 
         random: Of all choices.
         count: How many.
         scale: Their size as a part of the photos', rounded down to whole patches.
+        least: Sides of the smallest part as a part of the photos'.
     """
     import cv2
 
@@ -149,7 +150,7 @@ def draw_parts(images: RoomImages, random: Generator, count: int, scale: float) 
     grid = (h // PATCH, w // PATCH)
     photos, depths = [], []
     for index in random.integers(len(images), size=count):
-        factor = float(max(h / height, w / width) / random.uniform(LEAST_SEEN, 1))
+        factor = float(max(h / height, w / width) / random.uniform(least, 1))
         # Pixels are whole, so a factor is exact to less than one in the photo's width.
         sides = [min(round(length / factor), most) for length, most in ((h, height), (w, width))]
         top, left = (int(random.integers(most - side + 1)) for side, most in zip(sides, (height, width), strict=True))
