@@ -21,7 +21,10 @@ from training.loop.schedule import Schedule
 from training.loop.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from torch.optim import Optimizer
 
 
 def train(
@@ -73,9 +76,7 @@ class _Training:
         check(task, schedule, self._at)
         self._of = checkpoint.identity(task, schedule, resolve_precision(schedule.precision, self._at.device))
         self._parameters = _trained(task)
-        optimizer = torch.optim.AdamW(
-            _groups(self._parameters, schedule.weight_decay), lr=schedule.rate, betas=schedule.betas
-        )
+        optimizer = _optimizer(self._parameters, schedule)
         out.mkdir(parents=True, exist_ok=True)
         self._accelerator = make_accelerator(task, schedule, self._at)
         self._model, self._optimizer = self._accelerator.prepare(task, optimizer)
@@ -233,8 +234,27 @@ def _trained(task: Task) -> list[nn.Parameter]:
     return parameters
 
 
-def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in parameters if p.ndim >= 2 and min(p.shape) > 1]
-    known = {id(p) for p in matrices}
+def _optimizer(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+    if schedule.optimizer == "sgd":
+        groups = _groups(parameters, schedule.weight_decay, _mixes_channels)
+        return torch.optim.SGD(groups, lr=schedule.rate, momentum=schedule.momentum)
+    groups = _groups(parameters, schedule.weight_decay, _is_matrix)
+    return torch.optim.AdamW(groups, lr=schedule.rate, betas=schedule.betas)
+
+
+def _groups(
+    parameters: list[nn.Parameter], weight_decay: float, decays: Callable[[nn.Parameter], bool]
+) -> list[dict[str, Any]]:
+    decayed = [p for p in parameters if decays(p)]
+    known = {id(p) for p in decayed}
     others = [p for p in parameters if id(p) not in known]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    return parameter.ndim >= 2 and min(parameter.shape) > 1
+
+
+def _mixes_channels(parameter: nn.Parameter) -> bool:
+    """A matrix, or a convolution of any size: half of a ResNet's are 1 x 1."""
+    return sum(length > 1 for length in parameter.shape) >= 2

@@ -10,8 +10,10 @@ from render.errors import InputError
 
 Decay = Literal["cosine", "constant"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
+Optimizer = Literal["adamw", "sgd"]
 # What may change when a training goes on: how often it writes, not what it computes.
 CADENCE = frozenset({"save_every", "log_every", "validate_every", "picture_every", "epochs"})
+SGD_ALONE = frozenset({"optimizer", "momentum"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,10 @@ class Schedule:
     Attributes:
         steps: Optimizer steps.
         rate: Learning rate after the warm-up.
-        weight_decay: AdamW's, on matrices alone (no biases, norms, tokens).
+        weight_decay: Of AdamW or SGD, on matrices alone (no biases, norms, tokens).
         betas: AdamW's.
+        optimizer: AdamW, or stochastic gradient descent with momentum.
+        momentum: SGD's.
         warmup: Part of the steps in which the rate rises.
         decay: Whether the rate falls along half a cosine after the warm-up, or stays.
         final_rate: Where the cosine ends, as a part of the rate.
@@ -46,6 +50,8 @@ class Schedule:
     rate: float = 1e-3
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: Optimizer = "adamw"
+    momentum: float = 0.9
     warmup: float = 0.05
     decay: Decay = "cosine"
     final_rate: float = 0.01
@@ -67,6 +73,8 @@ class Schedule:
                 raise InputError(f"Expected {name} to be {lowest} or more, found {getattr(self, name)}.")
         if not self.weight_decay >= 0:
             raise InputError(f"Expected a weight_decay of 0 or more, found {self.weight_decay:g}.")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"Expected a momentum from 0 to below 1, found {self.momentum:g}.")
         if not self.rate > 0 or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
             raise InputError(
                 "Expected a rate and a clip above 0 and a warmup between 0 and 1, found "
@@ -90,4 +98,6 @@ class Schedule:
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: JSON values by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in CADENCE}
+        # With AdamW as it was before there was a choice: older checkpoints are gone on with.
+        left_out = CADENCE | SGD_ALONE if self.optimizer == "adamw" else CADENCE | {"betas"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}

@@ -1,0 +1,166 @@
+"""Distillation for one task on the training loop: SGD, batch norms of several processes, trainings that are killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from render.errors import InputError
+from tests.loop_line import SCHEDULE as LINE_SCHEDULE
+from tests.loop_line import Line
+from tests.taught import TASKS, make_task, network_of, schedule_of
+from tests.test_loop import logged
+from tests.test_loop_processes import LAUNCH, ROOT
+from tests.tiny_models import tiny_vit_file
+from training.distillation.specific.norms import SharedBatchNorm, shareable
+from training.loop import CHECKPOINT, Schedule, train
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_vit_file(tmp_path_factory.mktemp("vit"))[1]
+
+
+def flat(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Weights and running statistics in one vector."""
+    return torch.cat([tensor.double().flatten() for tensor in state.values() if tensor.is_floating_point()])
+
+
+def test_a_step_of_sgd_is_torchs(tmp_path: Path) -> None:
+    schedule = replace(
+        LINE_SCHEDULE, steps=3, rate=0.02, optimizer="sgd", momentum=0.8, weight_decay=0.3, warmup=0.0, clip=None
+    )
+    task, twin = Line(), Line()
+    train(task, replace(schedule, decay="constant"), tmp_path, device="cpu")
+    weights = [twin.model[0].weight]  # the layer to one number is as many as it has inputs: no matrix
+    others = [p for p in twin.model.parameters() if p is not weights[0]]
+    groups = [{"params": weights, "weight_decay": 0.3}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.02, momentum=0.8)
+    for step in range(3):
+        random = np.random.default_rng([0, step])
+        random.integers(2**62)
+        optimizer.zero_grad()
+        twin(twin.batch(random), step / 3)[0].backward()
+        optimizer.step()
+        twin.after_step(step / 3)
+    torch.testing.assert_close(task.state_dict(), twin.state_dict(), rtol=1e-6, atol=1e-7)
+
+
+def test_sgd_lets_weights_of_convolutions_of_any_size_decay() -> None:
+    from training.loop.running import _optimizer
+
+    model = nn.Sequential(nn.Conv2d(4, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, bias=False))
+    found = _optimizer(list(model.parameters()), Schedule(steps=1, optimizer="sgd", weight_decay=0.1))
+    assert isinstance(found, torch.optim.SGD)
+    assert [[tuple(p.shape) for p in group["params"]] for group in found.param_groups] == [
+        [(8, 4, 1, 1), (4, 8, 3, 3)],
+        [(8,), (8,), (8,)],
+    ]
+    assert [(group["weight_decay"], group["momentum"]) for group in found.param_groups] == [(0.1, 0.9), (0.0, 0.9)]
+
+
+def test_checkpoints_from_before_there_was_a_choice_of_optimizers_are_gone_on_with(tmp_path: Path) -> None:
+    old = {
+        *("steps", "rate", "weight_decay", "betas", "warmup", "decay", "final_rate", "clip", "seed", "accumulate"),
+        "precision",
+    }
+    assert set(LINE_SCHEDULE.identity()) == old
+    assert set(replace(LINE_SCHEDULE, optimizer="sgd").identity()) == old - {"betas"} | {"optimizer", "momentum"}
+    train(Line(), replace(LINE_SCHEDULE, steps=2), tmp_path, device="cpu")
+    with pytest.raises(InputError, match=r"another training: expected .*optimizer sgd"):
+        train(Line(), replace(LINE_SCHEDULE, steps=2, optimizer="sgd"), tmp_path, device="cpu")
+    with pytest.raises(InputError, match="momentum from 0 to below 1, found 1"):
+        replace(LINE_SCHEDULE, momentum=1.0)
+
+
+def test_in_one_process_a_shared_norm_is_torchs() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.3))
+        values = torch.randn(5, 3, 6, 6)
+    twin = shareable(nn.Sequential(*model))
+    assert isinstance(twin[1], SharedBatchNorm)
+    for _ in range(2):
+        torch.testing.assert_close(twin(values), model(values))
+    torch.testing.assert_close(twin.state_dict(), model.state_dict())
+    torch.testing.assert_close(twin.eval()(values), model.eval()(values))
+
+
+def test_a_probe_learns_and_its_encoder_stays(weights: Path, tmp_path: Path) -> None:
+    from training.distillation.specific.augmentation import Recipe
+
+    model = network_of("classification", weights, frozen=True)
+    recipe = Recipe(augment="plain", side=32)
+    task = make_task("classification", model, recipe=recipe, held=True, memory=10**9)
+    before = model.fingerprint().partition(" on ")
+    schedule = replace(schedule_of("vit"), steps=12, rate=1e-2, save_every=1e9)
+    assert train(task, schedule, tmp_path, device="cpu")["accuracy"] == 1.0
+    after = model.fingerprint().partition(" on ")
+    assert before[0] != after[0]
+    assert before[2] == after[2]
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)["task"]
+    assert {name.partition(".")[2].partition(".")[0] for name in state} == {"head"}
+
+
+def test_interrupted_it_ends_as_if_it_had_not_been(weights: Path, tmp_path: Path) -> None:
+    schedule = schedule_of("vit")
+    whole, first, again = (TASKS["vit"](weights) for _ in range(3))
+    train(whole, schedule, tmp_path / "whole", device="cpu")
+
+    def interrupt(progress: float) -> None:
+        if round(progress * schedule.steps) == 2:
+            raise KeyboardInterrupt
+
+    first.after_step = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        train(first, schedule, tmp_path / "parts", device="cpu")
+    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["step"] == 2
+    train(again, schedule, tmp_path / "parts", device="cpu")
+    torch.testing.assert_close(again.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
+
+
+def test_another_teacher_or_other_images_are_another_training(weights: Path) -> None:
+    def identity(**changes: object) -> dict[str, object]:
+        student = network_of("classification", weights)
+        teacher = network_of("classification", weights, frozen=True)
+        if changes.pop("other", False):
+            with torch.no_grad():
+                next(teacher.parameters()).add_(1)
+        return make_task("classification", student, teacher, **changes).identity()  # type: ignore[arg-type]
+
+    usual = identity()
+    assert usual == identity()
+    differing = [identity(other=True), identity(mixed=True), identity(batch=6)]
+    assert [{name for name in usual if one[name] != usual[name]} for one in differing] == [
+        {"teacher"},
+        {"mixed"},
+        {"batch"},
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(weights: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, *LAUNCH, "-m", "tests.taught", str(tmp_path), str(weights)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    for kind, make in TASKS.items():
+        task = make(weights)
+        start = flat(task.state_dict())
+        train(task, schedule_of(kind), tmp_path / "one" / kind, device="cpu")
+        one = flat(task.state_dict())
+        for rank in range(2):
+            two = flat(torch.load(tmp_path / f"{kind}-{rank}.pt", weights_only=True))
+            # Norms over the few nodes of so small a map make much of the last bits of a sum.
+            assert float((two - one).norm()) < 0.02 * float((one - start).norm())
+        for mine, theirs in zip(logged(tmp_path / kind), logged(tmp_path / "one" / kind), strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-2, abs=1e-5)

@@ -1,0 +1,230 @@
+"""How photos are changed before networks see them (appendix B.1.3).
+
+All that is drawn follows from the seed of the item; the teacher and the student see the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from render.errors import InputError
+from training.distillation.specific.models import Goal, seeded
+from training.distillation.specific.samples import Sample, TaskPhotos, at_nearest
+from training.probing.photos import MARGIN, VOID
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+Augment: TypeAlias = Literal["standard", "trivial", "plain"]
+"""standard = that of transformers, and of every segmentation.  trivial = with TrivialAugment, for ResNets that tell
+photos.  plain = none: what a frozen encoder says of the photos is then computed once."""
+AUGMENTS: tuple[Augment, ...] = get_args(Augment)
+TRIES = 10  # at a crop that more than one class shares
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, (0.5, 1.5), (0.5, 1.5), 0.1  # of mmsegmentation; hue: of a turn
+HALF = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How photos are augmented.
+
+    Attributes:
+        augment: See :data:`Augment`.
+        side: Pixels along each side of what networks see.
+        scale: Classification: the least part of a photo that a crop shows; tiny photos need less of it.
+        jitter: Classification: brightness, contrast and saturation change by factors of ``1 - jitter`` to
+            ``1 + jitter``.  (The text says "ColorJitter with range (0, 0.4)": torchvision's 0.4, no hue.)
+        mixup: Classification with ``standard``: photos are blended in pairs, and their labels with them, by shares
+            drawn from Beta(mixup, mixup); 0 = they are not.
+        ratio: Segmentation: the shorter side is so many times ``side`` at least and at most before a crop.
+        most: Segmentation: of the known pixels of a crop that one class has at most, if ten tries find such a crop.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    augment: Augment = "standard"
+    side: int = 224
+    scale: float = 0.08
+    jitter: float = 0.4
+    mixup: float = 0.2
+    ratio: tuple[float, float] = (0.5, 2.0)
+    most: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.side < 1 or not 0 < self.scale <= 1 or not 0 <= self.jitter <= 1 or self.mixup < 0:
+            raise InputError(
+                "Expected a side of 1 or more, a scale above 0 and up to 1, a jitter from 0 to 1 and a mixup of 0 or "
+                f"more, found {self.side}, {self.scale:g}, {self.jitter:g} and {self.mixup:g}."
+            )
+        if not 0 < self.ratio[0] <= self.ratio[1] or not 0 < self.most <= 1:
+            raise InputError(
+                f"Expected a rising ratio above 0 and a share of up to 1, found {self.ratio} and {self.most:g}."
+            )
+
+    def json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+class Drawn(NamedTuple):
+    """A photo of a batch, as small as it is drawn.
+
+    Attributes:
+        photo: Its index.
+        seed: Of its augmentation.
+    """
+
+    photo: int
+    seed: int
+
+
+def make_sample(photos: TaskPhotos, drawn: Drawn, recipe: Recipe) -> Sample:
+    """A photo as it was drawn: read and augmented, its class map with it."""
+    image = photos.image(drawn.photo)
+    truth = photos.truth(drawn.photo, (image.shape[1], image.shape[2]))
+    return augmented(image, truth, photos.goal, recipe, drawn.seed)
+
+
+def augmented(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, recipe: Recipe, seed: int) -> Sample:
+    """A photo as networks see it.
+
+    Args:
+        image: The photo.
+        truth: Of the photo ``[k]``, or of its pixels ``[h, w]``.
+        goal: Which of both.
+        recipe: How it is augmented; ``plain`` segmentation cuts one of the windows that cover the photo.
+        seed: Of all that is drawn.
+    """
+    if recipe.augment == "plain":
+        windows = plain_samples(image, truth, goal, recipe.side)
+        return windows[seed % len(windows)]
+    if goal == "segmentation":
+        return _pixels_changed(image, truth, recipe, seed)
+    with seeded(seed):
+        return Sample(_photo_changed(image, recipe), truth, None)
+
+
+def plain_samples(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, side: int) -> list[Sample]:
+    """A photo without augmentation: its middle square, or for segmentation all windows that cover it.
+
+    A photo larger than the square is shrunk and cut as DINOv2's evaluation does (of 256 pixels 224); of a smaller one
+    nothing is lost but what makes it longer than wide.
+    """
+    if goal == "classification":
+        shorter = min(image.shape[1:])
+        pixels = with_shorter_side(image, side if shorter <= side else round(side * MARGIN))
+        top, left = ((length - side) // 2 for length in pixels.shape[1:])
+        return [Sample(pixels[:, top : top + side, left : left + side].contiguous(), truth, None)]
+    pixels = with_shorter_side(image, side)
+    classes = at_nearest(truth, (pixels.shape[1], pixels.shape[2]))
+    inside = torch.ones(side, side, dtype=torch.bool)
+    found = []
+    for y in window_starts(pixels.shape[1], side, side):
+        for x in window_starts(pixels.shape[2], side, side):
+            part = np.s_[y : y + side, x : x + side]
+            found.append(Sample(pixels[:, *part].contiguous(), classes[part].contiguous(), inside))
+    return found
+
+
+def window_starts(length: int, side: int, stride: int) -> list[int]:
+    """First pixels of windows that cover a length, evenly spaced, ``stride`` apart at most."""
+    count = 1 + max(0, -(-(length - side) // stride))
+    return np.linspace(0, max(0, length - side), count).round().astype(int).tolist()
+
+
+def with_shorter_side(image: UInt8[Tensor, "3 h w"], side: int) -> Float[Tensor, "3 H W"]:
+    """A photo in [0, 1] whose shorter side has so many pixels."""
+    scale = side / min(image.shape[1:])
+    height, width = (max(side, round(length * scale)) for length in image.shape[1:])
+    return sized(image, (height, width))
+
+
+def sized(image: UInt8[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+    """A photo in [0, 1] of another size."""
+    pixels = image.float() / 255
+    if tuple(image.shape[1:]) == size:
+        return pixels
+    found = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)
+    return found[0].clamp(0, 1)
+
+
+def colours_changed(pixels: Float[Tensor, "3 h w"], random: np.random.Generator) -> Float[Tensor, "3 h w"]:
+    """mmsegmentation's PhotoMetricDistortion: brightness, contrast (before or after what follows), saturation, hue.
+
+    Each of them half of the time.  torchvision's RandomPhotometricDistort swaps channels besides, which that one does
+    not.
+    """
+    from torchvision.transforms.v2 import functional as transforms
+
+    chances = random.random(4) < HALF
+    contrast_first = random.random() < HALF
+    brightness, contrast = random.uniform(-BRIGHTNESS, BRIGHTNESS), random.uniform(*CONTRAST)
+    saturation, hue = random.uniform(*SATURATION), random.uniform(-HUE, HUE)
+    if chances[0]:
+        pixels = (pixels + brightness).clamp(0, 1)
+    if chances[1] and contrast_first:
+        pixels = (pixels * contrast).clamp(0, 1)
+    if chances[2]:
+        pixels = transforms.adjust_saturation(pixels, saturation)
+    if chances[3]:
+        pixels = transforms.adjust_hue(pixels, hue)
+    if chances[1] and not contrast_first:
+        pixels = (pixels * contrast).clamp(0, 1)
+    return pixels
+
+
+def _photo_changed(image: UInt8[Tensor, "3 h w"], recipe: Recipe) -> Float[Tensor, "3 s s"]:
+    """A crop with other colours, mirrored or not; drawn from torch's global generator."""
+    from torchvision.transforms import v2
+
+    steps = [
+        v2.RandomResizedCrop(recipe.side, scale=(recipe.scale, 1.0), antialias=True),
+        v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter),
+        v2.RandomHorizontalFlip(),
+    ]
+    if recipe.augment == "trivial":
+        steps.append(v2.TrivialAugmentWide())
+    pixels: Tensor = v2.Compose(steps)(image)
+    return pixels.float() / 255
+
+
+def _pixels_changed(image: UInt8[Tensor, "3 h w"], classes: UInt8[Tensor, "h w"], recipe: Recipe, seed: int) -> Sample:
+    """A crop of a photo of another size and of its class map, mirrored or not, with other colours."""
+    random, side = np.random.default_rng(seed), recipe.side
+    scale = random.uniform(*recipe.ratio) * side / min(image.shape[1:])
+    height, width = (max(1, round(length * scale)) for length in image.shape[1:])
+    pixels, known = sized(image, (height, width)), at_nearest(classes, (height, width))
+    part = _crop(known, side, recipe.most, random)
+    pixels, known = pixels[:, *part], known[part]
+    if random.random() < HALF:
+        pixels, known = pixels.flip(-1), known.flip(-1)
+    pixels = colours_changed(pixels, random)
+    below, right = side - pixels.shape[1], side - pixels.shape[2]
+    inside = torch.ones(known.shape, dtype=torch.bool)
+    edges = (0, right, 0, below)
+    return Sample(
+        functional.pad(pixels, edges), functional.pad(known, edges, value=VOID), functional.pad(inside, edges)
+    )
+
+
+def _crop(classes: UInt8[Tensor, "h w"], side: int, most: float, random: np.random.Generator) -> tuple[slice, slice]:
+    """A random window of at most ``side`` pixels, drawn again while one class has more than ``most`` of it."""
+    part = np.s_[0:side, 0:side]
+    for _ in range(TRIES):
+        top, left = (int(random.integers(max(0, length - side) + 1)) for length in classes.shape)
+        part = np.s_[top : top + side, left : left + side]
+        if _shared(classes[part], most):
+            break
+    return part
+
+
+def _shared(classes: UInt8[Tensor, "h w"], most: float) -> bool:
+    counts = torch.bincount(classes[classes != VOID].long().flatten())
+    return bool(counts.numel()) and int((counts > 0).sum()) > 1 and bool(counts.max() < most * counts.sum())
