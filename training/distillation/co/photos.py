@@ -140,13 +140,13 @@ def allowed(owners: Sequence[str], teachers: Sequence[str], sharing: Sharing) ->
     generic = np.array([owner == GENERIC for owner in owners])[:, None]
     own = of | (generic & ~of.any(0))
     result = np.asarray({"none": own, "generic": own | generic, "full": np.ones_like(own)}[sharing])
-    for name, some in zip(teachers, result.any(axis=0).tolist(), strict=True):
-        if not some:
+    for name, some in zip(teachers, result.T, strict=True):
+        if not some.any():
             raise InputError(
                 f"{name} gets no photos when they are shared {sharing}: give {name}=FOLDER or {GENERIC}=FOLDER."
             )
-    for owner, some in zip(owners, result.any(axis=1).tolist(), strict=True):
-        if not some:
+    for owner, some in zip(owners, result, strict=True):
+        if not some.any():
             raise InputError(
                 f"No teacher gets the {owner} photos when they are shared {sharing}, for each has its own: leave them "
                 "out, or share them."
