@@ -228,6 +228,8 @@ def test_blank_networks_are_those_of_their_seed_and_need_no_download() -> None:
     assert (first.patch, first.window, first.dimension, first.licence) == (14, 56, 384, None)
     tiny = make_blank("tiny-dino", CPU, seed=3)
     assert (tiny.name, tiny.patch, tiny.window) == ("tiny-dino", 8, 192)
+    depth = make_blank("tiny-depth", CPU)
+    assert (depth.name, depth.dimension, depth.window) == ("tiny-depth", 192, 448)
     with pytest.raises(InputError, match="tiny-clip cannot be made without its weights"):
         make_blank("tiny-clip", CPU)
 
