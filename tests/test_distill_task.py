@@ -14,7 +14,15 @@ from torch.nn import functional
 from render.errors import InputError
 from tests.taught import BATCH, CLASSES, SIDE, make_task, map_of, network_of, photo_of, pixels_of, small_data
 from tests.tiny_models import tiny_vit_file
-from training.distillation.specific.augmentation import Drawn, Recipe, augmented, make_sample, plain_samples
+from training.distillation.specific.augmentation import (
+    AUGMENTS,
+    Augment,
+    Drawn,
+    Recipe,
+    augmented,
+    make_sample,
+    plain_samples,
+)
 from training.distillation.specific.heads import ClassHead, PixelHead, class_features, class_width, hidden_width
 from training.distillation.specific.losses import Weighting, distillation_losses, task_losses
 from training.distillation.specific.measuring import figures_on, told_classes
@@ -130,6 +138,24 @@ def losses_by_kind(task: TaskTraining, random: int) -> tuple[list[Item], Tensor,
 
 
 @pytest.mark.parametrize("goal", GOALS)
+def test_networks_of_any_precision_see_the_same_photos(goal: Goal, weights: Path) -> None:
+    student = Constant(goal, 2.0)
+    task = make_task(goal, student, Constant(goal, 5.0), mixed=True)
+    items = task.batch(np.random.default_rng(1))
+    task(items, 0.0)
+    probe = make_task(
+        goal, network_of(goal, weights, frozen=True), recipe=Recipe(augment="plain", side=SIDE), memory=10**9
+    )
+    probe.begin(0.0)
+    expected = probe(probe.batch(np.random.default_rng(1)), 0.0)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        task(items, 0.0)
+        found = probe(probe.batch(np.random.default_rng(1)), 0.0)[0]
+    assert torch.equal(student.seen[0], student.seen[1])
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("goal", GOALS)
 def test_mixed_images_never_teach_the_task_unless_asked(goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(goal, Constant(goal, 2.0), Constant(goal, 5.0), mixed=True)
     items, _, figures = losses_by_kind(task, 3)
@@ -170,6 +196,7 @@ def test_mixup_blends_originals_and_their_labels() -> None:
     batch = task._gathered(items)
     for k, item in enumerate(items[:BATCH]):
         assert item.drawn is not None
+        assert item.partner is not None
         assert item.partner == items[(k + 1) % BATCH].drawn
         first, second = (make_sample(photos, drawn, RECIPE) for drawn in (item.drawn, item.partner))
         torch.testing.assert_close(batch.pixels[k], item.share * first.pixels + (1 - item.share) * second.pixels)
@@ -177,7 +204,7 @@ def test_mixup_blends_originals_and_their_labels() -> None:
     assert all(item.partner is None for item in items[BATCH:]), "mixed images are not blended again"
     shares = np.array([item.share for seed in range(50) for item in task.batch(np.random.default_rng(seed))[:BATCH]])
     assert ((shares < 0.05) | (shares > 0.95)).mean() > 0.5, "Beta(0.2, 0.2) leaves most photos as they are"
-    for augment in ("trivial", "plain"):
+    for augment in AUGMENTS[1:]:
         other = make_task("classification", Constant("classification", 1.0), recipe=replace(RECIPE, augment=augment))
         assert all(item.partner is None for item in other.batch(np.random.default_rng(0)))
 
@@ -280,9 +307,9 @@ def test_dropout_follows_from_the_items() -> None:
     assert torch.equal(drop.eval()(values[:1]), values[:1])
 
 
-@pytest.mark.parametrize("augment", ["standard", "trivial"])
-def test_photos_are_augmented_by_their_seed_alone(augment: str) -> None:
-    recipe = Recipe(augment="trivial" if augment == "trivial" else "standard", side=24)
+@pytest.mark.parametrize("augment", ["standard", "trivial", "centre"])
+def test_photos_are_augmented_by_their_seed_alone(augment: Augment) -> None:
+    recipe = Recipe(augment=augment, side=24)
     image, truth = as_tensor(photo_of(0, 0, 40)), torch.tensor([1.0, 0, 0])
     torch.manual_seed(3)
     first = augmented(image, truth, "classification", recipe, 11)
@@ -508,7 +535,7 @@ def test_grids_are_those_of_the_text() -> None:
     assert resnet.schedule(1280, seed=1).steps == 2000
     assert recipe_for(of("classification", "resnet50"), "fine-grained", "paper", 300).augment == "trivial"
     assert recipe_for(of("classification", "resnet50"), "fine-grained", "paper", 300).scale == 0.4
-    assert recipe_for(of("classification", "dinov2-giant", True), "fine-grained", "paper", 300).augment == "plain"
+    assert recipe_for(of("classification", "dinov2-giant", True), "fine-grained", "paper", 300).augment == "centre"
     assert recipe_for(tuned, "segmentation", "paper", 300).augment == "standard"
     assert (side_for("segmentation", "paper", 180), side_for("segmentation", "small", 180)) == (560, 176)
     assert side_for("classification", "small", 32) == 32

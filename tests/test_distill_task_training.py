@@ -16,10 +16,11 @@ from torch import nn
 from render.errors import InputError
 from tests.loop_line import SCHEDULE as LINE_SCHEDULE
 from tests.loop_line import Line
-from tests.taught import TASKS, make_task, network_of, schedule_of
+from tests.taught import TASKS, make_task, network_of, schedule_of, spec_of
 from tests.test_loop import logged
 from tests.test_loop_processes import LAUNCH, ROOT
-from tests.tiny_models import tiny_vit_file
+from tests.tiny_models import TINY_VIT, tiny_vit_file
+from training.distillation.specific.models import Goal, build_model
 from training.distillation.specific.norms import SharedBatchNorm, shareable
 from training.loop import CHECKPOINT, Schedule, train
 
@@ -164,3 +165,17 @@ def test_two_processes_train_as_one_does(weights: Path, tmp_path: Path) -> None:
             assert float((two - one).norm()) < 0.02 * float((one - start).norm())
         for mine, theirs in zip(logged(tmp_path / kind), logged(tmp_path / "one" / kind), strict=True):
             assert mine == pytest.approx(theirs, rel=1e-2, abs=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("goal", ["segmentation", "classification"])
+def test_on_cuda_a_student_learns_and_is_measured(goal: Goal, weights: Path, tmp_path: Path) -> None:
+    cuda = torch.device("cuda")
+    name = "deeplabv3-resnet18" if goal == "segmentation" else TINY_VIT
+    student = build_model(spec_of(goal, name), weights=None if goal == "segmentation" else weights, device=cuda)
+    teacher = build_model(spec_of(goal, TINY_VIT, frozen=True), weights=weights, device=cuda)
+    task = make_task(goal, student, teacher, mixed=True, held=True)
+    figures = train(task, replace(schedule_of("vit"), precision="auto"), tmp_path, device="cuda")
+    assert all(0 <= value <= 1 for value in figures.values())
+    assert len(figures) > 0

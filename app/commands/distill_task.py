@@ -160,10 +160,10 @@ class DistillTask:
             if self.mixed.startswith(DIFFUSION):
                 self._make_mixed(bench.data, progress)
             rows = self._rows(bench)
-            bench.check(rows[-1])
+            models = bench.check(rows[-1])
             if main:
                 say(f"{data.name}: {len(bench.data.train)} photos to learn from, {len(bench.data.test)} to measure")
-                self._licences(bench, rows)
+                _tell_licences(models)
             rows = self._searched(bench, rows, say if main else lambda _: None)
             seeds = range(self.seed, self.seed + self.seeds)
             results = [bench.result(row, seeds) for row in rows]
@@ -201,9 +201,7 @@ class DistillTask:
         Weighting(alpha=self.alpha, temperature=self.temperature)
         prefix = next((one for one in (FOLDER, DIFFUSION) if self.mixed.startswith(one)), "")
         if self.mixed not in (NONE, BLEND) and (not prefix or self.mixed == prefix):
-            raise InputError(
-                f"Expected --mixed {NONE}, {BLEND}, {FOLDER}DIR or {DIFFUSION}DIR, found {self.mixed!r}."
-            )
+            raise InputError(f"Expected --mixed {NONE}, {BLEND}, {FOLDER}DIR or {DIFFUSION}DIR, found {self.mixed!r}.")
         if self.alone and self.probe:
             raise InputError("--alone trains all of the student and --probe its head alone; choose one of them.")
         if self.mixed == NONE and (self.intra_class or self.mixed_in == "task"):
@@ -327,14 +325,6 @@ class DistillTask:
                 tell(f"{row.name}: of {len(grid)} the rate {numbers.rate:g} with weight decay {numbers.weight_decay:g}")
         return found
 
-    def _licences(self, bench: Workbench, rows: Sequence[Row]) -> None:
-        from training.distillation.specific.models import VitModel
-
-        for row in rows:
-            model = bench.untrained(row, self.seed)
-            if isinstance(model, VitModel) and not row.spec.scratch and model.base[0].licence:
-                say(f"{row.spec.name}: the licence of the weights is {model.base[0].licence}")
-
     def _draw(self, bench: Workbench, rows: Sequence[Row]) -> None:
         """Features by class: of the teacher, of the student before and after (figure 4.4)."""
         import numpy as np
@@ -401,6 +391,14 @@ class DistillTask:
         note = f"means over {self.seeds} seeds; ± half of Student's 95 % interval" if self.seeds > 1 else ""
         title = f"{self.task.capitalize()}, {data.name}, {len(data.test)} photos"
         return ResultTable(title, ["network", *(kind.title for kind in kinds.values())], rows, note)
+
+
+def _tell_licences(models: Sequence[TaskModel]) -> None:
+    from training.distillation.specific.models import VitModel
+
+    encoders = [model.base[0] for model in models if isinstance(model, VitModel) and not model.spec.scratch]
+    for name, licence in dict.fromkeys((one.name, one.licence) for one in encoders if one.licence):
+        say(f"{name}: the licence of the weights is {licence}")
 
 
 def _said(row: Row) -> str:

@@ -21,9 +21,10 @@ from training.probing.photos import MARGIN, VOID
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-Augment: TypeAlias = Literal["standard", "trivial", "plain"]
-"""standard = that of transformers, and of every segmentation.  trivial = with TrivialAugment, for ResNets that tell
-photos.  plain = none: what a frozen encoder says of the photos is then computed once."""
+Augment: TypeAlias = Literal["standard", "trivial", "centre", "plain"]
+"""standard = that of transformers, and of every segmentation.  For photos with a class each besides: trivial = with
+TrivialAugment, for ResNets; centre = the middle of a photo and no Mixup, for heads that tell kinds much alike.  plain =
+none: what a frozen encoder says of the photos is then computed once."""
 AUGMENTS: tuple[Augment, ...] = get_args(Augment)
 TRIES = 10  # at a crop that more than one class shares
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, (0.5, 1.5), (0.5, 1.5), 0.1  # of mmsegmentation; hue: of a turn
@@ -108,7 +109,7 @@ def augmented(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, recipe: 
     if goal == "segmentation":
         return _pixels_changed(image, truth, recipe, seed)
     with seeded(seed):
-        return Sample(_photo_changed(image, recipe), truth, None)
+        return Sample(_photo_changed(image, truth, recipe), truth, None)
 
 
 def plain_samples(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, side: int) -> list[Sample]:
@@ -180,18 +181,19 @@ def colours_changed(pixels: Float[Tensor, "3 h w"], random: np.random.Generator)
     return pixels
 
 
-def _photo_changed(image: UInt8[Tensor, "3 h w"], recipe: Recipe) -> Float[Tensor, "3 s s"]:
+def _photo_changed(image: UInt8[Tensor, "3 h w"], truth: Tensor, recipe: Recipe) -> Float[Tensor, "3 s s"]:
     """A crop with other colours, mirrored or not; drawn from torch's global generator."""
     from torchvision.transforms import v2
 
-    steps = [
-        v2.RandomResizedCrop(recipe.side, scale=(recipe.scale, 1.0), antialias=True),
-        v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter),
-        v2.RandomHorizontalFlip(),
-    ]
+    if recipe.augment == "centre":
+        middle = plain_samples(image, truth, "classification", recipe.side)[0].pixels
+        crop: Tensor = (255 * middle).round().to(torch.uint8)
+    else:
+        crop = v2.RandomResizedCrop(recipe.side, scale=(recipe.scale, 1.0), antialias=True)(image)
+    steps = [v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter), v2.RandomHorizontalFlip()]
     if recipe.augment == "trivial":
         steps.append(v2.TrivialAugmentWide())
-    pixels: Tensor = v2.Compose(steps)(image)
+    pixels: Tensor = v2.Compose(steps)(crop)
     return pixels.float() / 255
 
 

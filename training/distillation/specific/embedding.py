@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CLASSES = 20  # that are shown
 SURE = 0.9  # of a patch must be of one class
 PHOTOS = 500  # at most
-MIXED = 200  # mixed images at most
+MIXED = 100  # mixed images at most
 NO_CLASS = -1  # of mixed images
 DRAWN = 20_000  # points of a picture at most
 PANEL, RADIUS, EDGE = 480, 2, 16  # pixels

@@ -163,19 +163,18 @@ class Workbench:
             encoder = self._frozen[known]
         return build_model(spec, weights=row.weights, encoder=encoder, seed=seed, device=self._at.device)
 
-    def check(self, row: Row) -> None:
-        """Refuse at once what a training would refuse after its teacher's.
+    def check(self, row: Row) -> list[TaskModel]:
+        """Refuse at once what a training would refuse after its teacher's; gives the networks, untrained.
 
         Raises:
             InputError: a network cannot be made, mixed images cannot be had, or a batch cannot be shared.
         """
-        teacher = None
-        if row.teacher is not None:
-            self.check(row.teacher)
-            teacher = self.untrained(row.teacher, 0)
+        teachers = [] if row.teacher is None else self.check(row.teacher)
         learned = self.photos()
-        task = self._task(row, self.untrained(row, 0), learned, teacher)
+        model = self.untrained(row, 0)
+        task = self._task(row, model, learned, teachers[-1] if teachers else None)
         check(task, row.numbers.schedule(len(learned), seed=0, precision=self._precision), self._at)
+        return [*teachers, model]
 
     def model(self, row: Row, seed: int) -> TaskModel:
         """The network of a line, trained with a seed; its teacher before it.
@@ -232,14 +231,15 @@ class Workbench:
         if row.teacher is not None:
             teacher = self._fit(row.teacher, seed, learned, folder / "teacher")[0]
         plain = replace(row, mixer=None)
-        tried = []
+        figure = CHOSEN_BY[self.goal]
+        tried, reached = [], []
         for numbers in grid:
             name = f"rate-{numbers.rate:g}-decay-{numbers.weight_decay:g}"
             one = replace(plain, numbers=numbers)
             figures = self._fit(one, seed, learned, folder / name, teacher=teacher, held=kept)[1]
             tried.append({"numbers": numbers.json(), **figures})
-        figure = CHOSEN_BY[self.goal]
-        best = max(range(len(tried)), key=lambda index: tried[index][figure])
+            reached.append(figures[figure])
+        best = reached.index(max(reached))
         if self._at.main:
             content = {"photos": [len(learned), len(kept)], "figure": figure, "tried": tried, "best": best}
             with atomic_file(self._out / row.name / SEARCHED) as temporary:

@@ -56,10 +56,13 @@ class TaskPhotos:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the photos' names and labels, in order."""
+        """Hash of the photos' names and labels, in order, and of what the first one shows."""
         digest = hashlib.sha256()
         for photo in self.photos:
             digest.update(f"{photo.group}/{photo.name}:{photo.label};".encode())
+        image = self.image(0)
+        for values in (image, self.truth(0, (image.shape[1], image.shape[2]))):
+            digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def image(self, index: int) -> UInt8[Tensor, "3 h w"]:

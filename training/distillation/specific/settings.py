@@ -157,13 +157,15 @@ def recipe_for(spec: ModelSpec, family: Family, scale: Scale, photo_side: int) -
     Args:
         spec: What is trained; a student's recipe is the one that its teacher sees, too.
         family: Fine-grained heads are probed without crops and Mixup, ResNets for them with crops of 0.4 at least.
-        scale: At the small one all heads are probed so: features are then computed once.
+        scale: At the small one all heads are probed without augmentation: features are then computed once.
         photo_side: Pixels along the shorter side of the photos.
     """
     what = procedure_of(spec)
     augment: Augment = "standard"
-    if what == "probing" and (scale == "small" or family == "fine-grained"):
+    if what == "probing" and scale == "small":
         augment = "plain"
+    elif what == "probing" and family == "fine-grained":
+        augment = "centre"
     elif what == "convolutional" and spec.goal == "classification":
         augment = "trivial"
     recipe = Recipe(augment=augment, side=spec.side)

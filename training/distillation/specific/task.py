@@ -170,7 +170,9 @@ class TaskTraining(Task):
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
         """The weighted losses, means over the items."""
-        batch = self._gathered(items)
+        # Networks alone compute in another precision, photos are changed in full.
+        with torch.autocast(self.device.type, enabled=False):
+            batch = self._gathered(items)
         seeds = [item.seed for item in items]
         size = (self._recipe.side, self._recipe.side)
         pixelwise = self._photos.goal == "segmentation"
