@@ -565,5 +565,5 @@ def test_drawn_photos_are_all_of_them() -> None:
     task = make_task("segmentation", Constant("segmentation", 1.0), batch=100)
     items = task.batch(np.random.default_rng(0))
     assert {item.drawn.photo for item in items if item.drawn is not None} == set(range(12))
-    assert len({item.drawn for item in items}) == 100
+    assert len({item.drawn for item in items}) == len({item.seed for item in items}) == 100
     assert isinstance(items[0].drawn, Drawn)
