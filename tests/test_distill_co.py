@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from render.errors import InputError
@@ -234,6 +235,12 @@ def test_sources_are_folders_of_photos_or_scenes_and_say_whose_they_are(folder: 
         open_source("rgb", tmp_path)
     with pytest.raises(InputError, match="Expected a folder"):
         open_source("rgb", tmp_path / "nowhere")
+    deep = tmp_path / "train" / "room"
+    deep.mkdir(parents=True)
+    (deep / "transforms.json").write_text("{}")
+    Image.new("RGB", (8, 8)).save(deep / "normals.png")
+    with pytest.raises(InputError, match=r"Scenes lie deeper in .*: give the folder that holds them, .*train"):
+        open_source("rgb", tmp_path)
     train, held = held_out(source)
     assert sorted(p.name for p in [*train.photos, *held.photos]) == [p.name for p in source.photos]
     assert len(held.photos) == 1

@@ -137,6 +137,7 @@ class DistillTask:
         """Train teachers and students, measure, print and write."""
         import torch
 
+        from render.errors import InputError
         from render.progress import silent
         from training.distillation.specific.running import GIGABYTE, Workbench
         from training.loop import place
@@ -167,10 +168,13 @@ class DistillTask:
             rows = self._searched(bench, rows, say if main else lambda _: None)
             seeds = range(self.seed, self.seed + self.seeds)
             results = [bench.result(row, seeds) for row in rows]
-            if not main:
-                return
-            self._draw(bench, rows)
+        if not main:
+            return
         self._write(bench.data, results)
+        try:
+            self._draw(bench, rows)
+        except InputError as error:  # the results do not need it
+            say(f"No picture of the features: {error}")
 
     def _check(self) -> None:
         from app.scenes import check_positive

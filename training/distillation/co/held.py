@@ -65,7 +65,8 @@ class HeldPhotos:
         self, student: Student, spaces: Iterable[TeacherStatistics], most: int | None = None
     ) -> Iterator[Compared]:
         """What student and teachers say of so many of the photos, evenly spaced; None = of all."""
-        chosen = self._chosen[:: max(1, len(self._chosen) // most)][:most] if most else self._chosen
+        count = len(self) if most is None else min(most, len(self))
+        chosen = [self._chosen[i] for i in np.linspace(0, len(self) - 1, count).round().astype(int)]
         device = student.encoder.device
         for index in chosen:
             pixels, said = self._of(index, student)

@@ -103,6 +103,12 @@ def open_source(owner: str, folder: Path) -> Source:
             scene.require_photos()
             photos += [_of_view(scene.path.name, view) for view in scene.views]
     else:
+        deeper = next(iter(sorted(folder.rglob(TRANSFORMS))), None)
+        if deeper is not None:  # its maps of depth and classes are no photos
+            raise InputError(
+                f"Scenes lie deeper in {folder}, such as {deeper.parent}: give the folder that holds them, "
+                f"{deeper.parent.parent}, and others as sources of their own."
+            )
         files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PHOTOS and f.is_file())
         photos = [Photo(str(f.relative_to(folder)), partial(read_photo, f), f.stat().st_size) for f in files]
     if not photos:

@@ -20,7 +20,7 @@ class Statistics(nn.Module):
     """Mean and deviation of every dimension of one teacher's tokens of one kind.
 
     The momentum of the n-th update is ``max(1 / n, 0.001)``: 1 for the first.  Until the thousandth this gives the
-    plain mean over everything seen, which is the best guess and asks for no schedule, afterwards that of about the
+    plain mean of what batches said, which is the best guess and asks for no schedule, afterwards that of about the
     last thousand batches.  What moves is the mean and the mean square, so that the deviation counts what differs
     between batches as well as what does within.
 

@@ -112,15 +112,18 @@ def _patches(model: TaskModel, photos: TaskPhotos) -> Points:
     device = next(model.parameters()).device
     features, labels = [], []
     step = max(1, -(-len(photos) // PHOTOS))
-    for index in range(0, len(photos), step):
+    indices = range(0, len(photos), step)
+    most = -(-DRAWN // len(indices))  # of a photo's patches: what is drawn in the end, and not all in memory before
+    for index in indices:
         image = photos.image(index)
         truth = photos.truth(index, (image.shape[1], image.shape[2]))
         samples = plain_samples(image, truth, "segmentation", model.spec.side)
         found = model.embedding(torch.stack([one.pixels for one in samples]).to(device)).float().cpu()
-        for patches, sample in zip(found, samples, strict=True):
+        for patches, sample in zip(found, samples, strict=True):  # windows
             shares, known = class_shares(sample.truth.numpy(), photos.classes, (patches.shape[0], patches.shape[1]))
             told = torch.from_numpy(shares).float() / FULL
-            sure = (told.max(1).values > SURE) & torch.from_numpy(known)
+            sure = torch.nonzero((told.max(1).values > SURE) & torch.from_numpy(known))[:, 0]
+            sure = sure[:: max(1, -(-len(sure) * len(samples) // most))]
             features.append(patches.flatten(0, 1)[sure])
             labels.append(told.argmax(1)[sure])
     points = Points(torch.cat(features), torch.cat(labels))

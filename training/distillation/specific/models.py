@@ -303,7 +303,7 @@ def at_pixels(logits: Float[Tensor, "b k gh gw"], size: tuple[int, int]) -> Floa
 def seeded(seed: int) -> Iterator[None]:
     """Networks made inside have the random weights of a seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too, for good
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class TaskPhotos:
     def __len__(self) -> int:
         return len(self.photos)
 
-    @property
+    @cached_property
     def labels(self) -> list[int]:
         """Of photos with a class each."""
         return [_label(photo) for photo in self.photos]
