@@ -144,8 +144,8 @@ class Reproduce:
                 missing_seeds(places, encoder, of, row, seeds)
         for row in [row for rows in further.values() for row in rows]:
             missing_seeds(places, "tiny-dino", data[0], row, seeds)
-        for encoder, tuning in self._wanted(places.plan, further):
-            untuned_seeds(places, encoder, tuning, seeds)
+        for name, tuning in self._wanted(places.plan, further):
+            untuned_seeds(places, name, tuning, seeds)
         is_weak_made(places)
         for split, first, _ in self._parts(places.plan):
             places.store().get(carried(split, first))
