@@ -24,8 +24,8 @@ from training.distillation.decoders import (
     measure_teacher,
 )
 from training.probing.data.rooms import room_photos
+from training.probing.kept import describe_photos
 from training.probing.photos import ProbePhoto
-from training.reproduction.features import describe_photos
 from training.rooms.reading import RoomScene
 from training.rooms.writing import room_name
 from uplift.encoders import load_encoder

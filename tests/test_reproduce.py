@@ -22,17 +22,18 @@ from tests.tuned import encoder_of, two_scenes
 from training.finetuning.scenes import TunedScenes, open_scenes
 from training.finetuning.targets import make_targets
 from training.probing import ProbePhoto
+from training.probing.kept import KeptMaps, beside, describe_photos, stacked
 from training.probing.scores import Scores
-from training.reproduction.features import KeptMaps, beside, describe_photos, lifted, stacked
+from training.probing.statistics import fallen, joined, larger
 from training.reproduction.fit3d.ablations import ablation_rows
 from training.reproduction.fit3d.data import elsewhere
+from training.reproduction.fit3d.lifting import lifted
 from training.reproduction.fit3d.measuring import missing_seeds
 from training.reproduction.fit3d.places import Places
 from training.reproduction.fit3d.plan import Plan, main_rows
 from training.reproduction.fit3d.results import Claim, Found, RowFound
 from training.reproduction.fit3d.tuning import KeptTargets
 from training.reproduction.jobs import Job, run_jobs
-from training.reproduction.statistics import fallen, joined, larger
 
 
 def write(path: Path, text: str, *, progress: Progress) -> None:

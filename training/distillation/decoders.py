@@ -23,11 +23,11 @@ from render.progress import Progress, silent
 from training.loop.processes import resolve_precision
 from training.probing.bins import scale_invariant_loss
 from training.probing.data.rooms import check_apart, room_photos
+from training.probing.kept import Maps, describe_photos
 from training.probing.linear import require_finite
 from training.probing.photos import ProbePhoto
 from training.probing.running import truth_of
 from training.probing.scores import ScoreKeeper, Scores, as_json
-from training.reproduction.features import Maps, describe_photos
 from training.rooms.reading import RoomScene
 from training.tiny.depth import depth_at_nodes
 from uplift.encoders.base import TrainableEncoder

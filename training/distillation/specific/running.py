@@ -35,7 +35,7 @@ from training.loop import check, place, train
 from training.loop.schedule import Precision
 from training.probing.photos import ProbeData, ProbePhoto
 from training.probing.scores import Scores, as_json
-from training.reproduction.statistics import joined
+from training.probing.statistics import joined
 from uplift.encoders.base import Encoder
 
 MixerOf: TypeAlias = Callable[[TaskPhotos, Recipe], ImageMixer]

@@ -15,13 +15,14 @@ import torch
 from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
+from training.probing.kept import KeptMaps, Maps, beside, describe_photos, stacked
 from training.probing.photos import Task
 from training.probing.running import run_probe
 from training.probing.scores import Scores
 from training.probing.settings import ProbeSettings
 from training.probing.sources import Described, SideBySide
-from training.reproduction.features import KeptMaps, Maps, beside, describe_photos, lifted, stacked
 from training.reproduction.fit3d.data import ROOMS, Measured
+from training.reproduction.fit3d.lifting import lifted
 from training.reproduction.fit3d.places import Places, measured
 from training.reproduction.fit3d.plan import Plan, Row
 

@@ -12,11 +12,11 @@ from render.errors import InputError
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.photos import Task
 from training.probing.scores import FIGURES, Scores, figures_of
+from training.probing.statistics import fallen, joined, larger
 from training.reproduction.fit3d.data import ROOMS, Measured
 from training.reproduction.fit3d.measuring import unpacked
 from training.reproduction.fit3d.places import WEAK, Places, measured, targets_made, tuned
 from training.reproduction.fit3d.plan import Plan, Row, main_rows
-from training.reproduction.statistics import fallen, joined, larger
 
 if TYPE_CHECKING:
     from jaxtyping import Float

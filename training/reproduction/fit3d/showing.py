@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from training.probing.kept import Maps, describe_photos
 from training.probing.photos import ProbePhoto, Task
-from training.reproduction.features import Maps, describe_photos, lifted
 from training.reproduction.fit3d.data import Measured
+from training.reproduction.fit3d.lifting import lifted
 from training.reproduction.fit3d.measuring import read_told, show_indices
 from training.reproduction.fit3d.places import Places
 from training.reproduction.fit3d.plan import main_rows

@@ -14,7 +14,6 @@ from training.probing.photos import ProbePhoto
 from training.probing.sources import Described, EncoderSource, FeatureSource
 
 if TYPE_CHECKING:
-    from training.finetuning.scenes import TunedScenes
     from uplift.encoders.base import TrainableEncoder
 
 PATCHES_AT_ONCE = 8192  # that a network sees
@@ -82,27 +81,6 @@ def describe_photos(
         maps |= _described(encoder, alike) if alike else {}
     progress(len(photos), len(photos), what)
     return maps
-
-
-@torch.no_grad()
-def lifted(maps: Mapping[tuple[str, str], Described], scenes: TunedScenes, progress: Progress = silent) -> Maps:
-    """Features of rooms as the Gaussians show them: carried from all views to the Gaussians, and rendered.
-
-    Args:
-        maps: Of all photos of the scenes.
-        scenes: Whose folders have the groups' names.
-        progress: Told of every scene.
-    """
-    result: Maps = {}
-    for index, scene in enumerate(scenes.scenes):
-        progress(index, len(scenes.scenes), "lifting features")
-        group, names = scene.path.resolve().name, [view.name for view in scene.views]
-        transport = scenes.transport(index)
-        carried = transport.apply(stacked(maps, group, names))
-        for view, name in enumerate(names):
-            patches = carried[transport.rows(view)].reshape(*transport.grids[view], -1)
-            result[group, name] = Described(patches.half(), maps[group, name].whole)
-    return result
 
 
 def stacked(maps: Mapping[tuple[str, str], Described], group: str, names: Iterable[str]) -> Tensor:
