@@ -27,7 +27,6 @@ from uplift.encoders._projectors import (
     SimpleProjector,
     TransformerProjector,
     make_projector,
-    whole_of,
 )
 from uplift.encoders.base import Tokens
 
@@ -188,7 +187,7 @@ def test_simple_projectors_look_at_the_last_layer_and_at_each_token_alone() -> N
 
 def test_without_a_class_token_the_mean_patch_stands_for_the_photo() -> None:
     student = tokens(cls=False)
-    torch.testing.assert_close(whole_of(student), student.patches.mean((1, 2)))
+    torch.testing.assert_close(student.whole, student.patches.mean((1, 2)))
     for kind in ("simple", "transformer"):
         found = make_projector(kind, 8, 5, whole=True)([student])
         assert found.cls is not None

@@ -99,6 +99,5 @@ def _described(encoder: TrainableEncoder, alike: Sequence[tuple[ProbePhoto, Tens
     result: Maps = {}
     for index, (photo, _) in enumerate(alike):
         patches = tokens.patches[index].cpu()
-        cls = patches.mean((0, 1)) if tokens.cls is None else tokens.cls[index].cpu()
-        result[photo.group, photo.name] = Described(patches.half().clone(), cls.half().clone())
+        result[photo.group, photo.name] = Described(patches.half().clone(), tokens.whole[index].cpu().half().clone())
     return result

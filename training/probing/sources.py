@@ -235,7 +235,7 @@ class _Layers(Encoder):
     def encode(self, image: Image) -> Float[Tensor, "gh1 gw c"]:
         layers = self._of.layers(self._of.pixels(image)[None], LAYERS)
         patches = torch.cat([layer.patches[0] for layer in layers], -1)
-        whole = torch.cat([layer.patches[0].mean((0, 1)) if layer.cls is None else layer.cls[0] for layer in layers])
+        whole = torch.cat([layer.whole[0] for layer in layers])
         return torch.cat([patches, whole.expand(1, patches.shape[1], -1)])
 
     def settings(self) -> dict[str, Any]:

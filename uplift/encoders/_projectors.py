@@ -46,7 +46,7 @@ class SimpleProjector(nn.Module):
     def forward(self, layers: Sequence[Tokens]) -> Tokens:
         """Tokens of the teacher's dimension, from the last of the student's layers."""
         last = layers[-1]
-        return Tokens(self.patches(last.patches), None if self.whole is None else self.whole(whole_of(last)))
+        return Tokens(self.patches(last.patches), None if self.whole is None else self.whole(last.whole))
 
 
 class LadderProjector(nn.Module):
@@ -115,7 +115,7 @@ class TransformerProjector(nn.Module):
         """Tokens of the teacher's dimension, from the last of the student's layers."""
         last = layers[-1]
         b, gh, gw, _ = last.patches.shape
-        rows = torch.cat([whole_of(last)[:, None], last.patches.flatten(1, 2)], 1)
+        rows = torch.cat([last.whole[:, None], last.patches.flatten(1, 2)], 1)
         mixed = self.block(rows)
         patches = self.linear(mixed[:, 1:]).reshape(b, gh, gw, -1)
         return Tokens(patches, self.linear(mixed[:, 0]) if self._whole else None)
@@ -155,11 +155,6 @@ def layers_of(encoder: TrainableEncoder, pixels: Float[Tensor, "b 3 h w"], rungs
         InputError: the student has fewer blocks.
     """
     return [encoder.tokens(pixels)] if rungs == 1 else encoder.layers(pixels, rungs)
-
-
-def whole_of(tokens: Tokens) -> Float[Tensor, "b c"]:
-    """The token of the whole photo: [CLS], or the mean patch where the network has none."""
-    return tokens.patches.mean((1, 2)) if tokens.cls is None else tokens.cls
 
 
 class TeacherSpace(nn.Module):

@@ -115,6 +115,11 @@ class Tokens(NamedTuple):
     patches: Tensor
     cls: Tensor | None
 
+    @property
+    def whole(self) -> Tensor:
+        """``[b, c]``: of each photo its token, or the mean of its patches where the network has none."""
+        return self.patches.mean((1, 2)) if self.cls is None else self.cls
+
 
 class TrainableEncoder(Encoder):
     """An encoder whose network can be run on batches with gradients: for fine-tuning, distillation and dense heads.

@@ -106,7 +106,7 @@ class TinyDepthEncoder(ViTEncoder):
                 f"{NAME} tells depth of its own tokens, [b, gh, gw, {self.dimension}], found "
                 f"{list(tokens.patches.shape)}."
             )
-        told = self.decoder(tokens.patches, whole_of(tokens))
+        told = self.decoder(tokens.patches, tokens.whole)
         size = [length * self.patch for length in tokens.patches.shape[1:3]]
         depth = nn.functional.interpolate(told[:, None], size, mode="bilinear", align_corners=False)[:, 0]
         if focal is None:
@@ -126,11 +126,6 @@ class TinyDepthEncoder(ViTEncoder):
         seen = None if focal is None else focal * pixels.shape[2] / width
         told = self.decode(self.tokens(pixels[None]), seen)
         return nn.functional.interpolate(told[None], (height, width), mode="bilinear", align_corners=False)[0, 0]
-
-
-def whole_of(tokens: Tokens) -> Float[Tensor, "b c"]:
-    """What stands for whole photos: the [CLS] tokens, or the means of the patches where there are none."""
-    return tokens.patches.mean((1, 2)) if tokens.cls is None else tokens.cls
 
 
 def make_tiny_depth(weights: Path | None, device: torch.device, **options: Any) -> TinyDepthEncoder:

@@ -89,7 +89,7 @@ def class_features(
         if blocks > depth:
             raise InputError(f"{encoder.name} has {depth} blocks, expected a head on the last of them, found {blocks}.")
         layers = encoder.layers(pixels, depth)[-blocks:]
-    parts = [layer.patches.mean((1, 2)) if layer.cls is None else layer.cls for layer in layers]
+    parts = [layer.whole for layer in layers]
     return torch.cat([*parts, layers[-1].patches.mean((1, 2))] if mean_patch else parts, 1)
 
 
