@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Read when torch is loaded, here and in what tests start: processes that run tests beside each other share the cores.
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -250,10 +250,10 @@ def _costs(
     if weak is not None:
         costs["pretraining the weak encoder, 1000 steps"] = _per([weak], "steps", 1000)
     for encoder in encoders:
-        rows = [row for row in main_rows(places.plan) if row.name == "fine-tuned"]
-        of = [store.get(tuned(encoder, row.tuning, seed)) for row in rows if row.tuning for seed in seeds]
+        tunings = [row.tuning for row in main_rows(places.plan) if row.name == "fine-tuned" and row.tuning is not None]
+        of = [places.store(tuning).get(tuned(encoder, tuning, seed)) for tuning in tunings for seed in seeds]
         known = [figures for figures in of if figures is not None]
-        targets = [store.get(targets_made(encoder, row.tuning)) for row in rows if row.tuning]
+        targets = [places.store(tuning).get(targets_made(encoder, tuning)) for tuning in tunings]
         prepared = [figures for figures in targets if figures is not None]
         if prepared:
             costs[f"targets of a room: {encoder}"] = _per(prepared, "scenes", 1)
