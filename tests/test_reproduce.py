@@ -258,7 +258,7 @@ def test_a_plan_refuses_what_cannot_be_measured() -> None:
         Plan(test_rooms=1)
     with pytest.raises(InputError, match="rate above 0"):
         Plan(rate=0.0)
-    assert Plan().learned_epochs * 12 == 3 * 120
+    assert Plan().learned_epochs * 12 == 120
 
 
 def test_settings_of_the_ablations_leave_other_figures_as_they_are(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ class Plan:
 
     @property
     def learned_epochs(self) -> int:
-        """Epochs over the rooms with learned features, in which a network does as many steps as over all rooms."""
-        return max(1, round(self.epochs * self.rooms / min(self.rooms, self.learned_rooms)))
+        """Epochs over the rooms with learned features: as many steps as one epoch, the paper's, over all rooms."""
+        return max(1, round(self.rooms / min(self.rooms, self.learned_rooms)))
 
     @property
     def precision(self) -> str:
