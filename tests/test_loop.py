@@ -53,6 +53,25 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) ->
     assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
 
 
+def test_seconds_of_a_log_leave_out_what_lay_between_interruption_and_resumption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10_000))
+    monkeypatch.setattr("training.loop.running.time.monotonic", lambda: float(next(now)))
+    interrupted = Line()
+    interrupted.stop_after = 37
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, SCHEDULE, tmp_path, device="cpu")
+    worked = next(now)
+    later = iter(range(1_000_000, 1_010_000))
+    monkeypatch.setattr("training.loop.running.time.monotonic", lambda: float(next(later)))
+    train(Line(), SCHEDULE, tmp_path, device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    seconds = [line["seconds"] for line in lines if "seconds" in line]
+    assert seconds == sorted(seconds)
+    assert worked / 2 < seconds[-1] < 10_000
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     first = train(Line(), SCHEDULE, tmp_path, device="cpu")
     again = Line()
