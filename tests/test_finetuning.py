@@ -28,7 +28,7 @@ from tests.tuned import SCHEDULE, encoder_of, make_task, two_scenes
 from training.finetuning import targets as module
 from training.finetuning.export import FILE
 from training.finetuning.panels import Row
-from training.finetuning.scenes import Forward, TunedScenes, open_scenes
+from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.targets import (
     BlurredTargets,
     LearnedTargets,
@@ -40,6 +40,7 @@ from training.finetuning.targets import (
 from training.finetuning.task import FineTuning, Item
 from training.loop import LOG, PICTURES, train
 from training.nerfstudio_plugin.targets import resize_map
+from training.scenes import open_scenes
 from uplift.encoders import TrainableEncoder, load_encoder
 from uplift.field import FeatureField, read_safetensors
 from uplift.lifting import lift

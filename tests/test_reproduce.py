@@ -19,7 +19,7 @@ from render.progress import Progress
 from tests.test_probing_data import camvid
 from tests.tiny_models import tiny_vit_file
 from tests.tuned import encoder_of, two_scenes
-from training.finetuning.scenes import TunedScenes, open_scenes
+from training.finetuning.scenes import TunedScenes
 from training.finetuning.targets import make_targets
 from training.probing import ProbePhoto
 from training.probing.kept import KeptMaps, beside, describe_photos, stacked
@@ -34,6 +34,7 @@ from training.reproduction.fit3d.plan import Plan, main_rows
 from training.reproduction.fit3d.results import Claim, Found, RowFound
 from training.reproduction.fit3d.tuning import KeptTargets
 from training.reproduction.jobs import Job, run_jobs
+from training.scenes import open_scenes
 
 
 def write(path: Path, text: str, *, progress: Progress) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tests.miniatures import tiny_objects
 from tests.tiny_models import TINY_VIT
-from training.finetuning.scenes import TunedScenes, open_scenes
+from training.finetuning.scenes import TunedScenes
 from training.finetuning.targets import TargetKind, make_targets
 from training.finetuning.task import FineTuning, Refresh
 from training.loop import Schedule, train
+from training.scenes import open_scenes
 from uplift.encoders import TrainableEncoder, load_encoder
 
 SCHEDULE = Schedule(

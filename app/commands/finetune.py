@@ -81,10 +81,11 @@ class Finetune:
 
         from render.progress import silent
         from training.finetuning.export import export
-        from training.finetuning.scenes import TunedScenes, open_scenes
+        from training.finetuning.scenes import TunedScenes
         from training.finetuning.targets import make_targets
         from training.finetuning.task import FineTuning
         from training.loop import check, place, train
+        from training.scenes import open_scenes
 
         self._check()
         if self.threads is not None:

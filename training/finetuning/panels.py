@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.sheets import sheet
 from uplift.pca import PCAColours
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 CLUSTERS = 8
-GAP = 4  # pixels between pictures
-HEIGHT = 240  # pixels, of a photo in a panel
 HUES = np.frombuffer(bytes.fromhex("4e79a7f28e2b59a14fe1575976b7b2edc948b07aa19c755f"), np.uint8).reshape(CLUSTERS, 3)
 
 Row: TypeAlias = "tuple[np.ndarray, Tensor, Tensor, Tensor]"
@@ -43,24 +42,3 @@ def _clusters(maps: Sequence[Float[Tensor, "gh gw c"]]) -> list[UInt8[np.ndarray
     labels = KMeans(min(CLUSTERS, len(rows)), n_init=2, random_state=0).fit_predict(rows)
     ends = np.cumsum([one.shape[0] * one.shape[1] for one in maps])[:-1]
     return [HUES[part].reshape(*one.shape[:2], 3) for part, one in zip(np.split(labels, ends), maps, strict=True)]
-
-
-def sheet(rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Pictures in rows, those of a row as large as its first."""
-    lines = []
-    for row in rows:
-        height, width = row[0].shape[:2]
-        size = (round(width * HEIGHT / height), HEIGHT)
-        lines.append(np.concatenate([_framed(picture, size) for picture in row], 1))
-    widest = max(line.shape[1] for line in lines)
-    padded = [np.pad(line, ((0, 0), (0, widest - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
-    return np.concatenate(padded)
-
-
-def _framed(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
-    from PIL import Image
-
-    coarse = picture.shape[0] < size[1] // 2
-    resampling = Image.Resampling.NEAREST if coarse else Image.Resampling.BILINEAR
-    resized = np.asarray(Image.fromarray(picture).resize(size, resampling))
-    return np.pad(resized, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -18,13 +17,13 @@ from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.scene import TRANSFORMS, Scene
 from training.finetuning.transport import Transport, cached_transport
+from training.scenes import PHOTO_BYTES
 from uplift.encoders.base import TrainableEncoder, as_image
 from uplift.evaluation.store import files_digest
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-PHOTO_BYTES = 4 << 30  # of photos that are kept in memory; the others are read whenever they are needed
 BYTES_PER_GAUSSIAN = 100  # of a .ply with few spherical harmonics
 PATCHES_AT_ONCE = 8192  # that a network sees where no gradients are needed
 
@@ -149,22 +148,3 @@ def memory(scenes: TunedScenes, *, rendered: bool = False) -> int:
         return photos + 2 * patches * scenes.encoder.dimension
     files = sum(scene.gaussians_path.stat().st_size for scene in scenes.scenes)
     return photos + files + files // BYTES_PER_GAUSSIAN * 2 * scenes.encoder.dimension
-
-
-def open_scenes(folders: Sequence[Path], most: int | None = None) -> list[Scene]:
-    """Scene folders, and the scenes in folders of scenes, in order.
-
-    Args:
-        folders: Each is a scene, or holds scenes.
-        most: Only so many; None = all.
-
-    Raises:
-        InputError: a folder is neither.
-    """
-    found: list[Path] = []
-    for folder in folders:
-        inside = sorted(path.parent for path in folder.glob(f"*/{TRANSFORMS}")) if folder.is_dir() else []
-        if not (folder / TRANSFORMS).is_file() and not inside:
-            raise InputError(f"Expected a scene, or a folder of scenes, at {folder}; found no {TRANSFORMS}.")
-        found += [folder] if (folder / TRANSFORMS).is_file() else inside
-    return [Scene.open(path) for path in found[:most]]

@@ -16,8 +16,8 @@ import numpy as np
 from render.errors import InputError
 from render.scene import TRANSFORMS
 from render.views import View, read_photo
-from training.finetuning.scenes import PHOTO_BYTES, open_scenes
 from training.probing.data.files import PHOTOS
+from training.scenes import PHOTO_BYTES, open_scenes
 from uplift.encoders.base import as_image
 
 if TYPE_CHECKING:

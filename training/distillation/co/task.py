@@ -23,8 +23,8 @@ from training.distillation.co.showing import PANELS, panel_rows
 from training.distillation.co.statistics import Statistics, TeacherStatistics, summed
 from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
-from training.finetuning.panels import sheet
 from training.loop import Task
+from training.sheets import sheet
 from uplift.encoders._projectors import RUNGS, ProjectorKind
 from uplift.encoders.base import Tokens, TrainableEncoder
 
