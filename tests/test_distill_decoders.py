@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -24,12 +24,13 @@ from training.distillation.decoders import (
     measure_teacher,
 )
 from training.probing.data.rooms import room_photos
-from training.probing.kept import describe_photos
+from training.probing.kept import Maps, describe_photos
 from training.probing.photos import ProbePhoto
+from training.probing.sources import Described
 from training.rooms.reading import RoomScene
 from training.rooms.writing import room_name
 from uplift.encoders import load_encoder
-from uplift.encoders.base import TrainableEncoder
+from uplift.encoders.base import Encoder, TrainableEncoder
 from uplift.encoders.tiny_depth import FOCAL, WIDTH, DepthDecoder, TinyDepth, TinyDepthEncoder
 
 QUICK = DecoderSettings(steps=2, batch=2)
@@ -75,6 +76,41 @@ def test_the_decoder_learns_and_the_student_does_not(tmp_path: Path) -> None:
     assert len(set(told["figures"]["rmse"])) == 2, "each seed has a decoder of its own"
     again = fit_decoder(student(), decoder(), train, test, seeds=(4,), settings=QUICK)
     assert again.json()["figures"]["rmse"] == told["figures"]["rmse"][1:]
+
+
+def test_features_that_others_took_are_not_computed_again() -> None:
+    train, test = [small_room("train")], [small_room("test")]
+
+    def rmse(maps: Maps | None = None) -> float:
+        found = fit_decoder(student(), decoder(), train, test, seeds=(0,), settings=QUICK, maps=maps)
+        return float(found.scores.figures()["rmse"][0, 0])
+
+    known = describe_photos(student(), room_photos([*train, *test]))
+    seen: list[tuple[str, str]] = []
+
+    def describe(encoder: Encoder, photos: Sequence[ProbePhoto], **options: Any) -> Maps:
+        seen.extend((photo.group, photo.name) for photo in photos)
+        return describe_photos(encoder, photos, **options)
+
+    alone = rmse()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.distillation.decoders.describe_photos", describe)
+        assert rmse(known) == alone
+        assert seen == []
+        left_out = next(key for key in known if key[0] == room_name("test", 0))
+        assert rmse({key: one for key, one in known.items() if key != left_out}) == alone
+        assert seen == [left_out]
+    other = {key: Described(one.patches.flip(0), one.whole) for key, one in known.items()}
+    assert rmse(other) != alone, "they are taken as they are given"
+
+
+def test_decoders_are_fitted_on_encoders_that_cannot_be_trained_too() -> None:
+    found = fit_decoder(
+        load_encoder("rgb", device="cpu"), decoder(), [small_room("train")], [small_room("test")], seeds=(0,),
+        settings=QUICK,
+    )  # fmt: skip
+    assert found.decoders[0].patches.in_features == 3
+    assert found.scores.figures()["rmse"][0, 0] > 0
 
 
 def test_depths_are_told_for_the_focal_length_of_the_photo() -> None:

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from render.errors import InputError
 from tests.small_rooms import small_room
-from training.distillation.localization import Answer, Localization, frame_answers, measure_localization
+from training.distillation.localization import (
+    Answer,
+    Localization,
+    find_answers,
+    frame_answers,
+    measure_localization,
+    questions_of,
+)
+from training.probing.sources import Described
 from training.rooms.reading import RoomScene
 from training.rooms.tasks import Enough, query_frames
 from training.rooms.writing import room_name
@@ -90,6 +98,30 @@ def test_who_knows_every_thing_finds_every_text() -> None:
     confused = measure_localization([room()], Knowing(shift=1), Reading(), enough=ENOUGH)
     assert confused.figures()["pointing"] < 60
     assert confused.figures()["miou"] < 50
+
+
+def test_questions_are_read_once_and_answered_from_features_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def embedded(texts: list[str]) -> Tensor:
+        read.extend(texts)
+        return Reading().encode_text(texts)
+
+    reading = Reading()
+    monkeypatch.setattr(reading, "encode_text", embedded)
+    questions = questions_of([room()], reading, enough=ENOUGH)
+    before = len(read)
+    confused = Knowing(shift=1)
+    name = room().path.name
+    maps = {(name, view.name): Described(confused.encode(view.image()), torch.zeros(1)) for view in room().scene.views}
+    expected = measure_localization([room()], confused, Reading(), enough=ENOUGH)
+    # The features that are given count, and not what the encoder would say.
+    assert find_answers(questions, Knowing(), maps=maps) == expected
+    partly = {key: one for key, one in maps.items() if key != (name, questions.asked[0].frame.name)}
+    found = find_answers(questions, Knowing(), maps=partly)
+    assert {one.view for one in found.answers if one.found} >= {questions.asked[0].frame.name}
+    assert found.figures()["pointing"] > expected.figures()["pointing"]
+    assert len(read) == before, "texts are embedded with the questions"
 
 
 def test_some_photos_of_a_room_are_enough() -> None:

@@ -30,7 +30,7 @@ from training.probing.running import truth_of
 from training.probing.scores import ScoreKeeper, Scores, as_json
 from training.rooms.reading import RoomScene
 from training.tiny.depth import depth_at_nodes
-from uplift.encoders.base import TrainableEncoder
+from uplift.encoders.base import Encoder
 from uplift.encoders.tiny_depth import FOCAL, DepthDecoder, TinyDepthEncoder
 
 if TYPE_CHECKING:
@@ -119,13 +119,14 @@ class FittedDecoder:
 
 
 def fit_decoder(
-    encoder: TrainableEncoder,
+    encoder: Encoder,
     decoder: DepthDecoder,
     train: Sequence[RoomScene],
     test: Sequence[RoomScene],
     *,
     seeds: Sequence[int] = (0, 1, 2),
     settings: DecoderSettings | None = None,
+    maps: Maps | None = None,
     show: Collection[int] = (),
     device: str | torch.device = "cpu",
     progress: Progress = silent,
@@ -141,6 +142,8 @@ def fit_decoder(
         test: Other rooms, to measure.
         seeds: One decoder for each: of the linear layers' first weights and of the batches.
         settings: How they are fine-tuned.
+        maps: Features of photos that are known already, as :func:`describe_photos` gives them, such as those that a
+            probe of the same encoder took; of the others they are computed.
         show: Indices of test photos that depths are kept of.
         device: Where decoders are fine-tuned.
         progress: Told of photos and steps.
@@ -153,7 +156,8 @@ def fit_decoder(
         raise InputError(f"A decoder takes different seeds, at least one; found {list(seeds)}.")
     check_apart(train, test)
     start, settings = time.perf_counter(), settings or DecoderSettings()
-    learned = _examples(encoder, train, settings.photos, progress)
+    known = dict(maps or {})
+    learned = _examples(encoder, train, settings.photos, known, progress)
     where = torch.device(device)
     statistics = (channel_statistics(learned.patches), channel_statistics(learned.whole))
     fitted = []
@@ -162,10 +166,10 @@ def fit_decoder(
             torch.manual_seed(seed)
             head = StudentDecoder(decoder, *statistics).to(where)
         fitted.append(_fitted(head, learned, settings, seed, f"decoder of {encoder.name}: seed {seed}", progress))
-    maps = describe_photos(encoder, room_photos(test), what=f"features of {encoder.name}", progress=progress)
+    measured = _described(encoder, room_photos(test), known, progress)
 
     def tell(photo: ProbePhoto, focal: float) -> Iterator[np.ndarray]:
-        found = maps[photo.group, photo.name]
+        found = measured[photo.group, photo.name]
         for one in fitted:
             told = one(found.patches[None].to(where).float(), found.whole[None].to(where).float())
             yield (told[0] * focal / FOCAL).cpu().numpy()
@@ -249,9 +253,17 @@ class _Examples(NamedTuple):
     depths: Tensor
 
 
-def _examples(encoder: TrainableEncoder, rooms: Sequence[RoomScene], most: int, progress: Progress) -> _Examples:
+def _described(encoder: Encoder, photos: Sequence[ProbePhoto], known: Maps, progress: Progress) -> Maps:
+    """Features of photos; what is known of them is not computed again."""
+    missing = [photo for photo in photos if (photo.group, photo.name) not in known]
+    if not missing:
+        return known
+    return known | describe_photos(encoder, missing, what=f"features of {encoder.name}", progress=progress)
+
+
+def _examples(encoder: Encoder, rooms: Sequence[RoomScene], most: int, known: Maps, progress: Progress) -> _Examples:
     photos, focals = room_photos(rooms, most), _focals(rooms)
-    maps: Maps = describe_photos(encoder, photos, what=f"features of {encoder.name}", progress=progress)
+    maps = _described(encoder, photos, known, progress)
     found = [maps[photo.group, photo.name] for photo in photos]
     grids = {(one.patches.shape[0], one.patches.shape[1]) for one in found}
     if len(grids) > 1:

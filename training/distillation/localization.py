@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from training.probing.kept import Maps
     from uplift.evaluation.lerf import LabelledFrame
 
 
@@ -94,7 +95,36 @@ class Localization:
         }
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A photo, and what is asked of it.
+
+    Attributes:
+        room: Where it was taken.
+        frame: Its name, the texts and what they are true of.
+        kinds: Of the texts, in their order.
+        texts: Their embeddings, of length 1; ``[q, c]``.
+    """
+
+    room: RoomScene
+    frame: LabelledFrame
+    kinds: tuple[Kind, ...]
+    texts: Float[Tensor, "q c"]
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What is asked of rooms, read and embedded once for all encoders whose features lie in the space of the texts.
+
+    Attributes:
+        asked: Of every photo that shows an answer.
+        negatives: Embeddings of the canonical phrases, of length 1; ``[k, c]``.
+    """
+
+    asked: tuple[Question, ...]
+    negatives: Float[Tensor, "k c"]
+
+
 def measure_localization(
     rooms: Sequence[RoomScene],
     encoder: Encoder,
@@ -104,10 +134,7 @@ def measure_localization(
     enough: Enough | None = None,
     progress: Progress = silent,
 ) -> Localization:
-    """Ask every photo for the room's texts whose answers it shows.
-
-    A text is found where the pixel that is most relevant to it, after a 5x5 mean filter, lies on a thing that it is
-    true of.  Its mask is what stands out of the relevancies: those from 0.8 of the largest, above Otsu's threshold.
+    """Ask every photo for the room's texts whose answers it shows; see :func:`questions_of` and :func:`find_answers`.
 
     Args:
         rooms: Test rooms.
@@ -115,30 +142,82 @@ def measure_localization(
         texts: Embeds texts: that teacher, or the encoder itself where it does.
         photos: Of each room at most, evenly spaced over those that show something; None = all.
         enough: Which photos show an answer.
-        progress: Told of every room.
+        progress: Told of every photo.
 
     Raises:
         InputError: no photo shows what a text asks for, a map is missing or damaged, or features and texts do not have
             the same channels.
     """
-    answers: list[Answer] = []
-    negatives = texts.encode_text(list(CANONICAL))
+    questions = questions_of(rooms, texts, photos=photos, enough=enough, progress=progress)
+    return find_answers(questions, encoder, progress=progress)
+
+
+@torch.no_grad()
+def questions_of(
+    rooms: Sequence[RoomScene],
+    texts: TextEncoder,
+    *,
+    photos: int | None = None,
+    enough: Enough | None = None,
+    progress: Progress = silent,
+) -> Questions:
+    """Read what rooms ask, and embed the texts; a byte for every pixel of each answer is kept.
+
+    Args:
+        rooms: Test rooms.
+        texts: Embeds texts.
+        photos: Of each room at most, evenly spaced over those that show something; None = all.
+        enough: Which photos show an answer.
+        progress: Told of every room.
+
+    Raises:
+        InputError: no photo shows what a text asks for, or a map is missing or damaged.
+    """
+    asked: list[Question] = []
     for number, room in enumerate(rooms):
+        progress(number, len(rooms), "reading what rooms ask")
         kinds: dict[str, Kind] = {query.text: query.kind for query in room.queries}
         embedded = dict(zip(kinds, texts.encode_text(list(kinds)), strict=True)) if kinds else {}
         frames = query_frames(room, enough)
-        chosen = frames if photos is None else evenly(frames, photos)
-        progress(number, len(rooms), f"texts by {encoder.name}")
-        for frame in chosen:
-            features = encoder.encode(room.scene.view(frame.name).image()).float()
-            asked = list(frame.objects)
-            queries = torch.stack([embedded[text] for text in asked])
-            for text, (found, overlap) in zip(asked, frame_answers(frame, features, queries, negatives), strict=True):
-                name = room.path.resolve().name
-                answers.append(Answer(name, frame.name, text, kinds[text], found, overlap))
-    progress(len(rooms), len(rooms), f"texts by {encoder.name}")
-    if not answers:
+        for frame in frames if photos is None else evenly(frames, photos):
+            chosen = list(frame.objects)
+            asked.append(
+                Question(room, frame, tuple(kinds[t] for t in chosen), torch.stack([embedded[t] for t in chosen]))
+            )
+    progress(len(rooms), len(rooms), "reading what rooms ask")
+    if not asked:
         raise InputError("No photo shows what the rooms' texts ask for; make the rooms again, with more views.")
+    return Questions(tuple(asked), texts.encode_text(list(CANONICAL)))
+
+
+@torch.no_grad()
+def find_answers(
+    questions: Questions, encoder: Encoder, *, maps: Maps | None = None, progress: Progress = silent
+) -> Localization:
+    """Find in photos what their texts ask for.
+
+    A text is found where the pixel that is most relevant to it, after a 5x5 mean filter, lies on a thing that it is
+    true of.  Its mask is what stands out of the relevancies: those from 0.8 of the largest, above Otsu's threshold.
+
+    Args:
+        questions: Embedded in the space of the encoder's features.
+        encoder: Describes the photos.
+        maps: Its features of photos where they are known, by names of room and photo; of the others they are computed.
+        progress: Told of every photo.
+
+    Raises:
+        InputError: features and texts do not have the same channels.
+    """
+    answers: list[Answer] = []
+    for number, one in enumerate(questions.asked):
+        progress(number, len(questions.asked), f"texts by {encoder.name}")
+        frame, name = one.frame, one.room.path.resolve().name
+        known = None if maps is None else maps.get((name, frame.name))
+        features = encoder.encode(one.room.scene.view(frame.name).image()) if known is None else known.patches
+        found = frame_answers(frame, features.float(), one.texts, questions.negatives)
+        for text, kind, (hit, overlap) in zip(frame.objects, one.kinds, found, strict=True):
+            answers.append(Answer(name, frame.name, text, kind, hit, overlap))
+    progress(len(questions.asked), len(questions.asked), f"texts by {encoder.name}")
     return Localization(tuple(answers))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,9 +12,7 @@ from render.errors import InputError
 from render.progress import Progress, silent
 from training.probing.photos import ProbePhoto
 from training.probing.sources import Described, EncoderSource, FeatureSource
-
-if TYPE_CHECKING:
-    from uplift.encoders.base import TrainableEncoder
+from uplift.encoders.base import Encoder, TrainableEncoder
 
 PATCHES_AT_ONCE = 8192  # that a network sees
 Maps: TypeAlias = "dict[tuple[str, str], Described]"
@@ -46,39 +44,40 @@ class KeptMaps(FeatureSource):
 
 @torch.no_grad()
 def describe_photos(
-    encoder: TrainableEncoder,
+    encoder: Encoder,
     photos: Sequence[ProbePhoto],
     *,
     whole: bool = True,
     what: str = "features",
     progress: Progress = silent,
 ) -> Maps:
-    """Features of photos; of those that fit into one window several at once.
+    """Features of photos; of those that fit into one window of a network several at once.
 
     Args:
-        encoder: Describes them.
+        encoder: Describes them; finer maps of one that is no :class:`TrainableEncoder` are averaged to 8 pixels.
         photos: All of them.
         whole: Whether features of the whole photos are asked for; of photos that fit into a window they are there.
         what: How progress calls it.
         progress: Told of every photo.
     """
-    single = EncoderSource(encoder, patch=encoder.patch)
+    network = encoder if isinstance(encoder, TrainableEncoder) else None
+    single = EncoderSource(encoder) if network is None else EncoderSource(network, patch=network.patch)
     waiting: dict[tuple[int, ...], list[tuple[ProbePhoto, Tensor]]] = {}
     maps: Maps = {}
     for done, photo in enumerate(photos):
         progress(done, len(photos), what)
         image = photo.image()
-        if max(image.shape[:2]) > encoder.window or any(side % encoder.patch for side in image.shape[:2]):
+        if network is None or not _fits(network, image.shape[0], image.shape[1]):
             found = single.describe(photo, whole=whole)
             maps[photo.group, photo.name] = Described(found.patches.half(), found.whole.half())
             continue
         alike = waiting.setdefault(image.shape, [])
-        alike.append((photo, encoder.pixels(image)))
-        if len(alike) * image.shape[0] * image.shape[1] >= PATCHES_AT_ONCE * encoder.patch**2:
-            maps |= _described(encoder, alike)
+        alike.append((photo, network.pixels(image)))
+        if len(alike) * image.shape[0] * image.shape[1] >= PATCHES_AT_ONCE * network.patch**2:
+            maps |= _described(network, alike)
             alike.clear()
     for alike in waiting.values():
-        maps |= _described(encoder, alike) if alike else {}
+        maps |= _described(network, alike) if network is not None and alike else {}
     progress(len(photos), len(photos), what)
     return maps
 
@@ -92,6 +91,11 @@ def beside(a: Mapping[tuple[str, str], Described], b: Mapping[tuple[str, str], D
     """Maps whose channels are put side by side."""
     pairs = {key: zip(one, b[key], strict=True) for key, one in a.items()}
     return {key: Described(*(torch.cat(parts, -1) for parts in pair)) for key, pair in pairs.items()}
+
+
+def _fits(network: TrainableEncoder, height: int, width: int) -> bool:
+    """Whether a photo is seen at once as it is."""
+    return max(height, width) <= network.window and height % network.patch == width % network.patch == 0
 
 
 def _described(encoder: TrainableEncoder, alike: Sequence[tuple[ProbePhoto, Tensor]]) -> Maps:
