@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from render.errors import InputError
 
-Decay = Literal["cosine", "constant"]
+Decay = Literal["cosine", "constant", "polynomial", "staircase"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Optimizer = Literal["adamw", "sgd"]
 # What may change when a training goes on: how often it writes, not what it computes.
 CADENCE = frozenset({"save_every", "log_every", "validate_every", "picture_every", "epochs"})
 SGD_ALONE = frozenset({"optimizer", "momentum"})
+OF_DECAYS = {"power": "polynomial", "stair": "staircase"}  # what one decay alone asks for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,11 @@ class Schedule:
         optimizer: AdamW, or stochastic gradient descent with momentum.
         momentum: SGD's.
         warmup: Part of the steps in which the rate rises.
-        decay: Whether the rate falls along half a cosine after the warm-up, or stays.
+        decay: Whether the rate falls along half a cosine after the warm-up, stays, falls to zero as a power of the part
+            of the steps that is left, or falls by a factor every so many steps.
         final_rate: Where the cosine ends, as a part of the rate.
+        power: Of the polynomial.
+        stair: The factor of the staircase, and its steps between two falls.
         clip: Largest norm of the gradient; None = any.
         seed: Of weights, batches and dropout.
         accumulate: Parts in which a process works on its share of a batch, one after the other: less memory.
@@ -55,6 +59,8 @@ class Schedule:
     warmup: float = 0.05
     decay: Decay = "cosine"
     final_rate: float = 0.01
+    power: float = 0.9
+    stair: tuple[float, int] = (0.99, 1000)
     clip: float | None = 3.0
     seed: int = 0
     accumulate: int = 1
@@ -75,6 +81,11 @@ class Schedule:
             raise InputError(f"Expected a weight_decay of 0 or more, found {self.weight_decay:g}.")
         if not 0 <= self.momentum < 1:
             raise InputError(f"Expected a momentum from 0 to below 1, found {self.momentum:g}.")
+        if not self.power > 0 or not 0 < self.stair[0] <= 1 or self.stair[1] < 1:
+            raise InputError(
+                "Expected a power above 0 and a stair with a factor above 0 and up to 1 and 1 step or more, found "
+                f"{self.power:g}, {self.stair[0]:g} and {self.stair[1]}."
+            )
         if not self.rate > 0 or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
             raise InputError(
                 "Expected a rate and a clip above 0 and a warmup between 0 and 1, found "
@@ -88,6 +99,11 @@ class Schedule:
             return self.rate * (step + 1) / warm
         if self.decay == "constant":
             return self.rate
+        if self.decay == "staircase":
+            factor, every = self.stair
+            return self.rate * factor ** ((step - warm) // every)
+        if self.decay == "polynomial":
+            return self.rate * (1 - (step - warm) / max(1, self.steps - warm)) ** self.power
         angle = math.pi * (step - warm) / max(1, self.steps - warm)
         return self.rate * (self.final_rate + (1 - self.final_rate) * (1 + math.cos(angle)) / 2)
 
@@ -100,4 +116,5 @@ class Schedule:
         """What decides the result: JSON values by name."""
         # With AdamW as it was before there was a choice: older checkpoints are gone on with.
         left_out = CADENCE | SGD_ALONE if self.optimizer == "adamw" else CADENCE | {"betas"}
+        left_out |= {name for name, decay in OF_DECAYS.items() if decay != self.decay}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
