@@ -8,7 +8,7 @@ if it had not been.
 from training.loop.checkpoint import CHECKPOINT, SECONDS_BEFORE, STEPS_BEFORE
 from training.loop.log import LOG, PICTURES, TENSORBOARD
 from training.loop.processes import Place, check, main_first, place
-from training.loop.running import train
+from training.loop.running import DivergedError, train
 from training.loop.schedule import Schedule
 from training.loop.task import Task
 from training.loop.weights import save_weights
@@ -20,6 +20,7 @@ __all__ = [
     "SECONDS_BEFORE",
     "STEPS_BEFORE",
     "TENSORBOARD",
+    "DivergedError",
     "Place",
     "Schedule",
     "Task",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,15 +91,22 @@ def restore(path: Path, of: dict[str, Any], task: Task, optimizer: Optimizer, sc
         return Position(int(state["step"]), float(state["elapsed"]), means)
 
 
-def refuse_other(path: Path, of: dict[str, Any], task: Task) -> None:
+def refuse_other(path: Path, of: dict[str, Any], task: Task, unknown: Collection[str] = ()) -> None:
     """Read whose a checkpoint is, before anything is prepared.
+
+    Args:
+        path: The file, which may be missing.
+        of: What it must agree with.
+        task: What is trained.
+        unknown: Names in ``of`` whose values are not known yet.
 
     Raises:
         InputError: the file cannot be read, or is of another training.
     """
     if path.is_file():
         with _readable(path, task):
-            _agree(path, of, json.loads(_read(path)["identity"]))
+            found = json.loads(_read(path)["identity"])
+            _agree(path, _without(of, unknown), _without(found, unknown))
 
 
 def begin_at(path: Path, task: Task) -> dict[str, float]:
@@ -143,6 +150,10 @@ def _agree(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
             f"{path} belongs to another training: expected {said[0]}, found {said[1]}; choose another folder, or "
             "delete that file to begin anew."
         )
+
+
+def _without(identity: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in identity.items() if name not in names}
 
 
 @contextmanager

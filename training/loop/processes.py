@@ -123,7 +123,9 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
     return "bf16" if quick else "no"
 
 
-def check(task: Task, schedule: Schedule, at: Place, out: Path | None = None) -> None:
+def check(
+    task: Task, schedule: Schedule, at: Place, out: Path | None = None, *, unknown: Sequence[str] = ()
+) -> None:
     """Refuse at once what the first step would refuse, which may come after hours of preparation.
 
     Args:
@@ -131,6 +133,7 @@ def check(task: Task, schedule: Schedule, at: Place, out: Path | None = None) ->
         schedule: How.
         at: Where.
         out: The folder of the training, whose checkpoint is looked at if there is one; None = it was before.
+        unknown: Parts of the task's identity that are not known yet, such as a teacher that has yet to be trained.
 
     Raises:
         InputError: the precision is not the device's, the batch cannot be shared, or the checkpoint is of another
@@ -138,7 +141,8 @@ def check(task: Task, schedule: Schedule, at: Place, out: Path | None = None) ->
     """
     precision = resolve_precision(schedule.precision, at.device)
     if out is not None:
-        checkpoint.refuse_other(out / checkpoint.CHECKPOINT, checkpoint.identity(task, schedule, precision), task)
+        of = checkpoint.identity(task, schedule, precision)
+        checkpoint.refuse_other(out / checkpoint.CHECKPOINT, of, task, unknown)
     shares(task, task.batch(np.random.default_rng(0)), at, schedule.accumulate)
 
 
@@ -155,6 +159,11 @@ def shares(task: Task, items: Sequence[Any], at: Place, accumulate: int) -> list
         raise InputError(
             f"The loss of {task.name} compares the items of a batch with each other, so that the batch cannot be cut "
             f"into {parts}: train it in one process, without accumulating gradients."
+        )
+    if accumulate > 1 and not task.cuttable:
+        raise InputError(
+            f"{task.name} has batch norms, which see a whole batch at once: train it without accumulating gradients, "
+            f"found {accumulate} parts."
         )
     if not len(items) or len(items) % parts:
         raise InputError(

@@ -55,13 +55,17 @@ def train(
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another training; the batch cannot be shared.
-        RuntimeError: the loss is no longer finite.
+        DivergedError: the loss is no longer finite.
     """
     training = _Training(task, schedule, Path(out), device, progress)
     try:
         return training.run(None if start is None else Path(start))
     finally:
         training.close()
+
+
+class DivergedError(RuntimeError):
+    """The loss of a training is no longer finite: its rate is too large."""
 
 
 class _Training:
@@ -157,7 +161,7 @@ class _Training:
         summed = torch.tensor([total / at.count, float(due and at.main)], dtype=torch.float64, device=at.device)
         value, asked = self._accelerator.reduce(summed, "sum").tolist()
         if not math.isfinite(value):
-            raise RuntimeError(f"The loss of {task.name} is {value} at step {step}; the checkpoint before is kept.")
+            raise DivergedError(f"The loss of {task.name} is {value} at step {step}; the checkpoint before is kept.")
         norm = self._accelerator.clip_grad_norm_(self._parameters, schedule.clip or math.inf)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

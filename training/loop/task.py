@@ -31,11 +31,14 @@ class Task(nn.Module, ABC):
         name: Of what is trained, in checkpoints and messages.
         coupled: Whether items of a batch have to be seen together (a contrast with each other, batch norm), so that
             the loss is no mean over items: such a task runs in one process and does not accumulate gradients.
+        cuttable: Whether a process may see its share of a batch in parts one after the other, which gradients that
+            accumulate ask for; not where a batch norm is over all processes, but over one part alone.
         partly: Whether some trained parameters may get no gradient in some step; several processes look for them.
     """
 
     name: str
     coupled: bool = False
+    cuttable: bool = True
     partly: bool = False
 
     @property
