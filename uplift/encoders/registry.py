@@ -182,6 +182,12 @@ def _make_distilled(name: str, weights: Path | None, device: torch.device, **opt
     return make_distilled(name, weights, device, **options)
 
 
+def _make_mask3d(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
+    from uplift.encoders.mask3d import make_mask3d
+
+    return make_mask3d(name, weights, device, **options)
+
+
 def _make_vit(name: str, weights: Path | None, device: torch.device, **options: Any) -> Encoder:
     from uplift.encoders.vit import make_vit
 
@@ -302,6 +308,15 @@ register_family(
         "distilled:FILE",
         "what `fit3d distill` wrote; distilled:FILE@TEACHER for a teacher's features",
         _make_distilled,
+        VIT_OPTIONS,
+    )
+)
+register_family(
+    EncoderFamily(
+        "mask3d:",
+        "mask3d:FILE",
+        "the colour encoder that `fit3d pretrain mask3d` wrote",
+        _make_mask3d,
         VIT_OPTIONS,
     )
 )

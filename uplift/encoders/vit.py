@@ -18,7 +18,7 @@ from uplift.encoders.base import Tokens, TrainableEncoder
 from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from timm.models import Eva, VisionTransformer
 
 PREFIX = "timm:"
@@ -135,6 +135,35 @@ class ViTEncoder(TrainableEncoder):
             )
             for patches, prefix in found
         ]
+
+    def tokens_of(self, pixels: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
+        """Tokens of some patches of photos, as if there were no others; differentiable, float32.
+
+        Where patches are embedded by convolutions that see beyond their borders, those see the mean colour there.
+
+        Args:
+            pixels: Photos with values in [0, 1] and sides that are multiples of the patch.
+            kept: The patches, numbered row by row, of every photo.
+
+        Raises:
+            InputError: the network turns queries and keys by learned frequencies of its own for every block.
+        """
+        model: Any = self._model
+        if getattr(model, "rope_mixed", False):
+            raise InputError(f"{self.name} cannot be shown a part of its patches; choose another vision transformer.")
+        grid = tuple(length // self.patch for length in pixels.shape[2:])
+        seen = torch.zeros(len(pixels), grid[0] * grid[1], device=pixels.device).scatter_(1, kept, 1.0)
+        shown = nn.functional.interpolate(seen.reshape(-1, 1, *grid), scale_factor=self.patch, mode="nearest")
+        placed = model._pos_embed(model.patch_embed(self._normalised(pixels) * shown))
+        x, rope = placed if isinstance(placed, tuple) else (placed, None)
+        first = model.num_prefix_tokens
+        x = torch.cat([x[:, :first], x[:, first:].gather(1, kept[..., None].expand(-1, -1, x.shape[2]))], 1)
+        x = model.norm_pre(x)
+        turns = {} if rope is None else {"rope": rope[kept][:, None]}  # alike for all heads
+        for block in model.blocks:
+            x = block(x, **turns)
+        found: Tensor = model.norm(x)[:, first:].to(torch.float32)
+        return found
 
     @property
     def _has_cls(self) -> bool:

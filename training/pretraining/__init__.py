@@ -1,0 +1,1 @@
+"""Pretraining without labels, and fine-tunings that measure what it is worth."""
