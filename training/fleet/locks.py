@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +10,8 @@ from pathlib import Path
 
 from render.errors import InputError
 from training.fleet.commands import Stopped
+from training.locking import try_to_lock
 
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 LOOK = 0.1  # seconds between tries
 PATIENCE = 120.0  # seconds: a keeper ends its command within 5, a file server forgets a machine that is gone within 90
 
@@ -41,18 +39,12 @@ def locked(path: Path, stop: threading.Event | None = None, patience: float = PA
         while True:
             if stop is not None and stop.is_set():
                 raise Stopped
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_to_lock(file):
                 break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise InputError(
-                        f"Another fit3d command works on this scene ({path} is locked); let it finish, and give this "
-                        "one again."
-                    ) from None
-                time.sleep(LOOK)
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise
-                break
+            if time.monotonic() > until:
+                raise InputError(
+                    f"Another fit3d command works on this scene ({path} is locked); let it finish, and give this "
+                    "one again."
+                )
+            time.sleep(LOOK)
         yield file.fileno()

@@ -6,6 +6,7 @@ if it had not been.
 """
 
 from training.loop.checkpoint import CHECKPOINT, SECONDS_BEFORE, STEPS_BEFORE
+from training.loop.drawing import draws_of
 from training.loop.log import LOG, PICTURES, TENSORBOARD
 from training.loop.processes import Place, check, main_first, place
 from training.loop.running import DivergedError, train
@@ -25,6 +26,7 @@ __all__ = [
     "Schedule",
     "Task",
     "check",
+    "draws_of",
     "main_first",
     "place",
     "save_weights",

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from render.errors import InputError
 from render.progress import Progress, silent
 from training.loop import checkpoint
 from training.loop.checkpoint import CHECKPOINT, Position
+from training.loop.drawing import draws_of
 from training.loop.log import Log, Means
 from training.loop.processes import check, make_accelerator, place, resolve_precision, shares
 from training.loop.schedule import Schedule
@@ -144,8 +144,7 @@ class _Training:
         """One step of the optimizer; says whether the main process finds a checkpoint due."""
         schedule, task, at = self._schedule, self._task, self._at
         part, began = step / schedule.steps, time.monotonic()
-        random = np.random.default_rng([schedule.seed, step])
-        seed = int(random.integers(2**62))
+        random, seed = draws_of(schedule.seed, step)
         items = task.batch(random)
         rate = schedule.rate_at(step)
         for group in self._optimizer.param_groups:

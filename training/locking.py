@@ -1,0 +1,28 @@
+"""Locks of files between processes, which end with the process that holds them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from typing import IO, Any
+
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def try_to_lock(file: IO[Any]) -> bool:
+    """Take the exclusive lock of an open file until it is closed; whether that was possible at once.
+
+    File systems without locks give it to everybody.  The file should stay where it is: one that is removed and made
+    again could be locked twice.
+
+    Raises:
+        OSError: the file system fails.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    return True
