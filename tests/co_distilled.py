@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 
 from tests.tiny_models import TINY_VIT
+from training.distillation.co.outputs import Outputs
 from training.distillation.co.photos import Photos, held_out, open_source
-from training.distillation.co.seeing import Stages
+from training.distillation.co.settings import Settings
 from training.distillation.co.task import CoDistillation
 from training.distillation.co.teachers import Teacher
 from training.loop import Schedule
@@ -50,14 +52,25 @@ def two_teachers() -> list[Teacher]:
     return [Teacher(TINY_VIT, blank(1), side=48), Teacher("rgb", load_encoder("rgb", device="cpu"))]
 
 
-def make_task(folder: Path, **changes: Any) -> CoDistillation:
-    """A task on :func:`photo_folders`."""
+def train_and_held(folder: Path) -> tuple[Photos, Photos]:
+    """The photos of :func:`photo_folders`, without those that are held out, and those."""
     parts = [held_out(open_source(owner, folder / name)) for owner, name in SOURCES]
-    options: dict[str, Any] = {
-        "steps": STEPS,
-        "validation": Photos([held for _, held in parts]),
-        "stages": Stages.parse([str(SIDE)], 16),
-        "batch": 4,
-    }
-    teachers = changes.pop("teachers", None) or two_teachers()
-    return CoDistillation(blank(0), teachers, Photos([train for train, _ in parts]), **(options | changes))
+    return Photos([train for train, _ in parts]), Photos([held for _, held in parts])
+
+
+def settings_of(**changes: Any) -> Settings:
+    """Settings in which a step is quick."""
+    return Settings(**({"stages": (str(SIDE),), "batch": 4} | changes))
+
+
+def make_task(folder: Path, **changes: Any) -> CoDistillation:
+    """A task on :func:`photo_folders`; ``outputs`` may be a folder."""
+    train, held = train_and_held(folder)
+    names = {field.name for field in fields(Settings)}
+    settings = settings_of(**{name: value for name, value in changes.items() if name in names})
+    options: dict[str, Any] = {"steps": STEPS, "validation": held}
+    options |= {name: value for name, value in changes.items() if name not in names}
+    teachers = options.pop("teachers", None) or two_teachers()
+    if isinstance(options.get("outputs"), Path):
+        options["outputs"] = Outputs(options["outputs"])
+    return CoDistillation(options.pop("student", None) or blank(0), teachers, train, settings=settings, **options)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +22,23 @@ from tests.test_encoders import photo
 from training.distillation.co.analyses import Spread, components_for, loss_correlations
 from training.distillation.co.losses import distillation_loss, drawn, kept, scale_of, token_loss
 from training.distillation.co.outputs import Outputs
-from training.distillation.co.photos import Photos, allowed, held_out, open_source, parse_sources
-from training.distillation.co.seeing import RATIO, SCALE, Stages, _part, cropped, whole
+from training.distillation.co.photos import (
+    Photo,
+    Photos,
+    Source,
+    evenly_spaced,
+    held_out,
+    open_source,
+    parse_sources,
+    thinned,
+)
+from training.distillation.co.sampling import Sampler, allowed
+from training.distillation.co.seeing import RATIO, Seen, Stages, _part, cropped, recoloured, together, whole
+from training.distillation.co.settings import SMALLEST_CROP, Settings
 from training.distillation.co.statistics import Statistics
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
+from training.locking import try_to_lock
+from training.loop import draws_of
 from uplift.encoders import load_encoder
 from uplift.encoders._projectors import (
     LadderProjector,
@@ -44,11 +62,13 @@ def tokens(*, b: int = 2, grid: tuple[int, int] = (2, 3), c: int = 8, cls: bool 
 
 def test_statistics_are_those_of_everything_seen_until_the_momentum_ends() -> None:
     random = np.random.default_rng(0)
-    batches = [random.normal(3 * i, 1 + i, (10, 2, 4)) for i in range(5)]
-    statistics = Statistics(4)
+    batches = [random.normal(3 * i, 1 + i, (10 - i, 2, 4)) for i in range(5)]  # fewer and fewer
+    statistics, total = Statistics(4), 0
     for number, batch in enumerate(batches):
-        assert statistics.momentum == pytest.approx(1 / (number + 1))
-        for half in np.split(batch, 2):  # as two processes or two parts of a step would
+        count = 2 * len(batch)
+        total += count
+        assert statistics.momentum(count) == pytest.approx(count / total)
+        for half in np.array_split(batch, 2):  # as two processes or two parts of a step would
             statistics.gather(torch.from_numpy(half).float())
         statistics.update(statistics.gathered())
         rows = np.concatenate(batches[: number + 1]).reshape(-1, 4)
@@ -61,14 +81,15 @@ def test_statistics_are_those_of_everything_seen_until_the_momentum_ends() -> No
 
 def test_the_momentum_falls_to_a_thousandth_and_nothing_seen_changes_nothing() -> None:
     statistics = Statistics(1)
-    statistics.updates.fill_(4000)
+    statistics.seen.fill_(4000)
     statistics.mean.fill_(1)
     statistics.square.fill_(2)
-    assert statistics.momentum == 1e-3
+    assert statistics.momentum(3) == 1e-3
     statistics.update(statistics.gathered())
-    assert (float(statistics.mean), int(statistics.updates)) == (1, 4000)
+    assert (float(statistics.mean), int(statistics.seen)) == (1, 4000)
     statistics.gather(torch.full((3, 1), 11.0))
     statistics.update(statistics.gathered())
+    assert int(statistics.seen) == 4003
     assert float(statistics.mean) == pytest.approx(1.01)
     assert float(statistics.square) == pytest.approx(2 + 1e-3 * (121 - 2))
 
@@ -80,6 +101,11 @@ def test_small_differences_beside_a_large_mean_are_seen_and_constants_are_not_bl
     statistics.update(statistics.gathered())
     assert float(statistics.deviation[0]) == pytest.approx(0.5, rel=1e-4)
     assert float(statistics.standardized(torch.tensor([[1e4, 5.0 + 1e-6]])).abs()[0, 1]) < 0.01
+    single = Statistics(3)  # the global token of a single photo
+    token = torch.tensor([[0.1, -20.3, 3.7]])
+    single.gather(token.expand(4, 3))
+    single.update(single.gathered())
+    assert float(single.standardized(token * (1 + 1e-6)).abs().max()) < 0.2, "rounding is no feature"
 
 
 def test_the_loss_of_a_token_is_what_one_computes_by_hand() -> None:
@@ -119,17 +145,18 @@ def test_the_worst_teacher_always_stays_and_the_others_half_of_the_time() -> Non
     assert (kept(losses, may, range(4000), drop=1.0).sum(1) == 1).all()
 
 
-def test_coefficients_add_up_to_what_they_are_without_dropping_whoever_is_worst() -> None:
+def test_coefficients_add_up_to_one_whoever_is_worst_and_however_photos_are_shared() -> None:
     random = np.random.default_rng(1)
     may = random.random((50, 3)) < 0.7
     may[:, 2] = True
     seeds = random.integers(2**31, size=50).tolist()
-    scale = scale_of(may, seeds)
-    for _ in range(3):
-        stay = kept(random.random((50, 3)), may, seeds)
-        assert (stay * scale).sum() == pytest.approx(may.sum())
-    assert scale > 1.2
-    assert scale_of(may, seeds, drop=0.0) == 1
+    for shared in (may, np.ones_like(may), np.eye(3, dtype=bool)[random.integers(3, size=50)]):
+        scale = scale_of(shared, seeds)
+        for _ in range(3):
+            stay = kept(random.random((50, 3)), shared, seeds)
+            assert (stay * scale / 50).sum() == pytest.approx(1), "in a mean over photos"
+    assert scale == 1, "each photo has one teacher, which stays"
+    assert scale_of(np.ones_like(may), seeds, drop=0.0) == pytest.approx(1 / 3)
     assert drawn(3, 1).shape == (0,)
 
 
@@ -226,6 +253,14 @@ def test_sources_are_folders_of_photos_or_scenes_and_say_whose_they_are(folder: 
             parse_sources(texts, ["rgb"])
     source = open_source("rgb", folder / "tall")
     assert [photo.name for photo in source.photos] == [f"more/{i}.png" for i in range(6)]
+    (tmp_path / ".kept").mkdir()
+    (tmp_path / "run" / "pictures").mkdir(parents=True)
+    for place in (".kept", "run/pictures", "."):
+        Image.new("RGB", (8, 8)).save(tmp_path / place / "1.png")
+    assert [photo.name for photo in open_source("rgb", tmp_path, without=tmp_path / "run").photos] == ["1.png"]
+    assert len(open_source("rgb", tmp_path, without=tmp_path.parent).photos) == 2, "it is within, not without"
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "1.png").unlink()
     scene = tiny_objects().scene
     found = open_source("generic", scene.path)
     assert len(found.photos) == len(scene.views)
@@ -245,30 +280,61 @@ def test_sources_are_folders_of_photos_or_scenes_and_say_whose_they_are(folder: 
     assert len(held.photos) == 1
 
 
-def test_photos_are_numbered_over_their_sources_and_drawn_evenly(folder: Path) -> None:
+def test_photos_are_numbered_over_their_sources(folder: Path) -> None:
     wide, tall = (open_source("generic", folder / name) for name in ("wide", "tall"))
     photos = Photos([wide, held_out(tall)[1]], keep=48 * 64 * 3)
     assert len(photos) == 7
     assert [photos.source_of(index) for index in range(7)] == [0] * 6 + [1]
     assert photos.image(0) is photos.image(0), "kept"
     assert photos.image(1) is not photos.image(1), "no room"
+    assert photos.read(0) is not photos.image(0)
     np.testing.assert_array_equal(photos.image(6), held_out(tall)[1].photos[0].image())
     assert photos.evenly(2) == [0, 5, 6]
+    assert photos.sizes == [(48, 64), (64, 48)]
+    assert (photos.memory(), Photos([wide, tall]).memory()) == (48 * 64 * 3, 12 * 48 * 64 * 3)
     other = Photos([wide])
     assert photos.fingerprint != other.fingerprint
     assert other.fingerprint == Photos([open_source("generic", folder / "wide")]).fingerprint
+    assert [photo.name for photo in thinned(wide, 3).photos] == ["0.png", "2.png", "5.png"]
+    assert thinned(wide, None) is thinned(wide, 6) is wide
+    assert [evenly_spaced(7, 4), evenly_spaced(3, 9), evenly_spaced(5, 1)] == [[0, 2, 4, 6], [0, 1, 2], [0]]
 
 
-def test_batches_are_balanced_over_sources_and_the_same_for_the_same_seed(folder: Path) -> None:
-    task = make_task(folder, batch=600, sharing="none")
-    task.photos = Photos([task.photos.sources[0], held_out(task.photos.sources[1])[1]])
-    items = list(task.batch(np.random.default_rng(0)))
-    first = sum(task.photos.source_of(item.photo) == 0 for item in items)
-    assert 250 < first < 350
-    assert {item.photo for item in items} == set(range(len(task.photos)))
-    assert len({item.seed for item in items}) > 590
+def sources(**counts: int) -> Photos:
+    """Photos of owners, by the names of folders ``OWNER_NUMBER`` and how many they have."""
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    return Photos(
+        [
+            Source(name.split("_")[0], name, [Photo(f"{i}", lambda: pixel) for i in range(count)])
+            for name, count in counts.items()
+        ]
+    )
+
+
+def test_batches_are_balanced_over_owners_then_folders_then_photos() -> None:
+    photos = sources(generic_0=100, sam_0=5, depth_0=40, depth_1=10, depth_2=1)
+    sampler = Sampler(photos, ["dino", "sam", "depth"], sharing="none", batch=6000, drop=0.5)
+    items = sampler.batch(np.random.default_rng(0))
+    drawn_of = np.bincount([photos.source_of(item.photo) for item in items], minlength=5) / 6000
+    np.testing.assert_allclose(drawn_of, [1 / 3, 1 / 3, 1 / 9, 1 / 9, 1 / 9], atol=0.02)
+    assert {item.photo for item in items} == set(range(len(photos)))
+    assert len({item.seed for item in items}) > 5990
     assert {item.scale for item in items} == {1.0}, "each photo has one teacher, which stays"
-    assert task.batch(np.random.default_rng(0)) == items
+    assert sampler.batch(np.random.default_rng(0)) == items
+    assert [sampler.may([0, 100, 155])[row].tolist() for row in range(3)] == np.eye(3, dtype=bool).tolist()
+    spread = [round(place * 99 / 8) for place in range(9)]
+    assert sampler.evenly(27) == [*spread, *range(100, 105), *(105, 125, 144), *(145, 149, 154), 155]
+    assert sampler.evenly(1) == [0, 100, 105, 145, 155], "one of each folder at least"
+
+
+def test_the_photos_of_steps_to_come_are_known_ahead() -> None:
+    photos = sources(generic_0=300, depth_0=300)
+    sampler = Sampler(photos, ["dino", "depth"], batch=8, drop=0.5)
+    steps = [{item.photo for item in sampler.batch(draws_of(7, step)[0])} for step in range(5)]
+    assert sampler.upcoming(7, range(5)) == sorted(set.union(*steps))
+    assert sampler.upcoming(7, range(3, 5)) == sorted(steps[3] | steps[4])
+    assert sampler.upcoming(8, range(5)) != sampler.upcoming(7, range(5))
+    assert sampler.upcoming(7, range(5, 5)) == []
 
 
 def test_stages_follow_each_other_by_their_shares() -> None:
@@ -292,18 +358,18 @@ def test_crops_are_parts_of_the_photo_of_the_asked_area_and_ratio() -> None:
     random = np.random.default_rng(0)
     areas, ratios = [], []
     for _ in range(500):
-        top, left, h, w = _part(90, 120, random, SCALE)
+        top, left, h, w = _part(90, 120, random, SMALLEST_CROP)
         assert top >= 0
         assert left >= 0
         assert top + h <= 90
         assert left + w <= 120
         areas.append(h * w / (90 * 120))
         ratios.append(w / h)
-    assert SCALE[0] - 0.01 < min(areas) < 0.4
+    assert SMALLEST_CROP - 0.01 < min(areas) < 0.4
     assert 0.9 < max(areas) <= 1.0
     assert RATIO[0] - 0.02 < min(ratios) < 0.8
     assert 1.25 < max(ratios) < RATIO[1] + 0.02
-    assert _part(10, 100, np.random.default_rng(0), (1.0, 1.0)) == (0, 43, 10, 13), "no such part: the middle"
+    assert _part(10, 100, np.random.default_rng(0), 1.0) == (0, 43, 10, 13), "no such part: the middle"
 
 
 def test_crops_are_a_function_of_their_seed_and_half_are_mirrored() -> None:
@@ -318,6 +384,31 @@ def test_crops_are_a_function_of_their_seed_and_half_are_mirrored() -> None:
     same = whole(image, (2, 3), 16)
     np.testing.assert_array_equal(same.permute(1, 2, 0).numpy(), image)
     assert whole(image, (1, 2), 16).shape == (3, 16, 32)
+
+
+def test_colours_vary_with_the_seed_and_places_stay() -> None:
+    pixels = torch.from_numpy(photo(0, 32, 48)).permute(2, 0, 1).contiguous()
+    found = [recoloured(pixels, np.random.default_rng(seed)) for seed in range(100)]
+    assert torch.equal(found[3], recoloured(pixels, np.random.default_rng(3)))
+    assert all(one.shape == pixels.shape and one.dtype == torch.uint8 for one in found)
+    grey = sum(bool((one[0] == one[1]).all() and (one[1] == one[2]).all()) for one in found)
+    same = sum(torch.equal(one, pixels) for one in found)
+    assert 10 < grey < 32
+    assert 8 < same < 28
+    edge = torch.zeros(3, 4, 8, dtype=torch.uint8)
+    edge[:, :, 4:] = 200
+    for seed in range(20):
+        values = recoloured(edge, np.random.default_rng(seed)).float().mean(0)
+        assert float(values[:, :4].std()) == float(values[:, 4:].std()) == 0
+        assert float(values[0, 7]) > float(values[0, 0])
+
+
+def test_threads_that_read_are_gone_afterwards() -> None:
+    before = threading.active_count()
+    assert together(lambda value: value + 1, list(range(20)), 4) == list(range(1, 21))
+    assert threading.active_count() == before
+    here = threading.current_thread()
+    assert together(lambda _: threading.current_thread(), [0, 1], 1) == [here, here]
 
 
 def test_maps_are_interpolated_to_the_students_grid() -> None:
@@ -350,44 +441,135 @@ def test_teachers_see_photos_in_their_own_resolution(folder: Path) -> None:
     assert told.cls is None
     torch.testing.assert_close(told.patches, pixels.permute(0, 2, 3, 1) / 255)
     assert Teacher("rgb", load_encoder("rgb"), side=24).describe(pixels).patches.shape == (2, 16, 24, 3)
-    assert len({one.fingerprint() for one in (large, colours, Teacher("x", large.encoder))}) == 3
+    assert len({one.fingerprint for one in (large, colours, Teacher("x", large.encoder))}) == 3
     with pytest.raises(InputError, match="patches of 16 pixels, found a side of 8"):
         Teacher("small", large.encoder, side=8)
+
+
+class Counted:
+    """Counts what teachers are asked, and writes down which photos."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[int] = []
+        self.photos: Counter[str] = Counter()
+        plain = Teacher.describe
+
+        def counted(teacher: Teacher, pixels: torch.Tensor) -> Tokens:
+            self.calls.append(len(pixels))
+            self.photos.update(f"{teacher.name} {Seen(one).digest}" for one in pixels)
+            return plain(teacher, pixels)
+
+        monkeypatch.setattr(Teacher, "describe", counted)
+
+
+def some_photos(count: int) -> list[Seen]:
+    return [Seen(torch.from_numpy(photo(i, 32, 48)).permute(2, 0, 1).contiguous()) for i in range(count)]
+
+
+def prepare(outputs: Outputs, teachers: list[Teacher], seen: list[Seen], **options: Any) -> None:
+    wanted = [(teacher, range(len(seen))) for teacher in teachers]
+    outputs.prepare(wanted, lambda some: [seen[number] for number in some], lambda _: (2, 3), **options)
 
 
 def test_what_teachers_say_of_whole_photos_is_computed_once_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teachers = two_teachers()
-    pixels = torch.from_numpy(np.stack([photo(i, 32, 48) for i in range(3)])).permute(0, 3, 1, 2).contiguous()
-    expected = on_grid(teachers[0].describe(pixels), (2, 3))
-    calls: list[int] = []
-    plain = Teacher.describe
-
-    def counted(self: Teacher, pixels: torch.Tensor) -> Tokens:
-        calls.append(len(pixels))
-        return plain(self, pixels)
-
-    monkeypatch.setattr(Teacher, "describe", counted)
-    for keep, some in ((1 << 20, [3]), (0, [])):
-        outputs = Outputs(tmp_path, teachers, keep=keep)
-        calls.clear()
+    teachers, seen = two_teachers(), some_photos(3)
+    expected = on_grid(teachers[0].describe(torch.stack([one.pixels for one in seen])), (2, 3))
+    counted = Counted(monkeypatch)
+    for keep, described in ((1 << 20, 3), (0, 0)):
+        outputs = Outputs(tmp_path, keep=keep)
+        counted.calls.clear()
         for _ in range(2):
-            outputs.prepare(0, pixels, (2, 3))
-        found = outputs.get(0, pixels[1], (2, 3))
-        assert calls == some
+            prepare(outputs, teachers[:1], seen)
+        found = outputs.get(teachers[0], seen[1], (2, 3))
+        assert sum(counted.calls) == described
         assert found.patches.dtype == torch.float16
         assert found.cls is not None
         torch.testing.assert_close(found.patches.float(), expected.patches[1], atol=2e-3, rtol=2e-3)
-    file = next(tmp_path.rglob("*.safetensors"))
-    file.write_bytes(file.read_bytes()[:50])
-    Outputs(tmp_path, teachers, keep=0).prepare(0, pixels, (2, 3))
-    assert calls == [3], "a damaged file is made again"
-    Outputs(tmp_path, [Teacher("other side", teachers[0].encoder)], keep=0).get(0, pixels[0], (2, 3))
-    assert calls == [3, 1], "what is seen in another resolution is something else"
-    monkeypatch.setattr(Teacher, "describe", lambda self, pixels: Tokens(torch.full((1, 2, 3, 64), 1e6), None))
-    with pytest.raises(InputError, match=r"half precision.*choose --augment crops"):
-        Outputs(tmp_path / "other", teachers).get(0, pixels[0], (2, 3))
+    counted.calls.clear()
+    files = sorted(tmp_path.rglob("*.safetensors"))
+    for file in files:
+        file.write_bytes(file.read_bytes()[:50])
+    prepare(Outputs(tmp_path, keep=0), teachers[:1], seen)
+    assert counted.calls == [], "a file that exists is not opened before it is needed"
+    again = Outputs(tmp_path, keep=0).get(teachers[0], seen[0], (2, 3))
+    assert counted.calls == [1], "a damaged file is made again"
+    torch.testing.assert_close(again.patches.float(), expected.patches[0], atol=2e-3, rtol=2e-3)
+    Outputs(tmp_path, keep=0).get(teachers[0], seen[0], (2, 3))
+    assert counted.calls == [1]
+    Outputs(tmp_path).get(Teacher("other side", teachers[0].encoder), seen[0], (2, 3))
+    assert counted.calls == [1, 1], "what is seen in another resolution is something else"
+    for _ in range(2):
+        Outputs(None).get(teachers[0], seen[0], (2, 3))
+    assert counted.calls == [1] * 4, "without a folder"
+
+
+def test_what_half_precision_cannot_hold_is_kept_in_full_and_what_is_not_finite_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, (seen,) = two_teachers()[1], some_photos(1)
+    for value in (1e6, float("nan")):
+        said = Tokens(torch.full((1, 2, 3, 3), value), None)
+        monkeypatch.setattr(Teacher, "describe", lambda self, pixels, said=said: said)
+        outputs = Outputs(tmp_path / str(value), keep=0)
+        if value == 1e6:
+            for _ in range(2):  # computed, then read
+                assert torch.equal(outputs.get(teacher, seen, (2, 3)).patches, said.patches[0])
+        else:
+            with pytest.raises(InputError, match="What rgb says of a photo is not finite, found nan"):
+                outputs.get(teacher, seen, (2, 3))
+
+
+def test_processes_that_share_a_folder_describe_each_photo_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers, seen, said = two_teachers(), some_photos(40), []
+    counted = Counted(monkeypatch)
+    # Each has files of its own open, so that locks are between them as between processes.
+    workers = [
+        threading.Thread(
+            target=prepare,
+            args=(Outputs(tmp_path, keep=0), teachers, seen),
+            kwargs={"first": first, "progress": lambda done, total, what: said.append(what)},
+        )
+        for first in (0.0, 0.0, 0.5)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(counted.photos) == 80
+    assert set(counted.photos.values()) == {1}
+    files = list(tmp_path.rglob("*.safetensors"))
+    assert len(files) == 80
+    counted.photos.clear()
+    for teacher in teachers:
+        for one in seen:
+            Outputs(tmp_path).get(teacher, one, (2, 3))
+    assert not counted.photos, "all files are whole"
+
+
+def test_a_part_in_other_hands_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.distillation.co.outputs.LOOK", 0.01)
+    teachers, seen, said = two_teachers()[1:], some_photos(1), []
+    prepare(Outputs(tmp_path, keep=0), teachers, seen)
+    (file,) = tmp_path.rglob("*.safetensors")
+    content = file.read_bytes()
+    file.unlink()
+    (lock,) = (path for path in tmp_path.rglob("*") if path.parent.name == ".locks")
+    counted, held = Counted(monkeypatch), lock.open("a")
+    assert try_to_lock(held)
+
+    def told(done: int, total: int, what: str) -> None:
+        said.append(what)
+        if what.endswith("another process)"):  # which now is done
+            file.write_bytes(content)
+            held.close()
+
+    prepare(Outputs(tmp_path, keep=0), teachers, seen, progress=told)
+    assert "what teachers say (waiting for another process)" in said
+    assert not counted.calls
 
 
 def test_explained_variance_is_that_of_a_principal_component_analysis() -> None:
@@ -415,16 +597,22 @@ def test_losses_that_change_together_correlate_and_missing_steps_count_for_nothi
     assert np.isnan(loss_correlations(losses)[0, 2])
 
 
-def test_what_cannot_be_trained_is_refused(folder: Path) -> None:
+def test_what_cannot_be_trained_is_refused(folder: Path, tmp_path: Path) -> None:
     twice = [Teacher("rgb", load_encoder("rgb")) for _ in range(2)]
     for changes, complaint in (
         ({"teachers": twice}, "each once; found rgb, rgb"),
-        ({"batch": 0}, "steps and a batch of 1 or more, found 6 and 0"),
+        ({"steps": 0}, "steps of 1 or more, found 0"),
+        ({"batch": 0}, "a batch of 1 or more, found 0"),
         ({"drop": 1.5}, "probability from 0 to 1, found 1.5"),
-        ({"scale": (0.5, 0.2)}, "from above 0 to 1 of a photo, found 0.5 to 0.2"),
-        ({"augment": "flips"}, "expected a folder for it"),
-        ({"augment": "none"}, "seen as crops or flips"),
+        ({"crop_scale": 1.5}, "from above 0 to 1 of a photo, found 1.5"),
+        ({"augment": "flips"}, "in a folder: expected one with flips and none with crops, found none with flips"),
+        ({"outputs": tmp_path}, "found .* with crops"),
+        ({"augment": "none"}, "Expected augment to be crops, flips; found 'none'"),
+        ({"augment": "flips", "colours": True}, r"\(flips\) have no crops, found other colours"),
+        ({"augment": "flips", "crop_scale": 0.5}, r"\(flips\) have no crops, found a crop scale"),
         ({"projector": "ladder", "rungs": 7}, "has 6 blocks"),
+        ({"rungs": 4}, "A ladder has rungs, found 4 of a transformer projector"),
     ):
         with pytest.raises(InputError, match=complaint):
             make_task(folder, **changes)
+    assert replace(Settings(), augment="flips").recolours is False

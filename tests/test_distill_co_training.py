@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,19 +20,34 @@ from safetensors.torch import save_file
 
 from app.main import main
 from render.errors import InputError
-from tests.co_distilled import SCHEDULE, SIDE, STEPS, blank, make_task, photo_folders
+from tests.co_distilled import (
+    SCHEDULE,
+    SIDE,
+    STEPS,
+    blank,
+    make_task,
+    photo_folders,
+    settings_of,
+    train_and_held,
+    two_teachers,
+)
 from tests.test_encoders import photo
 from tests.test_loop_processes import LAUNCH, ROOT
 from tests.tiny_models import TINY_VIT
 from training.distillation.co.analyses import analyse
 from training.distillation.co.export import export
 from training.distillation.co.losses import distillation_loss
-from training.distillation.co.seeing import Stages
-from training.distillation.co.task import CoDistillation, Item, Seen
+from training.distillation.co.outputs import Outputs
+from training.distillation.co.photos import Photos
+from training.distillation.co.running import CoDistilled, co_distil, prepare_outputs
+from training.distillation.co.sampling import Item
+from training.distillation.co.seeing import Seen
+from training.distillation.co.task import CoDistillation
 from training.distillation.co.teachers import Teacher
-from training.loop import LOG, train
+from training.loop import CHECKPOINT, LOG, draws_of, train
 from uplift.encoders import load_encoder
 from uplift.encoders.base import Tokens
+from uplift.encoders.untrained import make_blank
 
 
 class Trained(NamedTuple):
@@ -64,12 +80,12 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def told_by(task: CoDistillation, items: list[Item]) -> tuple[list[list[torch.Tensor]], list[Seen]]:
     """The loss of every item and teacher, one at a time."""
-    seen, found = task._see(items, SIDE), []
+    seen, found = task.sight.look(items, SIDE), []
     for one in seen:
-        layers = task.student(one.pixels[None].float() / 255)
+        layers = task.student(one.turned[None].float() / 255)
         row = []
         for index, statistics in enumerate(task.statistics):
-            wanted = statistics.standardized(task._said(index, [one]))
+            wanted = statistics.standardized(task._said(task.teachers[index], [one]))
             row.append(distillation_loss(task.student.told(index, layers), wanted)[0])
         found.append(row)
     return found, seen
@@ -80,7 +96,7 @@ def test_the_loss_is_that_of_kept_teachers_over_the_batch(folder: Path) -> None:
     task.begin(0.0)
     task.eval()
     items = list(task.batch(np.random.default_rng(3)))
-    generic = [task.photos.source_of(item.photo) == 0 for item in items]
+    generic = [task.sampler.photos.source_of(item.photo) == 0 for item in items]
     assert len(set(generic)) == 2
     rows, _ = told_by(task, items)
     total = torch.zeros(())
@@ -93,6 +109,9 @@ def test_the_loss_is_that_of_kept_teachers_over_the_batch(folder: Path) -> None:
             total = total + item.scale * (worst + (other if stays else 0))
     loss, figures = task(items, 0.0)
     torch.testing.assert_close(loss, total / 8)
+    stays_of = [2 if np.random.default_rng([1, item.seed]).random(1)[0] >= 0.5 else 1 for item in items]
+    kept = sum(count if shared else 1 for count, shared in zip(stays_of, generic, strict=True))
+    assert items[0].scale == pytest.approx(8 / kept), "a mean over what is kept"
     assert figures["loss_rgb"] == pytest.approx(float(torch.stack([row[1] for row in rows]).detach().mean()), rel=1e-5)
     vits = [row[0] for row, shared in zip(rows, generic, strict=True) if shared]
     assert figures[f"loss_{TINY_VIT}"] == pytest.approx(float(torch.stack(vits).detach().mean()), rel=1e-5)
@@ -122,8 +141,9 @@ def test_a_projector_that_gets_no_photo_of_a_step_has_no_loss_and_no_statistics(
     task.begin(0.0)
     task.train()
     assert task.partly
-    own = [index for index in range(len(task.photos)) if task.photos.source_of(index) == 1]
-    updates = [int(one.updates) for one in task._all_statistics()]
+    photos = task.sampler.photos
+    own = [index for index in range(len(photos)) if photos.source_of(index) == 1]
+    counts = [int(one.seen) for one in task._all_statistics()]
     loss, figures = task([Item(index, 5, 1.0) for index in own], 0.0)
     loss.backward()
     assert set(figures) == {"loss_rgb"}
@@ -131,7 +151,7 @@ def test_a_projector_that_gets_no_photo_of_a_step_has_no_loss_and_no_statistics(
     assert any(p.grad is not None for p in task.student.projectors[1].parameters())
     task.after_step(0.0)
     assert torch.isnan(task.losses[0, 0])
-    assert [int(one.updates) for one in task._all_statistics()] == [*updates[:2], updates[2] + 1]
+    assert [int(one.seen) for one in task._all_statistics()] == [*counts[:2], counts[2] + 4 * len(own)]
 
 
 def test_parameters_on_which_no_teacher_depends_are_frozen(folder: Path) -> None:
@@ -147,33 +167,50 @@ def test_parameters_on_which_no_teacher_depends_are_frozen(folder: Path) -> None
 
 
 def test_a_student_learns_what_its_teachers_say(folder: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"augment": "flips", "cache": tmp_path / "teachers", "steps": 30, "batch": 6}
-    task = make_task(folder, **options)
+    task = make_task(folder, augment="flips", outputs=tmp_path / "teachers", steps=30, batch=6)
     schedule = replace(SCHEDULE, steps=30, rate=3e-3, save_every=1e9)
     train(task, schedule, tmp_path / "out", device="cpu")
     for teacher in range(2):
         assert float(task.losses[-6:, teacher].mean()) < 0.75 * float(task.losses[:4, teacher].mean())
-    assert len(list((tmp_path / "teachers").rglob("*.safetensors"))) == 2 * 10
+    assert len(list((tmp_path / "teachers").rglob("*.safetensors"))) == 2 * (10 + 2)
 
 
 def test_mirrored_photos_have_mirrored_maps_of_the_one_that_was_seen(folder: Path, tmp_path: Path) -> None:
-    task = make_task(folder, augment="flips", cache=tmp_path)
+    task = make_task(folder, augment="flips", outputs=tmp_path)
     task.begin(0.0)
-    (path,) = {one.parent for one in tmp_path.rglob("*.safetensors") if "rgb" in one.parent.name}
-    known = len(list(path.iterdir()))
-    items = [Item(0, seed, 1.0) for seed in range(20)]
-    seen = task._see(items, SIDE)
+    known = len(list(tmp_path.rglob("*.safetensors")))
+    seen = task.sight.look([Item(0, seed, 1.0) for seed in range(20)], SIDE)
     assert {one.mirrored for one in seen} == {True, False}
     upright, turned = (next(one for one in seen if one.mirrored == which) for which in (False, True))
     assert torch.equal(upright.pixels, turned.pixels)
-    said = task._said(1, [upright, turned])
+    assert torch.equal(upright.pixels.flip(-1), turned.turned)
+    said = task._said(task.teachers[1], [upright, turned])
     assert torch.equal(said.patches[0].flip(1), said.patches[1])
     assert said.patches.shape[1:3] == (2, 2)
-    assert len(list(path.iterdir())) == known
+    assert len(list(tmp_path.rglob("*.safetensors"))) == known
+
+
+def test_kept_and_computed_maps_give_the_same_loss(folder: Path, tmp_path: Path) -> None:
+    losses = []
+    for outputs in (Outputs(tmp_path, keep=0), Outputs(None, keep=0)):
+        task = make_task(folder, augment="flips", outputs=outputs, batch=8)
+        task.begin(0.0)
+        task.eval()
+        items = task.batch(np.random.default_rng(0))
+        losses.append(float(task(items, 0.0)[0].detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    # And as teachers say it of crops: what is kept is said of the pixels that the student sees.
+    asked = make_task(folder, batch=8)
+    asked.statistics = task.statistics
+    asked.sight = task.sight
+    upright = [item for item, one in zip(items, task.sight.look(items, SIDE), strict=True) if not one.mirrored]
+    assert len(upright) > 1
+    pair = [float(one.eval()(upright, 0.0)[0].detach()) for one in (task, asked)]
+    assert pair[0] == pytest.approx(pair[1], rel=1e-3), "half precision"
 
 
 def test_a_later_stage_shows_larger_photos(folder: Path, tmp_path: Path) -> None:
-    task = make_task(folder, stages=Stages.parse(["32:2", "64:1"], 16))
+    task = make_task(folder, stages=("32:2", "64:1"))
     sides: list[int] = []
     forward = task.student.forward
 
@@ -187,16 +224,20 @@ def test_a_later_stage_shows_larger_photos(folder: Path, tmp_path: Path) -> None
     assert sides == [32] * 4 + [64] * 2
 
 
-def test_an_interrupted_training_goes_on_with_the_same_losses(folder: Path, tmp_path: Path, whole: Trained) -> None:
-    task = make_task(folder, sharing="generic")
+def interrupt_at(task: CoDistillation, step: int) -> None:
     plain = task.after_step
 
     def interrupted(progress: float) -> None:
-        if round(progress * STEPS) == 3:
+        if round(progress * STEPS) == step:
             raise KeyboardInterrupt
         plain(progress)
 
     task.after_step = interrupted  # type: ignore[method-assign]
+
+
+def test_an_interrupted_training_goes_on_with_the_same_losses(folder: Path, tmp_path: Path, whole: Trained) -> None:
+    task = make_task(folder, sharing="generic")
+    interrupt_at(task, 3)
     schedule = replace(SCHEDULE, picture_every=STEPS)
     with pytest.raises(KeyboardInterrupt):
         train(task, schedule, tmp_path, device="cpu")
@@ -208,6 +249,102 @@ def test_an_interrupted_training_goes_on_with_the_same_losses(folder: Path, tmp_
     assert [json.loads(line)["loss"] for line in (tmp_path / LOG).read_text().splitlines() if "rate" in line] == [
         json.loads(line)["loss"] for line in (whole.out / LOG).read_text().splitlines() if "rate" in line
     ]
+
+
+def test_interrupted_with_kept_maps_it_goes_on_with_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"augment": "flips", "stages": ("32:2", "64:1")}
+    never = make_task(folder, outputs=tmp_path / "teachers", **options)
+    figures = train(never, SCHEDULE, tmp_path / "never", device="cpu")
+    task = make_task(folder, outputs=tmp_path / "teachers", **options)
+    interrupt_at(task, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, SCHEDULE, tmp_path / "out", device="cpu")
+    torch.testing.assert_close(task.losses[:3], never.losses[:3], rtol=0, atol=0)
+    again = make_task(folder, outputs=tmp_path / "teachers", **options)
+    assert train(again, SCHEDULE, tmp_path / "out", device="cpu") == figures
+    torch.testing.assert_close(again.state_dict(), never.state_dict(), rtol=0, atol=0)
+
+
+def co_distilled(folder: Path, out: Path, seed: int = 0, photos: Photos | None = None, **options: Any) -> CoDistilled:
+    train_photos, held = train_and_held(folder)
+    settings = settings_of(augment="flips", batch=2)
+    schedule = replace(SCHEDULE, steps=2, seed=seed)
+    teachers = two_teachers()
+    return co_distil(
+        blank(0), teachers, photos or train_photos, out, schedule, settings, validation=held, device="cpu", **options
+    )
+
+
+def test_only_photos_that_will_be_drawn_are_described_and_once_for_all_trainings(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.distillation.co.task.FIRST", 2)
+    described: Counter[str] = Counter()
+    plain = Teacher.describe
+
+    def counted(teacher: Teacher, pixels: torch.Tensor) -> Tokens:
+        described.update(f"{teacher.name} {Seen(one).digest}" for one in pixels)
+        return plain(teacher, pixels)
+
+    monkeypatch.setattr(Teacher, "describe", counted)
+    outputs, (photos, held) = Outputs(tmp_path / "teachers"), train_and_held(folder)
+    settings, schedule = settings_of(augment="flips", batch=2), replace(SCHEDULE, steps=2, seed=1)
+    prepare_outputs(blank(0), two_teachers(), photos, schedule, settings, validation=held, outputs=outputs)
+    task = make_task(folder, augment="flips", batch=2, steps=2, seed=1, outputs=outputs)
+    drawn = {item.photo for step in range(2) for item in task.batch(draws_of(1, step)[0])} | set(task.sampler.evenly(2))
+    assert 2 < len(drawn) < 8
+    assert len(described) == 2 * (len(drawn) + 2), "and two photos for validation"
+    needs = task.needs()
+    assert needs.photos == len(drawn)
+    assert needs.disk == 2 * (2 * 2 + 1) * (64 + 3) * (len(drawn) + 2)
+    assert needs.memory == needs.disk + photos.memory() + 2 * 48 * 64 * 3
+    done = [co_distilled(folder, tmp_path / f"{seed}", seed, photos, outputs=outputs) for seed in (1, 1, 2)]
+    assert set(described.values()) == {1}
+    files = list((tmp_path / "teachers").rglob("*.safetensors"))
+    assert len(files) == len(described) < 2 * (10 + 2)
+    assert done[0].figures != done[2].figures
+    assert load_encoder(f"distilled:{done[2].encoder}", device="cpu").dimension == 64
+    # Given again in the same folder, a finished training is not trained again.
+    times = (done[0].encoder.parent / CHECKPOINT).stat().st_mtime_ns
+    again = co_distilled(folder, tmp_path / "1", 1, outputs=tmp_path / "teachers", keep=["rgb"], scratch=True)
+    assert (again.encoder.parent / CHECKPOINT).stat().st_mtime_ns == times
+    assert again.figures == done[0].figures
+    assert set(described.values()) == {1}
+    assert load_encoder(f"distilled:{again.encoder}@rgb", device="cpu").dimension == 3
+    np.testing.assert_array_equal(np.load(again.losses)["losses"], again.task.losses.numpy())
+
+
+def test_in_half_precision_losses_are_nearly_those_of_full_precision(
+    folder: Path, tmp_path: Path, whole: Trained
+) -> None:
+    task = make_task(folder, sharing="generic")
+    figures = train(task, replace(SCHEDULE, precision="bf16"), tmp_path, device="cpu")
+    assert all(parameter.dtype == torch.float32 for parameter in task.parameters())
+    assert not torch.equal(task.losses, whole.task.losses)
+    torch.testing.assert_close(task.losses, whole.task.losses, rtol=0.05, atol=0, equal_nan=True)
+    assert figures == pytest.approx(whole.figures, rel=0.05, abs=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("augment", ["crops", "flips"])
+def test_on_cuda_a_student_learns_nearly_the_same(augment: str, folder: Path, tmp_path: Path) -> None:
+    cuda, losses = torch.device("cuda"), []
+    for device in (torch.device("cpu"), cuda):
+        teachers = [
+            Teacher(TINY_VIT, make_blank(TINY_VIT, device, seed=1), side=48),
+            Teacher("rgb", load_encoder("rgb", device=device)),
+        ]
+        outputs = tmp_path / device.type / "teachers" if augment == "flips" else None
+        student = make_blank(TINY_VIT, device, seed=0)
+        task = make_task(folder, augment=augment, teachers=teachers, student=student, outputs=outputs)
+        figures = train(task, SCHEDULE, tmp_path / device.type, device=device)
+        assert all(np.isfinite(value) for value in figures.values())
+        losses.append(task.losses.cpu())
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-2, atol=1e-3)
+    again = make_task(folder, augment=augment, teachers=teachers, student=student, outputs=outputs)
+    train(again, replace(SCHEDULE, precision="auto"), tmp_path / "auto", device=cuda)
+    torch.testing.assert_close(again.losses.cpu(), losses[1], rtol=0.1, atol=0.01)
 
 
 def test_other_settings_are_another_training(folder: Path, whole: Trained) -> None:
@@ -274,6 +411,8 @@ def test_the_file_gives_the_student_and_what_it_says_for_a_teacher(whole: Traine
 
 # The command.
 
+FLIPS = ("--keep", "rgb", "--augment", "flips")
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -292,14 +431,14 @@ def command(folder: Path, weights: Path, out: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def commanded(folder: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("commanded")
-    assert main(command(folder, weights, out, "--keep", "rgb")) == 0
+    assert main(command(folder, weights, out, *FLIPS)) == 0
     return out
 
 
 def test_the_command_writes_a_student_losses_analyses_and_pictures(commanded: Path) -> None:
     assert {path.name for path in commanded.iterdir()} == {
         *("checkpoint.pt", "log.jsonl", "tensorboard", "pictures", "encoder.safetensors", "losses.npz"),
-        *("analyses.json", "explained-variance.png", "panels.png", "loss-correlation.png"),
+        *("analyses.json", "explained-variance.png", "panels.png", "loss-correlation.png", "teachers"),
     }
     losses = np.load(commanded / "losses.npz")
     assert losses["losses"].shape == (5, 2)
@@ -334,8 +473,15 @@ def test_the_command_writes_a_student_losses_analyses_and_pictures(commanded: Pa
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt"], "There is no file of weights at nowhere.pt"),
         (["--projector", "ladder", "--rungs", "9"], "has 6 blocks"),
         (["--batch", "3", "--accumulate", "2"], "choose a multiple of 2"),
-        (["--steps", "0"], "--steps"),
-        (["--crop-scale", "2"], "from above 0 to 1 of a photo, found 2 to 1"),
+        (["--steps", "0"], "steps to be 1 or more, found 0"),
+        (["--photos", "0"], "--photos"),
+        (["--crop-scale", "2"], "from above 0 to 1 of a photo, found 2"),
+        (["--crop-scale", "0.5", "--augment", "flips"], "have no crops, found a crop scale"),
+        (["--plain-colours", "--augment", "flips"], "--plain-colours is for --augment crops, found flips"),
+        (["--cache", "kept"], "--cache is for --augment flips, found crops"),
+        (["--rungs", "2"], "A ladder has rungs, found 2 of a transformer projector"),
+        (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--warmup", "2"], "a warmup between 0 and 1"),
+        (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--stages", "40"], "choose a multiple, such as 32"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -348,17 +494,26 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_teacher_lacks_is_said_with_the_teachers_option(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplift.encoders.tiny.importlib.resources.files", lambda _: tmp_path)
+    arguments = ["--teachers", "tiny-depth", "--teacher-weights", "--data", f"generic={folder}", "--sharing", "full"]
+    assert main(command(folder, weights, tmp_path / "out", *arguments)) == 2
+    assert "give the file with --teacher-weights tiny-depth=FILE." in capsys.readouterr().err
+
+
 def test_a_folder_of_another_training_is_refused(
     folder: Path, weights: Path, commanded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(folder, weights, commanded, "--drop", "0.25")) == 2
+    assert main(command(folder, weights, commanded, *FLIPS, "--drop", "0.25")) == 2
     assert "belongs to another training: expected drop 0.25, found drop 0.5" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(folder: Path, weights: Path, commanded: Path, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    arguments = [sys.executable, *LAUNCH, "-m", "app", *command(folder, weights, tmp_path, "--keep", "rgb")]
+    arguments = [sys.executable, *LAUNCH, "-m", "app", *command(folder, weights, tmp_path, *FLIPS)]
     done = subprocess.run(
         arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.console import progress_bars, say, size, wrote
 
@@ -15,14 +14,15 @@ if TYPE_CHECKING:
 
     from render.progress import Progress
     from training.distillation.co.photos import Photos
-    from training.distillation.co.seeing import Stages
+    from training.distillation.co.running import CoDistilled
+    from training.distillation.co.settings import Settings
     from training.distillation.co.task import CoDistillation
     from training.distillation.co.teachers import Teacher
+    from training.loop import Schedule
     from uplift.encoders.base import Encoder, TrainableEncoder
 
 LOOK_EVERY = 500  # steps between validations and pictures
 CACHE = "teachers"  # folder of what teachers say of whole photos
-ANALYSES = "analyses.json"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DistillCo:
     """Encoders to learn from, such as tiny-dino tiny-clip dinov2-reg-large clip:ViT-L-14/openai sam-vit-l."""
     data: tuple[str, ...]
     """Photos as NAME=FOLDER: a teacher's own, or generic=FOLDER.  A folder holds photos (also in folders of its own), a
-    scene or scenes.  Of all that are given photos are drawn equally often."""
+    scene or scenes.  Of all owners photos are drawn equally often, and of each owner's folders."""
     out: Path
     """Folder of the training: checkpoint, log, pictures, and in the end the student."""
     student: str = "tiny-dino"
@@ -61,8 +61,8 @@ class DistillCo:
     projector: Literal["transformer", "ladder", "simple"] = "transformer"
     """From student to teacher: a transformer block and a linear layer; perceptrons at several depths; or one at the
     end."""
-    rungs: int = 4
-    """Of a ladder: perceptrons at so many evenly spaced blocks."""
+    rungs: int | None = None
+    """Of a ladder: perceptrons at so many evenly spaced blocks, 4 by default."""
     keep: tuple[str, ...] = ()
     """Teachers whose projectors stay in the file of the student."""
     stages: tuple[str, ...] = ()
@@ -70,8 +70,12 @@ class DistillCo:
     augment: Literal["crops", "flips"] = "crops"
     """crops: random resized crops, mirrored half of the time.  flips: whole photos, mirrored half of the time and the
     teachers' maps with them, so that teachers see each photo once: for small studies."""
-    crop_scale: float = 0.32
-    """Smallest part of a photo's area that a crop shows."""
+    crop_scale: float | None = None
+    """Smallest part of a photo's area that a crop shows, 0.32 by default."""
+    plain_colours: bool = False
+    """Leave the colours of crops as they are; otherwise they vary, and teachers and student see the same."""
+    photos: int | None = None
+    """Most photos of each folder, evenly spaced; by default all."""
     cache: Path | None = None
     """Folder of what teachers say of whole photos, which several trainings may share; by default OUT/teachers."""
     steps: int = 2000
@@ -102,82 +106,74 @@ class DistillCo:
         import torch
 
         from render.progress import silent
-        from training.distillation.co.task import CoDistillation
-        from training.loop import check, place, train
+        from training.distillation.co.running import make_task, run_task
+        from training.distillation.co.seeing import Stages
+        from training.loop import check, place
 
+        settings, schedule = self._settings(), self._schedule()
         self._check()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at = place(self.device)
         photos, validation = self._photos()
         start = self._student(at.device)
-        stages = self._stages(start)
+        Stages.parse(settings.stages or [str(start.window)], start.patch)  # before teachers are loaded
         with progress_bars() as bars:
             progress: Progress = bars if at.main else silent
-            teachers = self._teachers(at.device, photos, progress)
-            if at.main:
-                self._announce(start, teachers, photos, validation, stages)
-            task = CoDistillation(
+            task = make_task(
                 start,
-                teachers,
+                self._teachers(at.device, photos, progress),
                 photos,
-                steps=self.steps,
+                schedule,
+                settings,
                 validation=validation,
-                sharing=self.sharing,
-                projector=self.projector,
-                rungs=self.rungs,
-                stages=stages,
-                augment=self.augment,
-                scale=(self.crop_scale, 1.0),
-                batch=self.batch,
-                drop=self.drop,
-                seed=self.seed,
-                cache=self.cache or self.out / CACHE,
+                outputs=(self.cache or self.out / CACHE) if self.augment == "flips" else None,
                 progress=progress,
             )
-            schedule = self._schedule()
             check(task, schedule, at, self.out)
-            figures = train(task, schedule, self.out, device=self.device, progress=progress)
+            if at.main:
+                self._announce(start, task, photos, validation)
+            done = run_task(
+                task,
+                schedule,
+                self.out,
+                start=None if self.scratch else start,
+                keep=self.keep,
+                device=self.device,
+                progress=progress,
+            )
             if not at.main:
                 return
-            written = self._write(task, start, figures, progress)
-        say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+            written = [done.encoder, done.losses, *self._analysed(done, progress)]
+        say(", ".join(f"{name} {value:.4g}" for name, value in done.figures.items()))
         for path in written:
             wrote(path)
 
-    def _write(
-        self, task: CoDistillation, start: TrainableEncoder, figures: Mapping[str, float], progress: Progress
-    ) -> list[Path]:
-        """The student, the losses, the analyses and their figures."""
+    def _analysed(self, done: CoDistilled, progress: Progress) -> list[Path]:
+        """The analyses and their figures."""
         from app.distill_pictures import correlation_plot, explained_plot, panel_picture
         from app.pictures import save_picture
-        from render.files import atomic_file
         from training.distillation.co.analyses import analyse
-        from training.distillation.co.export import export, save_losses
+        from training.distillation.co.export import save_analyses
 
-        about = {"steps": self.steps, "rate": self.rate, "seed": self.seed, "scratch": self.scratch}
-        begun = None if self.scratch else start
-        paths = [
-            export(task, self.out, start=begun, keep=self.keep, about=about | {"figures": dict(figures)}),
-            save_losses(task, self.out),
-        ]
-        found = analyse(task, progress)
-        with atomic_file(self.out / ANALYSES) as temporary:
-            temporary.write_text(json.dumps(found.as_json() | {"validation": dict(figures)}, indent=1) + "\n")
-        pictures = {"explained-variance": explained_plot(found), "panels": panel_picture(task)}
-        if len(task.teachers) > 1:
+        found = analyse(done.task, progress)
+        path = save_analyses(found, self.out, done.figures)
+        pictures = {"explained-variance": explained_plot(found), "panels": panel_picture(done.task)}
+        if len(done.task.teachers) > 1:
             pictures["loss-correlation"] = correlation_plot(found)
         for name, picture in pictures.items():
             save_picture(self.out / f"{name}.png", picture)
-        return [*paths, self.out / ANALYSES, *(self.out / f"{name}.png" for name in pictures)]
+        return [path, *(self.out / f"{name}.png" for name in pictures)]
 
     def _photos(self) -> tuple[Photos, Photos]:
         """What is trained on, and what is validated on."""
-        from training.distillation.co.photos import GENERIC, Photos, held_out, open_source, parse_sources
+        from training.distillation.co.photos import GENERIC, Photos, held_out, open_source, parse_sources, thinned
 
-        sources = [open_source(*pair) for pair in parse_sources(self.data, self.teachers)]
+        pairs = parse_sources(self.data, self.teachers)
+        sources = [thinned(open_source(*pair, without=self.out), self.photos) for pair in pairs]
         if self.validation:
-            return Photos(sources), Photos([open_source(GENERIC, folder) for folder in self.validation])
+            held = [open_source(GENERIC, folder, without=self.out) for folder in self.validation]
+            return Photos(sources), Photos(held)
         parts = [held_out(source) for source in sources]
         return Photos([train for train, _ in parts]), Photos([held for _, held in parts])
 
@@ -190,48 +186,53 @@ class DistillCo:
             return make_blank(self.student, device, seed=self.seed)
         return trainable(load_encoder(self.student, self.weights, device))
 
-    def _stages(self, student: TrainableEncoder) -> Stages:
-        from training.distillation.co.seeing import Stages
-
-        return Stages.parse(self.stages or [str(student.window)], student.patch)
-
     def _teachers(self, device: torch.device, photos: Photos, progress: Progress) -> list[Teacher]:
-        from training.distillation.co.teachers import Teacher
-        from uplift.encoders import load_encoder
+        from training.distillation.co.teachers import Teacher, fit_to
 
         weights = _named(self.teacher_weights, "--teacher-weights NAME=FILE", self.teachers)
         sides = _sides(_named(self.teacher_sides, "--teacher-sides NAME=SIDE", self.teachers))
         found = []
         for name in self.teachers:
-            encoder = load_encoder(name, weights.get(name), device)
-            _fit(encoder, photos, progress)
+            encoder = _load_teacher(name, weights.get(name), device)
+            fit_to(encoder, photos, progress)
             found.append(Teacher(name, encoder, side=sides.get(name)))
         return found
 
-    def _announce(
-        self,
-        student: TrainableEncoder,
-        teachers: Sequence[Teacher],
-        photos: Photos,
-        validation: Photos,
-        stages: Stages,
-    ) -> None:
-        made_from = [*([] if self.scratch else [student]), *(teacher.encoder for teacher in teachers)]
+    def _announce(self, student: TrainableEncoder, task: CoDistillation, photos: Photos, validation: Photos) -> None:
+        made_from = [*([] if self.scratch else [student]), *(teacher.encoder for teacher in task.teachers)]
         for encoder in made_from:
             if encoder.licence:
                 say(f"{encoder.name}: the licence of the weights is {encoder.licence}")
         begun = "from scratch" if self.scratch else "as it is"
-        say(f"student: {student.name} {begun}, {student.dimension} channels, {list(stages.sides)} pixels")
+        sides = list(task.sight.stages.sides)
+        say(f"student: {student.name} {begun}, {student.dimension} channels, {sides} pixels")
         for source in photos.sources:
             say(f"{len(source.photos)} {source.owner} photos in {source.name}")
         say(f"{len(validation)} photos for validation")
-        if self.augment == "flips":
-            patches = sum((side // student.patch) ** 2 for side in dict.fromkeys(stages.sides))
-            channels = sum(teacher.dimension for teacher in teachers)
-            needed = 2 * len(photos) * patches * channels
-            say(f"what teachers say: {size(needed)} at most in {self.cache or self.out / CACHE}")
+        needs = task.needs()
+        say(f"memory: about {size(needs.memory)} beside the networks")
+        if needs.disk:
+            where = self.cache or self.out / CACHE
+            say(
+                f"disk: about {size(needs.disk)} in {where}, what teachers say of the {needs.photos} photos to be drawn"
+            )
 
-    def _schedule(self) -> Any:
+    def _settings(self) -> Settings:
+        from training.distillation.co.settings import Settings
+
+        return Settings(
+            sharing=self.sharing,
+            projector=self.projector,
+            rungs=self.rungs,
+            stages=self.stages,
+            augment=self.augment,
+            crop_scale=self.crop_scale,
+            colours=False if self.plain_colours else None,
+            batch=self.batch,
+            drop=self.drop,
+        )
+
+    def _schedule(self) -> Schedule:
         from training.loop import Schedule
 
         return Schedule(
@@ -247,31 +248,43 @@ class DistillCo:
         )
 
     def _check(self) -> None:
+        """Refuse, before anything is loaded, what can be known to be refused later."""
         from app.scenes import check_positive
         from render.errors import InputError
         from training.distillation.co.export import check_kept
-        from training.distillation.co.photos import allowed, parse_sources
+        from training.distillation.co.photos import parse_sources
+        from training.distillation.co.sampling import allowed
 
-        check_positive(
-            {
-                "--steps": self.steps,
-                "--batch": self.batch,
-                "--rate": self.rate,
-                "--rungs": self.rungs,
-                "--crop-scale": self.crop_scale,
-                "--accumulate": self.accumulate,
-                "--threads": self.threads,
-            }
-        )
+        check_positive({"--photos": self.photos, "--threads": self.threads})
         if not self.teachers or len(set(self.teachers)) < len(self.teachers):
             raise InputError(
                 f"Co-distillation takes one teacher or more, each once; found {', '.join(self.teachers) or 'none'}."
             )
         if self.scratch and self.weights is not None:
             raise InputError(f"A student from scratch takes no weights, found {self.weights}; leave one of both out.")
+        for given, option, needed in (
+            (self.plain_colours, "--plain-colours", "crops"),
+            (self.cache is not None, "--cache", "flips"),
+        ):
+            if given and self.augment != needed:
+                raise InputError(f"{option} is for --augment {needed}, found {self.augment}; leave it out.")
         owners = [owner for owner, _ in parse_sources(self.data, self.teachers)]
         allowed(owners, self.teachers, self.sharing)
         check_kept(self.keep, self.teachers)
+
+
+def _load_teacher(name: str, weights: str | None, device: torch.device) -> Encoder:
+    """An encoder; what it says of --weights, which are the student's here, is said of the teacher's."""
+    import re
+
+    from render.errors import InputError
+    from uplift.encoders import load_encoder
+
+    try:
+        return load_encoder(name, weights, device)
+    except InputError as error:
+        said = re.sub(r"--weights\b(?: FILE)?", f"--teacher-weights {name}=FILE", str(error))
+        raise InputError(said) from error
 
 
 def _named(texts: Sequence[str], what: str, teachers: Sequence[str]) -> dict[str, str]:
@@ -294,11 +307,3 @@ def _sides(texts: Mapping[str, str]) -> dict[str, int]:
         if not text.isdigit():
             raise InputError(f"What a teacher sees is given in pixels, found {text!r} for {name}.")
     return {name: int(text) for name, text in texts.items()}
-
-
-def _fit(encoder: Encoder, photos: Photos, progress: Progress) -> None:
-    """Fit an encoder that adapts to its photos to some of all sources."""
-    if encoder.fitted:
-        return
-    chosen = photos.evenly(max(1, encoder.photos_to_fit // len(photos.sources)))
-    encoder.fit([photos.image(index) for index in chosen], progress)

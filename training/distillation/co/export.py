@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from uplift.encoders.distilled import Distilled, Kept, joined_licences
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from training.distillation.co.analyses import Analyses
     from training.distillation.co.statistics import Statistics
 
-FILE, LOSSES = "encoder.safetensors", "losses.npz"
+ENCODER, LOSSES, ANALYSES = "encoder.safetensors", "losses.npz", "analyses.json"
 
 
 def check_kept(keep: Iterable[str], teachers: Sequence[str]) -> None:
@@ -69,7 +71,7 @@ def export(
         kept=spaces,
         training={**task.identity(), **(about or {})},
     )
-    path = Path(out) / FILE
+    path = Path(out) / ENCODER
     result.save(path, task.student.encoder)
     return path
 
@@ -79,6 +81,14 @@ def save_losses(task: CoDistillation, out: str | Path) -> Path:
     path = Path(out) / LOSSES
     with atomic_file(path) as temporary:
         np.savez(temporary, losses=task.losses.cpu().numpy(), teachers=np.array([one.name for one in task.teachers]))
+    return path
+
+
+def save_analyses(found: Analyses, out: str | Path, figures: Mapping[str, float]) -> Path:
+    """Write ``OUT/analyses.json``: what was found, and the figures of the validation."""
+    path = Path(out) / ANALYSES
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(found.as_json() | {"validation": dict(figures)}, indent=1) + "\n")
     return path
 
 

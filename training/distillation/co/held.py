@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.distillation.co.losses import distillation_loss
-from training.distillation.co.photos import Photos
-from training.distillation.co.seeing import whole
+from training.distillation.co.outputs import Outputs
+from training.distillation.co.photos import Photos, evenly_spaced
+from training.distillation.co.seeing import Seen, Sight
 from training.distillation.co.statistics import TeacherStatistics
 from training.distillation.co.student import Student
-from training.distillation.co.teachers import Teacher, on_grid
+from training.distillation.co.teachers import Teacher
 from uplift.encoders.base import Tokens
 
 if TYPE_CHECKING:
@@ -41,42 +42,66 @@ class Compared(NamedTuple):
 
 
 class HeldPhotos:
-    """Photos that are not trained on, and what teachers say of them, which is computed once."""
+    """Photos that are not trained on, seen whole; what teachers say of them is the outputs' to keep.
 
-    def __init__(self, photos: Photos, teachers: Sequence[Teacher], *, side: int, most: int = MOST) -> None:
+    Attributes:
+        side: Larger photos are shrunk to so many pixels along their longer side.
+        chosen: Numbers of the photos.
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        teachers: Sequence[Teacher],
+        outputs: Outputs,
+        sight: Sight,
+        *,
+        side: int,
+        most: int = MOST,
+    ) -> None:
         """Choose photos; nothing is read yet.
 
         Args:
             photos: To choose from, evenly.
             teachers: Who says what the student should.
+            outputs: Of the teachers.
+            sight: Sees whole photos.
             side: Larger photos are shrunk to so many pixels along their longer side.
             most: How many photos.
         """
-        chosen = np.linspace(0, len(photos) - 1, min(most, len(photos))).round().astype(int)
-        self._photos, self._teachers, self._side = photos, list(teachers), side
-        self._chosen: list[int] = chosen.tolist()
-        self._said: dict[int, tuple[UInt8[Tensor, "3 h w"], list[Tokens]]] = {}
+        self.side, self.chosen = side, evenly_spaced(len(photos), most)
+        self._photos, self._teachers, self._outputs, self._sight = photos, list(teachers), outputs, sight
+        self._seen: dict[int, Seen] = {}
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self.chosen)
+
+    def look(self, photos: Sequence[int]) -> list[Seen]:
+        """What is seen of some of the photos, by their numbers; kept, since there are few."""
+        for index in photos:
+            if index not in self._seen:
+                self._seen[index] = self._sight.whole(self._photos.read(index), self.side)
+        return [self._seen[index] for index in photos]
 
     @torch.no_grad()
     def compared(
         self, student: Student, spaces: Iterable[TeacherStatistics], most: int | None = None
     ) -> Iterator[Compared]:
         """What student and teachers say of so many of the photos, evenly spaced; None = of all."""
-        count = len(self) if most is None else min(most, len(self))
-        chosen = [self._chosen[i] for i in np.linspace(0, len(self) - 1, count).round().astype(int)]
-        device = student.encoder.device
-        for index in chosen:
-            pixels, said = self._of(index, student)
-            layers = student(pixels[None].to(device).to(torch.float32) / 255)
+        spaces, device = list(spaces), student.encoder.device
+        for place in evenly_spaced(len(self), len(self) if most is None else most):
+            (seen,) = self.look([self.chosen[place]])
+            grid = self._sight.nodes(seen)
+            layers = student(seen.pixels[None].to(device).to(torch.float32) / 255)
+            said = [self._outputs.get(teacher, seen, grid) for teacher in self._teachers]
             wanted = [
-                space.standardized(Tokens(*(None if part is None else part.to(device, torch.float32) for part in one)))
+                space.standardized(
+                    Tokens(*(None if part is None else part[None].to(device, torch.float32) for part in one))
+                )
                 for space, one in zip(spaces, said, strict=True)
             ]
             told = [student.told(teacher, layers) for teacher in range(len(said))]
-            yield Compared(pixels.permute(1, 2, 0).numpy(), layers[-1].patches[0], wanted, told)
+            yield Compared(seen.pixels.permute(1, 2, 0).numpy(), layers[-1].patches[0], wanted, told)
 
     def figures(self, student: Student, spaces: Iterable[TeacherStatistics]) -> dict[str, float]:
         """For each teacher the mean loss, and the mean cosine between patches as told and as wanted."""
@@ -88,14 +113,3 @@ class HeldPhotos:
                     key = f"{name}_{teacher.name}"
                     sums[key] = sums.get(key, 0.0) + float(value) / len(self)
         return sums
-
-    def _of(self, index: int, student: Student) -> tuple[UInt8[Tensor, "3 h w"], list[Tokens]]:
-        found = self._said.get(index)
-        if found is None:
-            image = self._photos.image(index)
-            grid = student.encoder.grid(image.shape[0], image.shape[1], self._side)
-            pixels = whole(image, grid, student.encoder.patch)
-            said = [on_grid(teacher.describe(pixels[None]), grid) for teacher in self._teachers]
-            halved = [Tokens(*(None if part is None else part.half().cpu() for part in one)) for one in said]
-            found = self._said[index] = pixels, halved
-        return found

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.distillation.co.settings import DROP
 from uplift.encoders.base import Tokens
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 COSINE, SMOOTH = 0.5, 0.5  # weights of both parts of the loss
-DROP = 0.5  # how often a teacher that is not the worst is dropped
 STREAM = 1  # the draws of an item's seed that decide who is dropped; crops have others
 
 
@@ -51,6 +51,9 @@ def kept(
 ) -> Bool[np.ndarray, "b t"]:
     """Teacher dropping (UNIC): of each photo the teacher with the largest loss stays, each other one by chance.
 
+    Wherever several teachers may teach a photo, whatever the sharing, and of generic photos too: the texts do not say
+    how dropping and sharing go together, and a photo that several projectors get is the same case in all of them.
+
     Args:
         losses: Of every photo and teacher; those that are not allowed count for nothing.
         allowed: The teachers that a photo may listen to, one at least.
@@ -68,19 +71,20 @@ def kept(
 
 
 def scale_of(allowed: Bool[np.ndarray, "b t"], seeds: Sequence[int], drop: float = DROP) -> float:
-    """What the coefficients of a batch are multiplied with, so that their sum is that without dropping.
+    """What each kept loss of a batch weighs in the mean over its photos: coefficients then add up to 1 (UNIC).
 
-    How many teachers a photo keeps does not depend on which one is the worst, hence this is known before any loss is,
-    and the same in every process that works on a part of the batch.
+    With ``K`` pairs of photo and teacher kept of ``B`` photos each counts ``1 / K``, which is ``B / K`` in a mean over
+    photos; so the loss has one scale whatever is dropped or shared.  How many teachers a photo keeps does not depend on
+    which one is the worst, hence this is known before any loss is, and the same in every process that works on a part
+    of the batch.
 
     Args:
         allowed: The teachers that each photo of the whole batch may listen to, one at least.
         seeds: Of the items.
         drop: How often another teacher is dropped.
     """
-    counts = allowed.sum(1)
     stay = sum(
         1 + int(drawn(seed, allowed.shape[1], drop)[: count - 1].sum())
-        for seed, count in zip(seeds, counts, strict=True)
+        for seed, count in zip(seeds, allowed.sum(1), strict=True)
     )
-    return float(counts.sum() / stay)
+    return len(allowed) / stay

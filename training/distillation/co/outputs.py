@@ -1,10 +1,12 @@
-"""What teachers say of whole photos: computed once, and kept on disk."""
+"""What teachers say of whole photos: computed once, and kept on disk for all trainings."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,102 +14,201 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
+from render.progress import Progress, silent
+from training.distillation.co.seeing import Seen, alike
 from training.distillation.co.teachers import Teacher, on_grid
+from training.locking import try_to_lock
 from uplift.encoders.base import Tokens
 from uplift.field import HALF_MAX, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Float
 
-KEPT_BYTES = 2 << 30  # that are kept in memory; the others are read whenever they are needed
+KEPT_BYTES = 1 << 30  # that are kept in memory; the others are read whenever they are needed
+TOGETHER = 8  # photos that a teacher sees at once
+LOCKS = ".locks"  # folder of a teacher's locks: one for each first letter of a file's name
+LOOK = 0.2  # seconds between tries of a lock
 UNSAFE = re.compile(r"[^\w.-]")  # what folders on some system may not be called
+
+Reader = Callable[[Sequence[int]], list[Seen]]
+"""What is seen of photos, by their numbers."""
 
 
 class Outputs:
-    """What teachers say of photos on the student's grid, in half precision.
+    """What teachers say of photos on the student's grid, in half precision where that holds the values.
 
-    Files are named by what is seen and by whom, so that several trainings and several processes may share a folder.
+    Files are named by what is seen and by whom, so that trainings in one process or in several may share a folder.
+    Each appears complete or not at all.
     """
 
-    def __init__(self, folder: str | Path, teachers: Sequence[Teacher], *, keep: int = KEPT_BYTES) -> None:
+    def __init__(self, folder: str | Path | None, *, keep: int = KEPT_BYTES) -> None:
         """Set up; nothing is computed yet.
 
         Args:
-            folder: Of the files.
-            teachers: Who says it.
+            folder: Of the files; None = what finds no room in memory is computed again.
             keep: Bytes that may be kept in memory.
         """
-        self._teachers = list(teachers)
-        self._folders = [
-            Path(folder) / f"{UNSAFE.sub('_', one.name)[-40:]}-{one.fingerprint()[:16]}" for one in teachers
-        ]
-        self._kept: dict[Path, Tokens] = {}
+        self.folder, self.most = None if folder is None else Path(folder), keep
+        self._kept: dict[str, Tokens] = {}
         self._left = keep
 
-    def prepare(self, teacher: int, pixels: UInt8[Tensor, "b 3 h w"], grid: tuple[int, int]) -> None:
-        """Compute what a teacher says of photos of one size, unless all of it is there.
+    def get(self, teacher: Teacher, seen: Seen, grid: tuple[int, int]) -> Tokens:
+        """What a teacher says of a photo, before mirroring: patches ``[gh, gw, d]``, global ``[d]`` or None.
+
+        On the CPU, float16, or float32 where values are beyond its range.
 
         Raises:
-            InputError: values do not fit half precision.
+            InputError: values are not finite.
             OSError: the disk is full, or the folder cannot be written.
         """
-        paths = [self._path(teacher, one, grid) for one in pixels]
-        if all(self._found(path) is not None for path in paths):
-            return
-        told = on_grid(self._teachers[teacher].describe(pixels), grid)
-        for index, path in enumerate(paths):
-            one = Tokens(told.patches[index], None if told.cls is None else told.cls[index])
-            self._keep(path, self._write(path, one, self._teachers[teacher].name))
+        name = _name(teacher, seen, grid)
+        found = self._kept.get(name) or self._read(name)
+        if found is None:  # nobody described it yet, or its file is gone or damaged
+            (found,) = self._described(teacher, [seen], [name], grid)
+        self._keep(name, found)
+        return found
 
-    def get(self, teacher: int, pixels: UInt8[Tensor, "3 h w"], grid: tuple[int, int]) -> Tokens:
-        """What a teacher says of a photo: patches ``[gh, gw, d]``, global ``[d]`` or None; float16 on the CPU.
+    def prepare(
+        self,
+        wanted: Sequence[tuple[Teacher, Sequence[int]]],
+        read: Reader,
+        nodes: Callable[[Seen], tuple[int, int]],
+        *,
+        first: float = 0.0,
+        what: str = "what teachers say",
+        progress: Progress = silent,
+    ) -> None:
+        """Let teachers describe the photos of which there are no files yet, together with other processes.
+
+        What is missing is cut into sixteen parts by the names of the files.  A process that works on one holds its
+        lock, which ends with the process, and the others go on with other parts; so each photo is described once, by
+        whoever comes first.
+
+        Args:
+            wanted: For each teacher, numbers of photos.
+            read: Sees photos.
+            nodes: The student's grid on what is seen.
+            first: The part of the parts to begin with, from 0 to below 1; processes that start together differ.
+            what: As progress calls it.
+            progress: Told of every photo and teacher.
 
         Raises:
-            InputError: see :meth:`prepare`.
-            OSError: see :meth:`prepare`.
+            InputError: values are not finite.
+            OSError: the disk is full, or the folder cannot be written.
         """
-        path = self._path(teacher, pixels, grid)
-        found = self._found(path)
-        if found is None:  # the folder was emptied meanwhile
-            self.prepare(teacher, pixels[None], grid)
-            found = self._found(path)
-        if found is None:
-            raise OSError(f"{path} was written and cannot be read; see whether the disk is full.")
+        if self.folder is None:
+            return
+        missing = self._missing(wanted, read, nodes, what, progress)
+        parts = [(teacher, part) for teacher, parts in missing for part in sorted(parts.items())]
+        begin = int(first * len(parts))
+        waiting = deque(parts[begin:] + parts[:begin])
+        total, done, refused = sum(len(numbers) for _, (_, numbers) in parts), 0, 0
+        while waiting:
+            teacher, (letter, numbers) = waiting.popleft()
+            with _lock_of(self.folder / _folder(teacher) / LOCKS / letter) as mine:
+                if not mine:
+                    waiting.append((teacher, (letter, numbers)))
+                    refused += 1
+                    if refused >= len(waiting):  # all are in other hands
+                        progress(done, total, f"{what} (waiting for another process)")
+                        time.sleep(LOOK)
+                    continue
+                refused = 0
+                for start in range(0, len(numbers), TOGETHER):
+                    some = numbers[start : start + TOGETHER]
+                    self._describe(teacher, read(some), nodes)
+                    done += len(some)
+                    progress(done, total, what)
+
+    def _missing(
+        self,
+        wanted: Sequence[tuple[Teacher, Sequence[int]]],
+        read: Reader,
+        nodes: Callable[[Seen], tuple[int, int]],
+        what: str,
+        progress: Progress,
+    ) -> list[tuple[Teacher, Mapping[str, list[int]]]]:
+        """For each teacher the photos without a file, by the first letter of its name."""
+        everyone = sorted({number for _, numbers in wanted for number in numbers})
+        chosen = [frozenset(numbers) for _, numbers in wanted]
+        found: list[tuple[Teacher, dict[str, list[int]]]] = [(teacher, {}) for teacher, _ in wanted]
+        for start in range(0, len(everyone), TOGETHER):
+            progress(start, len(everyone), f"{what} (looking for what is there)")
+            some = everyone[start : start + TOGETHER]
+            for number, seen in zip(some, read(some), strict=True):
+                for (teacher, parts), numbers in zip(found, chosen, strict=True):
+                    if number in numbers and not self._is_there(_name(teacher, seen, nodes(seen))):
+                        parts.setdefault(seen.digest[0], []).append(number)
+        return [(teacher, parts) for teacher, parts in found if parts]
+
+    def _describe(self, teacher: Teacher, seen: Sequence[Seen], nodes: Callable[[Seen], tuple[int, int]]) -> None:
+        """Describe photos of which there is still no file."""
+        for rows in alike(seen):
+            grid = nodes(seen[rows[0]])
+            names = {row: _name(teacher, seen[row], grid) for row in rows}
+            some = [row for row in rows if not self._is_there(names[row])]
+            if some:
+                told = self._described(teacher, [seen[row] for row in some], [names[row] for row in some], grid)
+                for row, one in zip(some, told, strict=True):
+                    self._keep(names[row], one)
+
+    @torch.no_grad()
+    def _described(
+        self, teacher: Teacher, seen: Sequence[Seen], names: Sequence[str], grid: tuple[int, int]
+    ) -> list[Tokens]:
+        """What a teacher says of photos of one size, written."""
+        told = on_grid(teacher.describe(torch.stack([one.pixels for one in seen])), grid)
+        found = []
+        for index, name in enumerate(names):
+            cls = None if told.cls is None else _stored(told.cls[index], teacher.name)
+            found.append(Tokens(_stored(told.patches[index], teacher.name), cls))
+            if self.folder is not None:
+                tensors = {"patches": found[-1].patches, **({} if cls is None else {"whole": cls})}
+                write_safetensors(self.folder / name, tensors, {"teacher": teacher.name})
         return found
 
-    def _path(self, teacher: int, pixels: UInt8[Tensor, "3 h w"], grid: tuple[int, int]) -> Path:
-        digest = hashlib.sha256(f"{list(pixels.shape)} {grid}".encode())
-        digest.update(pixels.contiguous().numpy().data)
-        return self._folders[teacher] / f"{digest.hexdigest()[:32]}.safetensors"
+    def _is_there(self, name: str) -> bool:
+        return name in self._kept or (self.folder is not None and (self.folder / name).is_file())
 
-    def _found(self, path: Path) -> Tokens | None:
-        """Kept or read; None where there is no whole file."""
-        kept = self._kept.get(path)
-        if kept is not None:
-            return kept
+    def _read(self, name: str) -> Tokens | None:
+        """None where there is no whole file."""
+        if self.folder is None:
+            return None
         try:
-            tensors, _ = read_safetensors(path)
-            found = Tokens(tensors["patches"], tensors.get("whole"))
+            tensors, _ = read_safetensors(self.folder / name)
+            return Tokens(tensors["patches"], tensors.get("whole"))
         except (InputError, KeyError):
             return None
-        self._keep(path, found)
-        return found
 
-    def _keep(self, path: Path, tokens: Tokens) -> None:
+    def _keep(self, name: str, tokens: Tokens) -> None:
         size = sum(one.nbytes for one in tokens if one is not None)
-        if path not in self._kept and size <= self._left:
+        if name not in self._kept and size <= self._left:
             self._left -= size
-            self._kept[path] = tokens
+            self._kept[name] = tokens
 
-    @staticmethod
-    def _write(path: Path, tokens: Tokens, name: str) -> Tokens:
-        largest = max(float(one.abs().amax()) for one in tokens if one is not None)
-        if not largest <= HALF_MAX:
-            raise InputError(
-                f"What {name} says must be finite and at most {HALF_MAX:.0f} (half precision) to be kept, found "
-                f"{largest:g}; choose --augment crops, which keeps nothing."
-            )
-        halved = Tokens(*(None if one is None else one.to("cpu", torch.float16).contiguous() for one in tokens))
-        tensors = {"patches": halved.patches, **({} if halved.cls is None else {"whole": halved.cls})}
-        write_safetensors(path, tensors, {"teacher": name})
-        return halved
+
+def _folder(teacher: Teacher) -> str:
+    return f"{UNSAFE.sub('_', teacher.name)[-40:]}-{teacher.fingerprint[:16]}"
+
+
+def _name(teacher: Teacher, seen: Seen, grid: tuple[int, int]) -> str:
+    """Of a file, below the folder of all."""
+    return f"{_folder(teacher)}/{seen.digest[:32]}-{grid[0]}x{grid[1]}.safetensors"
+
+
+@contextmanager
+def _lock_of(path: Path) -> Iterator[bool]:
+    """Whether the lock is this process's; it is given back in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        yield try_to_lock(file)
+
+
+def _stored(values: Float[Tensor, " *s d"], name: str) -> Tensor:
+    """Values in half precision where that holds them, on the CPU, with memory of their own."""
+    largest = float(values.abs().amax())
+    if not largest < torch.inf:
+        raise InputError(f"What {name} says of a photo is not finite, found {largest:g}: it cannot teach.")
+    return values.to("cpu", torch.float16 if largest <= HALF_MAX else torch.float32).clone(
+        memory_format=torch.contiguous_format
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,18 +17,15 @@ from render.errors import InputError
 from render.scene import TRANSFORMS
 from render.views import View, read_photo
 from training.probing.data.files import PHOTOS
-from training.scenes import PHOTO_BYTES, open_scenes
+from training.scenes import open_scenes
 from uplift.encoders.base import as_image
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, UInt8
+    from jaxtyping import UInt8
 
 GENERIC = "generic"  # whose photos are no teacher's own
 HELD_OUT = 20  # one photo of so many is validated on
-
-Sharing: TypeAlias = Literal["none", "generic", "full"]
-"""Which photos a teacher's projector learns from: its own, those and generic ones, or all."""
-SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
+KEPT_BYTES = 2 << 30  # of photos that are kept in memory; the others are read whenever they are needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +86,13 @@ def parse_sources(texts: Sequence[str], teachers: Sequence[str]) -> list[tuple[s
     return pairs
 
 
-def open_source(owner: str, folder: Path) -> Source:
-    """The photos of a scene, of a folder of scenes, or of a folder and all folders in it.
+def open_source(owner: str, folder: Path, *, without: Path | None = None) -> Source:
+    """The photos of a scene, of a folder of scenes, or of a folder and all folders in it but hidden ones.
+
+    Args:
+        owner: The teacher whose data they are, or ``generic``.
+        folder: Where they lie.
+        without: A folder whose pictures are no photos, such as that of the training.
 
     Raises:
         InputError: no such folder, or there are no photos.
@@ -110,10 +112,26 @@ def open_source(owner: str, folder: Path) -> Source:
                 f"{deeper.parent.parent}, and others as sources of their own."
             )
         files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PHOTOS and f.is_file())
+        files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
+        if without is not None and folder.resolve() in without.resolve().parents:
+            files = [f for f in files if without.resolve() not in f.resolve().parents]
         photos = [Photo(str(f.relative_to(folder)), partial(read_photo, f), f.stat().st_size) for f in files]
     if not photos:
         raise InputError(f"Expected photos ({', '.join(PHOTOS)}) or scenes in {folder}, found none.")
     return Source(owner, folder.resolve().name, photos)
+
+
+def thinned(source: Source, most: int | None) -> Source:
+    """A source with so many of its photos at most, evenly spaced; None = all."""
+    if most is None or len(source.photos) <= most:
+        return source
+    return replace(source, photos=[source.photos[i] for i in evenly_spaced(len(source.photos), most)])
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """So many of ``count`` places at most, the first and the last among them; of one the first alone."""
+    chosen: list[int] = np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
+    return chosen
 
 
 def held_out(source: Source) -> tuple[Source, Source]:
@@ -127,39 +145,6 @@ def held_out(source: Source) -> tuple[Source, Source]:
     return train, held
 
 
-def allowed(owners: Sequence[str], teachers: Sequence[str], sharing: Sharing) -> Bool[np.ndarray, "s t"]:
-    """Which sources teach in whose name (DUNE, section 4.3).
-
-    A teacher without photos of its own is task-agnostic, and generic ones are its own.
-
-    Args:
-        owners: Of the sources.
-        teachers: Their names.
-        sharing: What projectors learn from beside their own.
-
-    Raises:
-        InputError: no such sharing, a teacher gets no photos, or nobody gets those of a source.
-    """
-    if sharing not in SHARINGS:
-        raise InputError(f"Photos are shared {', '.join(SHARINGS)}; found {sharing!r}.")
-    of = np.array([[owner == name for name in teachers] for owner in owners])
-    generic = np.array([owner == GENERIC for owner in owners])[:, None]
-    own = of | (generic & ~of.any(0))
-    result = np.asarray({"none": own, "generic": own | generic, "full": np.ones_like(own)}[sharing])
-    for name, some in zip(teachers, result.T, strict=True):
-        if not some.any():
-            raise InputError(
-                f"{name} gets no photos when they are shared {sharing}: give {name}=FOLDER or {GENERIC}=FOLDER."
-            )
-    for owner, some in zip(owners, result, strict=True):
-        if not some.any():
-            raise InputError(
-                f"No teacher gets the {owner} photos when they are shared {sharing}, for each has its own: leave them "
-                "out, or share them."
-            )
-    return result
-
-
 class Photos:
     """The photos of several sources, numbered one after the other.
 
@@ -168,7 +153,7 @@ class Photos:
         starts: Number of the first photo of each source, and in the end how many there are.
     """
 
-    def __init__(self, sources: Sequence[Source], *, keep: int = PHOTO_BYTES) -> None:
+    def __init__(self, sources: Sequence[Source], *, keep: int = KEPT_BYTES) -> None:
         """Put sources together; nothing is read yet.
 
         Args:
@@ -178,7 +163,7 @@ class Photos:
         self.sources = list(sources)
         self.starts = np.cumsum([0, *(len(source.photos) for source in sources)]).tolist()
         self._kept: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
-        self._left, self._lock = keep, Lock()
+        self._most, self._left, self._lock = keep, keep, Lock()
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -195,21 +180,41 @@ class Photos:
         """
         found = self._kept.get(index)
         if found is None:
-            source = self.source_of(index)
-            found = as_image(self.sources[source].photos[index - self.starts[source]].image())
+            found = self.read(index)
             with self._lock:
                 if index not in self._kept and found.nbytes <= self._left:
                     self._left -= found.nbytes
                     self._kept[index] = found
         return found
 
+    def read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """A photo, read anew and not kept.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        source = self.source_of(index)
+        return as_image(self.sources[source].photos[index - self.starts[source]].image())
+
+    def evenly_of(self, source: int, most: int) -> list[int]:
+        """So many photos of a source at most, evenly spaced."""
+        start, end = self.starts[source : source + 2]
+        return [start + place for place in evenly_spaced(end - start, most)]
+
     def evenly(self, most: int) -> list[int]:
         """So many photos of every source at most, evenly spaced."""
-        chosen = []
-        for start, end in zip(self.starts, self.starts[1:], strict=False):
-            count = min(most, end - start)
-            chosen += np.linspace(start, end - 1, count).round().astype(int).tolist()
-        return chosen
+        return [photo for source in range(len(self.sources)) for photo in self.evenly_of(source, most)]
+
+    @cached_property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of the first photo of each source, in pixels; they tell about how large the others are."""
+        return [self.image(start).shape[:2] for start in self.starts[:-1]]
+
+    def memory(self) -> int:
+        """About how many bytes will be kept, if all are asked for and those of a source are of one size."""
+        counts = np.diff(self.starts).tolist()
+        needed = sum(3 * h * w * count for (h, w), count in zip(self.sizes, counts, strict=True))
+        return min(self._most, needed)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,29 +1,115 @@
-"""What student and teachers see of a photo: crops or the whole, at the side of the stage."""
+"""What student and teachers see of a photo: crops in other colours or the whole, at the side of the stage."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from render.errors import InputError
+from render.machine import cores
+from training.distillation.co.photos import Photos
+from training.distillation.co.sampling import Item
+from training.distillation.co.settings import SMALLEST_CROP, Settings
+from uplift.encoders.base import TrainableEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
     from numpy.random import Generator
 
-Augment: TypeAlias = Literal["crops", "flips"]
-"""Random resized crops, half of them mirrored; or whole photos, half of them mirrored, which teachers see once."""
-AUGMENTS: tuple[Augment, ...] = get_args(Augment)
-SCALE = (0.32, 1.0)  # of a photo's area is in a crop, as DINOv2 draws global crops
 RATIO = (3 / 4, 4 / 3)  # of a crop's width and height
 TRIES = 10  # for a crop that lies inside the photo
 FLIPPED = 0.5  # of what is seen is mirrored
+RECOLOURED, GREY = 0.8, 0.2  # of crops: with other colours; with none
+JITTER = (0.4, 0.4, 0.2)  # brightness, contrast and saturation change by factors of 1 - this to 1 + this
+HUE = 0.1  # turns around the circle of hues, to either side
+READERS = 8  # threads that read and crop photos
+CROP, COLOURS = 0, 2  # the draws of an item's seed that decide what is seen; dropping has others
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is seen of a photo.
+
+    Attributes:
+        pixels: ``[3, h, w]`` uint8; crops are mirrored already.
+        mirrored: Whether the student sees it mirrored, and maps are mirrored with it.
+    """
+
+    pixels: UInt8[Tensor, "3 h w"]
+    mirrored: bool = False
+
+    @property
+    def turned(self) -> UInt8[Tensor, "3 h w"]:
+        """As the student sees it."""
+        return self.pixels.flip(-1) if self.mirrored else self.pixels
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the pixels, as they are before mirroring."""
+        digest = hashlib.sha256(str(list(self.pixels.shape)).encode())
+        digest.update(self.pixels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+class Sight:
+    """Looks at photos as a co-distillation does.
+
+    Attributes:
+        stages: Sides of what is seen.
+    """
+
+    def __init__(
+        self, photos: Photos, encoder: TrainableEncoder, settings: Settings, stages: Stages, *, readers: int = READERS
+    ) -> None:
+        """Set up.
+
+        Args:
+            photos: To look at.
+            encoder: The student, whose patches whole photos are resized to.
+            settings: What is seen.
+            stages: Sides of what is seen.
+            readers: Threads at most, beside which there is this one; 1 = no other.
+        """
+        self.stages, self._photos, self._settings, self._readers = stages, photos, settings, readers
+        self._patch, self._grid = encoder.patch, encoder.grid
+
+    def look(self, items: Sequence[Item], side: int) -> list[Seen]:
+        """What is seen of the photos of a step, at a side in pixels."""
+        return together(lambda item: self._seen(item, side), items, self._readers)
+
+    def look_at_whole(self, photos: Sequence[int], side: int) -> list[Seen]:
+        """What is seen of whole photos, at a side in pixels."""
+        return together(lambda photo: self.whole(self._photos.image(photo), side), photos, self._readers)
+
+    def whole(self, image: UInt8[np.ndarray, "h w 3"], side: int) -> Seen:
+        """A whole photo; a larger one is shrunk until its longer side has so many pixels."""
+        return Seen(whole(image, self._grid(image.shape[0], image.shape[1], side), self._patch))
+
+    def nodes(self, seen: Seen) -> tuple[int, int]:
+        """The student's grid on what is seen."""
+        return seen.pixels.shape[1] // self._patch, seen.pixels.shape[2] // self._patch
+
+    def _seen(self, item: Item, side: int) -> Seen:
+        image = self._photos.image(item.photo)
+        random = np.random.default_rng([CROP, item.seed])
+        if self._settings.augment == "flips":
+            return Seen(self.whole(image, side).pixels, mirrored=bool(random.random() < FLIPPED))
+        pixels = cropped(image, random, side, self._settings.least)
+        if self._settings.recolours:
+            pixels = recoloured(pixels, np.random.default_rng([COLOURS, item.seed]))
+        return Seen(pixels)
 
 
 @dataclass(frozen=True)
@@ -77,7 +163,7 @@ class Stages:
 
 
 def cropped(
-    image: UInt8[np.ndarray, "h w 3"], random: Generator, side: int, scale: tuple[float, float] = SCALE
+    image: UInt8[np.ndarray, "h w 3"], random: Generator, side: int, least: float = SMALLEST_CROP
 ) -> UInt8[Tensor, "3 side side"]:
     """A random part of a photo, resized, and mirrored half of the time.
 
@@ -88,11 +174,11 @@ def cropped(
         image: The photo.
         random: Of all choices.
         side: Of the result, in pixels.
-        scale: Smallest and largest part of the area.
+        least: Smallest part of the area; the largest is all of it.
     """
     from torchvision.transforms.v2 import functional
 
-    top, left, height, width = _part(image.shape[0], image.shape[1], random, scale)
+    top, left, height, width = _part(image.shape[0], image.shape[1], random, least)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     found: Tensor = functional.resized_crop(
         pixels, top, left, height, width, [side, side], functional.InterpolationMode.BICUBIC, antialias=True
@@ -112,10 +198,57 @@ def whole(image: UInt8[np.ndarray, "h w 3"], grid: tuple[int, int], patch: int) 
     return found.contiguous()
 
 
-def _part(height: int, width: int, random: Generator, scale: tuple[float, float]) -> tuple[int, int, int, int]:
+def recoloured(pixels: UInt8[Tensor, "3 h w"], random: Generator) -> UInt8[Tensor, "3 h w"]:
+    """A photo whose colours vary as self-supervised trainings commonly let them (BYOL, DINO).
+
+    Four times of five brightness, contrast, saturation and hue change, in this order; one time of five, drawn for
+    itself, it becomes grey.  The texts do not say how UNIC and DUNE do it.
+
+    Args:
+        pixels: The photo.
+        random: Of all choices.
+    """
+    from torchvision.transforms.v2 import functional
+
+    jitters, greys = random.random(2) < (RECOLOURED, GREY)
+    brightness, contrast, saturation = (float(random.uniform(1 - width, 1 + width)) for width in JITTER)
+    hue = float(random.uniform(-HUE, HUE))
+    found = pixels
+    if jitters:
+        found = functional.adjust_contrast(functional.adjust_brightness(found, brightness), contrast)
+        found = functional.adjust_hue(functional.adjust_saturation(found, saturation), hue)
+    if greys:
+        found = functional.rgb_to_grayscale(found, num_output_channels=3)
+    return found.contiguous()
+
+
+def alike(seen: Sequence[Seen]) -> list[list[int]]:
+    """The places of photos of one size, together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, one in enumerate(seen):
+        groups.setdefault(tuple(one.pixels.shape), []).append(place)
+    return list(groups.values())
+
+
+def together(function: Callable[[A], B], items: Sequence[A], most: int = READERS) -> list[B]:
+    """What a function gives for every item, in threads that are gone afterwards.
+
+    Args:
+        function: May be called by several threads.
+        items: Its arguments.
+        most: Threads; with one, or one item, none is started.
+    """
+    count = min(most, cores(), len(items))
+    if count <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(function, items))
+
+
+def _part(height: int, width: int, random: Generator, least: float) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random part, in pixels."""
     for _ in range(TRIES):
-        area = random.uniform(*scale) * height * width
+        area = random.uniform(least, 1) * height * width
         ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

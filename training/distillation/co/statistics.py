@@ -14,44 +14,46 @@ if TYPE_CHECKING:
 
 LEAST = 1e-3  # the momentum that stays
 FLAT = 1e-3  # of the mean deviation: dimensions that hardly change are not blown up more
+STILL = 1e-5  # of the root mean square: nor is what does not change at all, such as the token of a single photo
 
 
 class Statistics(nn.Module):
     """Mean and deviation of every dimension of one teacher's tokens of one kind.
 
-    The momentum of the n-th update is ``max(1 / n, 0.001)``: 1 for the first.  Until the thousandth this gives the
-    plain mean of what batches said, which is the best guess and asks for no schedule, afterwards that of about the
-    last thousand batches.  What moves is the mean and the mean square, so that the deviation counts what differs
-    between batches as well as what does within.
+    The momentum of an update is its share of all tokens that there were, 1 for the first, and 0.001 at least.  Until
+    then this gives the plain mean of all tokens, which is the best guess and asks for no schedule; afterwards tokens
+    count less the longer ago they were seen.  (The text says nothing of it; the released DUNE lets the momentum fall
+    from 1 to 0.001 along a cosine over the training.)  What moves is the mean and the mean square, so that the
+    deviation counts what differs between batches as well as what does within.
 
     Attributes:
-        updates: How many there were.
+        seen: How many tokens there were.
         mean: ``[d]``.
         square: Mean square; ``[d]``.
     """
 
-    updates: Tensor
+    seen: Tensor
     mean: Tensor
     square: Tensor
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         # Double precision: a variance that is small beside the mean would drown in rounding.
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.zeros(dimension, dtype=torch.float64))
         self.register_buffer("square", torch.ones(dimension, dtype=torch.float64))
         self._sums: Tensor | None = None
 
-    @property
-    def momentum(self) -> float:
-        """Of the next update."""
-        return max(1 / (int(self.updates) + 1), LEAST)
+    def momentum(self, count: int) -> float:
+        """Of an update by so many tokens."""
+        return max(count / (int(self.seen) + count), LEAST)
 
     @property
     def deviation(self) -> Float64[Tensor, " d"]:
         """Of every dimension, above 0."""
         found = (self.square - self.mean.square()).clamp_min(0).sqrt()
-        return torch.maximum(found, FLAT * found.mean()).clamp_min(1e-12)
+        still = STILL * self.square.mean().sqrt()
+        return torch.maximum(found, torch.maximum(FLAT * found.mean(), still)).clamp_min(1e-12)
 
     def standardized(self, values: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Values less the mean, divided by the deviation."""
@@ -74,13 +76,13 @@ class Statistics(nn.Module):
     @torch.no_grad()
     def update(self, sums: Float64[Tensor, " 2*d+1"]) -> None:
         """Move towards what :meth:`gathered` gave, of all processes together; nothing where that is nothing."""
-        count, d = sums[0], len(self.mean)
-        if not bool(count > 0):
+        count, d = round(float(sums[0])), len(self.mean)
+        if not count:
             return
-        momentum = self.momentum
+        momentum = self.momentum(count)
         self.mean.lerp_(sums[1 : d + 1] / count, momentum)
         self.square.lerp_(sums[d + 1 :] / count, momentum)
-        self.updates += 1
+        self.seen += count
 
 
 class TeacherStatistics(nn.Module):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,72 +11,57 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from render.machine import cores
 from render.progress import Progress, silent
 from training.distillation.co.held import HeldPhotos
-from training.distillation.co.losses import DROP, distillation_loss, kept, scale_of
-from training.distillation.co.outputs import Outputs
-from training.distillation.co.photos import Photos, Sharing, allowed
-from training.distillation.co.seeing import AUGMENTS, FLIPPED, SCALE, Augment, Stages, cropped, whole
+from training.distillation.co.losses import distillation_loss, kept
+from training.distillation.co.outputs import KEPT_BYTES, TOGETHER, Outputs
+from training.distillation.co.photos import Photos
+from training.distillation.co.sampling import Item, Sampler
+from training.distillation.co.seeing import READERS, Seen, Sight, Stages, alike
+from training.distillation.co.settings import Settings
 from training.distillation.co.showing import PANELS, panel_rows
 from training.distillation.co.statistics import Statistics, TeacherStatistics, summed
 from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
 from training.loop import Task
 from training.sheets import sheet
-from uplift.encoders._projectors import RUNGS, ProjectorKind
 from uplift.encoders.base import Tokens, TrainableEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, UInt8
     from numpy.random import Generator
 
-BATCH, RATE, WEIGHT_DECAY = 16, 5e-4, 0.03
 FIRST = 64  # photos that the first statistics are of
-TOGETHER = 8  # photos that a teacher sees at once where no step asks for them
-READERS = 8  # threads that read and crop photos
-CROP = 0  # the draws of an item's seed that decide what is seen; dropping has others
 
 
-class Item(NamedTuple):
-    """One photo of a batch.
+class Needs(NamedTuple):
+    """What a training takes beside its networks, in bytes, about.
 
     Attributes:
-        photo: Its number among all.
-        seed: Of crop, mirroring and dropping.
-        scale: Of its coefficients, the same for a whole batch.
+        memory: Photos, and what teachers say of them, as far as they are kept.
+        disk: What teachers say of all photos that will be drawn; 0 where it is not kept.
+        photos: How many these are.
     """
 
-    photo: int
-    seed: int
-    scale: float
-
-
-class Seen(NamedTuple):
-    """What is seen of a photo.
-
-    Attributes:
-        pixels: ``[3, h, w]`` uint8; crops are mirrored already.
-        mirrored: Whether the student sees it mirrored, and maps are mirrored with it.
-    """
-
-    pixels: Tensor
-    mirrored: bool
+    memory: int
+    disk: int
+    photos: int
 
 
 class CoDistillation(Task):
     """A student learns to say what several teachers say, each through a projector of its own (DUNE, equation 1).
 
-    A batch is drawn from all sources alike, and evenly within each.  What teachers say is standardized by moving
-    statistics.  Those of a step count from the next one on, and the first ones are of 64 photos, so that all processes
-    and parts of a step use the same.  Per photo the worst teacher stays, others are dropped by chance; coefficients
-    are normalized so that their sum over the batch is that without dropping, hence a teacher that is behind weighs
-    more.  The loss is a sum over teachers and a mean over photos.
+    A batch is drawn from all owners of photos alike.  What teachers say is standardized by moving statistics.  Those of
+    a step count from the next one on, and the first ones are of 64 photos, so that all processes and parts of a step
+    use the same.  Per photo the worst teacher stays, others are dropped by chance, and all pairs of photo and teacher
+    that stay weigh the same and together 1: a teacher that is behind stays more often.  The loss is the mean over them.
 
     Attributes:
         teachers: In order.
         student: What is trained.
         statistics: Of each teacher's tokens.
+        sampler: Draws photos.
+        sight: Sees them.
         held: Photos that are not trained on; None without.
         losses: Of every step and teacher, means over the photos that the teacher's projector got; NaN where it got
             none, or the step is to come; ``[steps, t]``.
@@ -93,17 +77,11 @@ class CoDistillation(Task):
         photos: Photos,
         *,
         steps: int,
+        settings: Settings | None = None,
         validation: Photos | None = None,
-        sharing: Sharing = "full",
-        projector: ProjectorKind = "transformer",
-        rungs: int = RUNGS,
-        stages: Stages | None = None,
-        augment: Augment = "crops",
-        scale: tuple[float, float] = SCALE,
-        batch: int = BATCH,
-        drop: float = DROP,
         seed: int = 0,
-        cache: str | Path | None = None,
+        outputs: Outputs | None = None,
+        readers: int = READERS,
         progress: Progress = silent,
     ) -> None:
         """Set up; what teachers say is computed when the training begins or as it goes.
@@ -113,70 +91,96 @@ class CoDistillation(Task):
             teachers: Frozen, with names of their own.
             photos: To train on.
             steps: Of the training.
+            settings: What is trained; None = the defaults.
             validation: Photos that are not trained on.
-            sharing: Which photos projectors learn from.
-            projector: Of which kind.
-            rungs: Of a ladder.
-            stages: Resolutions; None = the student's window.
-            augment: Crops, or whole photos, of which teachers' outputs are computed once and kept in ``cache``.
-            scale: Smallest and largest part of a photo's area in a crop.
-            batch: Photos of a step.
-            drop: How often a teacher that is not the worst is dropped.
-            seed: Of the projectors' weights.
-            cache: Folder of what teachers say of whole photos.
-            progress: Told while that is computed.
+            seed: Of the projectors' weights, and that of the schedule, by which the photos of all steps are known.
+            outputs: What teachers say of whole photos, for ``flips``.
+            readers: Threads at most that read and crop photos.
+            progress: Told while teachers describe photos before the first step.
 
         Raises:
-            InputError: numbers or names are out of range, two teachers have one name, or a teacher or a source is left
-                out by the sharing.
+            InputError: numbers or names are out of range, two teachers have one name, a teacher or a source is left
+                out by the sharing, or outputs are missing or not needed.
         """
         super().__init__()
+        settings = Settings() if settings is None else settings
         names = [teacher.name for teacher in teachers]
-        _check(names, steps=steps, batch=batch, drop=drop, scale=scale, augment=augment, cache=cache)
-        self.teachers, self.photos = list(teachers), photos
-        self._allowed = allowed([source.owner for source in photos.sources], names, sharing)
-        self.partly = not bool(self._allowed.all())  # a projector may get none of a step's photos
-        self._sharing, self._augment, self._scale, self._batch = sharing, augment, scale, batch
-        self._drop, self._steps, self._progress = drop, steps, progress
-        self._stages = Stages.parse([str(encoder.window)], encoder.patch) if stages is None else stages
+        _check(names, steps, settings, outputs)
+        self.teachers, self.settings = list(teachers), settings
+        self._photos, self._validation = photos, validation
+        self._steps, self._seed, self._progress = steps, seed, progress
+        self.sampler = Sampler(photos, names, sharing=settings.sharing, batch=settings.batch, drop=settings.drop)
+        self.partly = not bool(self.sampler.allowed.all())  # a projector may get none of a step's photos
+        stages = Stages.parse(settings.stages or [str(encoder.window)], encoder.patch)
+        self.sight = Sight(photos, encoder, settings, stages, readers=readers)
         self._start = encoder.fingerprint()
-        self.student = Student(encoder, teachers, projector=projector, rungs=rungs, seed=seed)
+        self.student = Student(encoder, teachers, projector=settings.projector, rungs=settings.ladder, seed=seed)
         self.statistics = nn.ModuleList(TeacherStatistics(one.dimension, whole=one.has_whole) for one in teachers)
         self.register_buffer("losses", torch.full((steps, len(teachers)), torch.nan))
         self._sums = np.zeros((2, len(teachers)))  # of the losses of a step, and how many they are
-        self._validation = validation
-        self.held = None if validation is None else HeldPhotos(validation, teachers, side=self._stages.sides[-1])
-        self._outputs = None if cache is None or augment == "crops" else Outputs(cache, teachers)
-        self._readers = ThreadPoolExecutor(min(READERS, cores()))
+        self._outputs = outputs
+        self.held = None
+        if validation is not None:
+            said = Outputs(None) if outputs is None else outputs
+            self.held = HeldPhotos(validation, teachers, said, self.sight, side=stages.sides[-1])
         self.to(encoder.device)
 
     def batch(self, random: Generator) -> Sequence[Item]:
-        """Photos of sources that are all drawn equally often."""
-        sources = random.integers(len(self.photos.sources), size=self._batch)
-        within = random.random(self._batch)
-        seeds = random.integers(2**31, size=self._batch).tolist()
-        starts = np.asarray(self.photos.starts)
-        first, counts = starts[sources], np.diff(starts)[sources]
-        chosen = first + np.minimum((within * counts).astype(int), counts - 1)
-        scale = scale_of(self._allowed[sources], seeds, self._drop)
-        return [Item(photo, seed, scale) for photo, seed in zip(chosen.tolist(), seeds, strict=True)]
+        """Photos of owners that are all drawn equally often."""
+        return self.sampler.batch(random)
 
     def begin(self, progress: float) -> None:
-        """Let teachers describe whole photos, if that is to be done once, and take the first statistics."""
-        if self._outputs is not None:
-            self._fill(progress)
-        if not int(self._all_statistics()[0].updates):
+        """Let teachers describe the whole photos that are to come, if they do so once, and take first statistics."""
+        self.describe_ahead(progress)
+        if not self._described:
             self._begin_statistics()
+
+    def describe_ahead(self, progress: float = 0.0) -> None:
+        """Let teachers describe the whole photos that the steps to come will draw, if that is to be done once.
+
+        Processes share the work, whether they are of one training or of several.
+
+        Args:
+            progress: Part of the steps that are done, from 0 to 1.
+
+        Raises:
+            InputError: what a teacher says is not finite, or a photo cannot be read.
+            OSError: the disk is full, or the folder of the outputs cannot be written.
+        """
+        if self._outputs is None:
+            return
+        many = torch.distributed.is_available() and torch.distributed.is_initialized()
+        first = torch.distributed.get_rank() / torch.distributed.get_world_size() if many else 0.0
+        for side, photos in self._upcoming(progress).items():
+            self._outputs.prepare(
+                self._listeners(photos),
+                partial(self.sight.look_at_whole, side=side),
+                self.sight.nodes,
+                first=first,
+                what=f"what teachers say at {side} pixels",
+                progress=self._progress,
+            )
+        if self.held is not None:
+            self._outputs.prepare(
+                [(teacher, self.held.chosen) for teacher in self.teachers],
+                self.held.look,
+                self.sight.nodes,
+                first=first,
+                what="what teachers say of photos for validation",
+                progress=self._progress,
+            )
+        if many:
+            torch.distributed.barrier()
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:
         """Equation 1 with teacher dropping, a mean over the items; each teacher's loss before dropping."""
-        may = self._may(items)
-        seen = self._see(items, self._stages.side_at(progress))
+        may = self.sampler.may([item.photo for item in items])
+        seen = self.sight.look(items, self.sight.stages.side_at(progress))
         found = torch.zeros(len(items), len(self.teachers), device=self.device)
-        for rows in _alike(seen):
+        for rows in alike(seen):
             self._compare(found, seen, rows, may)
         measured = found.detach().double().cpu().numpy()
-        stay = kept(measured, may, [item.seed for item in items], self._drop)
+        stay = kept(measured, may, [item.seed for item in items], self.settings.drop)
         coefficients = stay * np.array([item.scale for item in items])[:, None]
         loss = (found * torch.from_numpy(coefficients).to(found)).sum() / len(items)
         sums = np.stack([(measured * may).sum(0), may.sum(0)])
@@ -217,69 +221,93 @@ class CoDistillation(Task):
 
     def identity(self) -> dict[str, Any]:
         """Student, teachers, photos and what is made of them."""
+        stages, settings = self.sight.stages, self.settings
         return {
             "student": self._start,
-            "teachers": {teacher.name: teacher.fingerprint() for teacher in self.teachers},
-            "photos": self.photos.fingerprint,
+            "teachers": {teacher.name: teacher.fingerprint for teacher in self.teachers},
+            "photos": self._photos.fingerprint,
             "validation": None if self._validation is None else self._validation.fingerprint,
-            "sharing": self._sharing,
+            "sharing": settings.sharing,
             "projector": self.student.kind,
             "rungs": max(one.rungs for one in self.student.projectors),
-            "stages": [list(self._stages.sides), list(self._stages.shares)],
-            "augment": self._augment,
-            "scale": list(self._scale),
-            "batch": self._batch,
-            "drop": self._drop,
+            "stages": [list(stages.sides), list(stages.shares)],
+            "augment": settings.augment,
+            "crop_scale": settings.least,
+            "colours": settings.recolours,
+            "batch": settings.batch,
+            "drop": settings.drop,
         }
 
-    def _may(self, items: Sequence[Item]) -> Bool[np.ndarray, "b t"]:
-        """Which teachers each item may listen to."""
-        found: np.ndarray = self._allowed[[self.photos.source_of(item.photo) for item in items]]
-        return found
+    def needs(self) -> Needs:
+        """What the training takes, as the first photos of all sources tell; reads these."""
+        upcoming = self._upcoming(0.0)
+        said = sum(
+            self._bytes_of(self._photos, photo, side, may)
+            for side, photos in upcoming.items()
+            for photo, may in zip(photos, self.sampler.may(photos), strict=True)
+        )
+        memory, everyone = self._photos.memory(), np.ones(len(self.teachers), bool)
+        if self.held is not None and self._validation is not None:
+            held = self._validation
+            memory += sum(3 * h * w for h, w in (held.sizes[held.source_of(photo)] for photo in self.held.chosen))
+            said += sum(self._bytes_of(held, photo, self.held.side, everyone) for photo in self.held.chosen)
+        most = KEPT_BYTES if self._outputs is None else self._outputs.most
+        drawn = len({photo for photos in upcoming.values() for photo in photos})
+        return Needs(memory + min(most, said), 0 if self._outputs is None else said, drawn)
 
-    def _see(self, items: Sequence[Item], side: int) -> list[Seen]:
-        return list(self._readers.map(lambda item: self._seen(item, side), items))
+    def _bytes_of(self, photos: Photos, photo: int, side: int, may: Bool[np.ndarray, " t"]) -> int:
+        """What teachers say of a photo, in half precision."""
+        h, w = photos.sizes[photos.source_of(photo)]
+        rows, columns = self.student.encoder.grid(h, w, side)
+        channels = sum(teacher.dimension for teacher, asked in zip(self.teachers, may, strict=True) if asked)
+        return 2 * (rows * columns + 1) * channels
 
-    def _seen(self, item: Item, side: int) -> Seen:
-        image = self.photos.image(item.photo)
-        random = np.random.default_rng([CROP, item.seed])
-        if self._augment == "crops":
-            return Seen(cropped(image, random, side, self._scale), mirrored=False)
-        return Seen(self._whole_photo(image, side), mirrored=bool(random.random() < FLIPPED))
+    def _upcoming(self, progress: float) -> dict[int, list[int]]:
+        """The photos that steps to come will draw, by side; none where teachers see crops."""
+        if self._outputs is None:
+            return {}
+        done = round(progress * self._steps)
+        sides = np.array([self.sight.stages.side_at(step / self._steps) for step in range(done, self._steps)])
+        found: dict[int, set[int]] = {}
+        for side in dict.fromkeys(sides.tolist()):
+            steps = np.flatnonzero(sides == side) + done
+            found[side] = set(self.sampler.upcoming(self._seed, range(int(steps[0]), int(steps[-1]) + 1)))
+        if not self._described:
+            found.setdefault(self.sight.stages.side_at(0.0), set()).update(self.sampler.evenly(FIRST))
+        return {side: sorted(photos) for side, photos in found.items()}
 
-    def _whole_photo(self, image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[Tensor, "3 h w"]:
-        encoder = self.student.encoder
-        return whole(image, encoder.grid(image.shape[0], image.shape[1], side), encoder.patch)
-
-    def _grid(self, pixels: UInt8[Tensor, "... h w"]) -> tuple[int, int]:
-        patch = self.student.encoder.patch
-        return pixels.shape[-2] // patch, pixels.shape[-1] // patch
+    def _listeners(self, photos: Sequence[int]) -> list[tuple[Teacher, list[int]]]:
+        """For each teacher those of the photos that it teaches."""
+        may = self.sampler.may(photos)
+        return [
+            (teacher, [photo for photo, asked in zip(photos, column, strict=True) if asked])
+            for teacher, column in zip(self.teachers, may.T.tolist(), strict=True)
+        ]
 
     def _compare(self, found: Tensor, seen: Sequence[Seen], rows: list[int], may: Bool[np.ndarray, "b t"]) -> None:
         """Write the losses of photos of one size into ``found``."""
-        pixels = torch.stack([seen[i].pixels.flip(-1) if seen[i].mirrored else seen[i].pixels for i in rows])
+        pixels = torch.stack([seen[row].turned for row in rows])
         layers = self.student(pixels.to(self.device).to(torch.float32) / 255)
         for teacher, statistics in enumerate(self.statistics):
             some = [place for place, row in enumerate(rows) if may[row, teacher]]
             if not some:
                 continue
-            said = self._said(teacher, [seen[rows[place]] for place in some])
+            said = self._said(self.teachers[teacher], [seen[rows[place]] for place in some])
             if self.training:
                 statistics.gather(said)
             told = self.student.told(teacher, layers, some)
             found[[rows[place] for place in some], teacher] = distillation_loss(told, statistics.standardized(said))
 
     @torch.no_grad()
-    def _said(self, teacher: int, seen: Sequence[Seen]) -> Tokens:
-        """What a teacher says of photos of one size, on the student's grid."""
-        grid = self._grid(seen[0].pixels)
+    def _said(self, teacher: Teacher, seen: Sequence[Seen]) -> Tokens:
+        """What a teacher says of photos of one size, on the student's grid, mirrored as they are."""
+        grid = self.sight.nodes(seen[0])
         if self._outputs is None:
-            pixels = torch.stack([one.pixels.flip(-1) if one.mirrored else one.pixels for one in seen])
-            said = on_grid(self.teachers[teacher].describe(pixels), grid)
+            said = on_grid(teacher.describe(torch.stack([one.turned for one in seen])), grid)
             return Tokens(*(None if part is None else part.to(self.device) for part in said))
         told = []
         for one in seen:
-            single = self._outputs.get(teacher, one.pixels, grid)
+            single = self._outputs.get(teacher, one, grid)
             tokens = Tokens(*(None if part is None else part[None].to(self.device, torch.float32) for part in single))
             told.append(mirrored(tokens) if one.mirrored else tokens)
         whole_tokens = [one.cls for one in told if one.cls is not None]
@@ -288,77 +316,37 @@ class CoDistillation(Task):
     def _all_statistics(self) -> list[Statistics]:
         return [one for of in self.statistics for one in of.kinds]
 
+    @property
+    def _described(self) -> bool:
+        """Whether there are statistics."""
+        return int(self._all_statistics()[0].seen) > 0
+
     @torch.no_grad()
     def _begin_statistics(self) -> None:
-        """The first update, of evenly spaced photos of every source; each process makes the same."""
-        side = self._stages.side_at(0.0)
-        photos = self.photos.evenly(max(1, FIRST // len(self.photos.sources)))
+        """The first update, of photos of every source; each process makes the same."""
+        side, photos = self.sight.stages.side_at(0.0), self.sampler.evenly(FIRST)
         for start in range(0, len(photos), TOGETHER):
             self._progress(start, len(photos), "first statistics of the teachers")
-            items = [Item(photo, photo, 1.0) for photo in photos[start : start + TOGETHER]]
-            may, seen = self._may(items), self._see(items, side)
-            for rows in _alike(seen):
-                for teacher, statistics in enumerate(self.statistics):
-                    some = [seen[row] for row in rows if may[row, teacher]]
-                    if some:
-                        statistics.gather(self._said(teacher, some))
+            some = photos[start : start + TOGETHER]
+            may, seen = self.sampler.may(some), self.sight.look([Item(photo, photo, 1.0) for photo in some], side)
+            for rows in alike(seen):
+                for place, (teacher, statistics) in enumerate(zip(self.teachers, self.statistics, strict=True)):
+                    asked = [seen[row] for row in rows if may[row, place]]
+                    if asked:
+                        statistics.gather(self._said(teacher, asked))
         self._progress(len(photos), len(photos), "first statistics of the teachers")
         for one in self._all_statistics():
             one.update(one.gathered())
 
-    @torch.no_grad()
-    def _fill(self, progress: float) -> None:
-        """Let teachers describe all photos at the sides that are to come; processes share the work."""
-        assert self._outputs is not None  # noqa: S101  for the type checker
-        many = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, count = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if many else (0, 1)
-        now = self._stages.sides.index(self._stages.side_at(progress))
-        starts = range(rank * TOGETHER, len(self.photos), count * TOGETHER)
-        for side in dict.fromkeys(self._stages.sides[now:]):
-            what = f"what teachers say at {side} pixels"
-            for start in starts:
-                self._progress(start, len(self.photos), what)
-                indices = range(start, min(start + TOGETHER, len(self.photos)))
-                read = self._readers.map(lambda i, s=side: self._whole_photo(self.photos.image(i), s), indices)
-                seen = [Seen(pixels, mirrored=False) for pixels in read]
-                may = self._may([Item(index, 0, 1.0) for index in indices])
-                for rows in _alike(seen):
-                    for teacher in range(len(self.teachers)):
-                        some = [seen[row].pixels for row in rows if may[row, teacher]]
-                        if some:
-                            self._outputs.prepare(teacher, torch.stack(some), self._grid(some[0]))
-            self._progress(len(self.photos), len(self.photos), what)
-        if many:
-            torch.distributed.barrier()
 
-
-def _alike(seen: Sequence[Seen]) -> list[list[int]]:
-    """The places of photos of one size, together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place, one in enumerate(seen):
-        groups.setdefault(tuple(one.pixels.shape), []).append(place)
-    return list(groups.values())
-
-
-def _check(
-    names: Sequence[str],
-    *,
-    steps: int,
-    batch: int,
-    drop: float,
-    scale: tuple[float, float],
-    augment: Augment,
-    cache: str | Path | None,
-) -> None:
+def _check(names: Sequence[str], steps: int, settings: Settings, outputs: Outputs | None) -> None:
     if not names or len(set(names)) < len(names):
         raise InputError(f"Co-distillation takes one teacher or more, each once; found {', '.join(names) or 'none'}.")
-    if steps < 1 or batch < 1:
-        raise InputError(f"Co-distillation needs steps and a batch of 1 or more, found {steps} and {batch}.")
-    if not 0 <= drop <= 1:
-        raise InputError(f"A teacher is dropped with a probability from 0 to 1, found {drop:g}.")
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise InputError(f"Crops take parts from above 0 to 1 of a photo, found {scale[0]:g} to {scale[1]:g}.")
-    if augment not in AUGMENTS:
-        raise InputError(f"Photos are seen as {' or '.join(AUGMENTS)}; found {augment!r}.")
-    if augment == "flips" and cache is None:
-        raise InputError("What teachers say of whole photos is kept: expected a folder for it, found none.")
+    if steps < 1:
+        raise InputError(f"Co-distillation needs steps of 1 or more, found {steps}.")
+    if (settings.augment == "flips") != (outputs is not None):
+        found = "none" if outputs is None else str(outputs.folder)
+        raise InputError(
+            "What teachers say is kept of whole photos (flips) alone, in a folder: expected one with flips and none "
+            f"with crops, found {found} with {settings.augment}."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from render.errors import InputError
+from render.progress import Progress, silent
+from training.distillation.co.photos import Photos
 from uplift.encoders.base import Encoder, Tokens, TrainableEncoder
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class Teacher:
         """Channels of its tokens."""
         return self.encoder.dimension
 
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the encoder and of what it sees."""
         return hashlib.sha256(json.dumps([self.encoder.fingerprint(), self.side]).encode()).hexdigest()
@@ -74,6 +78,14 @@ class Teacher:
             return Tokens(maps, None)
         told = [self.encoder.encode_global(one) for one in seen]
         return Tokens(maps, torch.stack([one.to(torch.float32) for one in told if one is not None]))
+
+
+def fit_to(encoder: Encoder, photos: Photos, progress: Progress = silent) -> None:
+    """Fit an encoder that adapts to its photos to some of all sources; others stay as they are."""
+    if encoder.fitted:
+        return
+    chosen = photos.evenly(max(1, encoder.photos_to_fit // len(photos.sources)))
+    encoder.fit([photos.image(index) for index in chosen], progress)
 
 
 def on_grid(tokens: Tokens, grid: tuple[int, int]) -> Tokens:
