@@ -1,4 +1,4 @@
-"""The figure of ``fit3d reproduce``: features in colours, and what heads say of them."""
+"""The figure of ``fit3d reproduce fit3d``: features in colours, and what heads say of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of ``fit3d reproduce`` as tables."""
+"""The figures of ``fit3d reproduce fit3d`` as tables, and what any reproduction costs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tables_of(found: Found) -> list[ResultTable]:
         tables.append(_gap_table(f"{title}: differences", found, encoder, data))
     tables.append(_claim_table(found))
     tables += [_row_table(title, rows, len(found.seeds)) for title, rows in found.ablations.items()]
-    return [*tables, _cost_table(found.costs)] if found.costs else tables
+    return [*tables, cost_table(found.costs)] if found.costs else tables
 
 
 def _row_table(title: str, rows: Sequence[RowFound], seeds: int) -> ResultTable:
@@ -83,7 +83,12 @@ def _claim_table(found: Found) -> ResultTable:
     return ResultTable("Claims", ["claim", "asked", "found", "met"], rows, note)
 
 
-def _cost_table(costs: Mapping[str, Mapping[str, float]]) -> ResultTable:
+def cost_table(costs: Mapping[str, Mapping[str, float]]) -> ResultTable:
+    """Seconds and peak memory of stages.
+
+    Args:
+        costs: ``seconds`` and, where it is known, bytes at the ``peak`` of every stage.
+    """
     rows = [
         [stage, f"{cost['seconds']:.1f}", size(cost["peak"]) if "peak" in cost else "-"]
         for stage, cost in costs.items()

@@ -1,4 +1,4 @@
-"""``fit3d reproduce`` in miniature."""
+"""``fit3d reproduce fit3d`` in miniature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.commands import reproduce
+from app.commands import reproduce_fit3d
 from app.main import main
 from render.gaussians import Gaussians
 from render.progress import Progress
@@ -70,7 +70,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reproduction of one seed, done."""
     out = tmp_path_factory.mktemp("reproduction") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reproduce, "QUICK", MINIATURE)
+        patch.setattr(reproduce_fit3d, "QUICK", MINIATURE)
         assert run(out, "--seeds", "1") == 0
     return out
 
@@ -78,7 +78,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def out(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it that the test may change."""
-    monkeypatch.setattr(reproduce, "QUICK", MINIATURE)
+    monkeypatch.setattr(reproduce_fit3d, "QUICK", MINIATURE)
     return Path(shutil.copytree(done, tmp_path / "out"))
 
 
@@ -156,7 +156,7 @@ def test_no_more_jobs_run_at_a_time_than_memory_allows(
 ) -> None:
     memory = int(jobs * memory_needed(Plan()))
     monkeypatch.setattr("training.fleet.this_machine", lambda **_: Machine(memory, 3))
-    assert reproduce.Reproduce("fit3d", Path("out"), processes=asked)._at_once(Plan()) == expected
+    assert reproduce_fit3d.ReproduceFit3d(Path("out"), processes=asked)._at_once(Plan()) == expected
 
 
 def learned_field(room: Path, encoder: TrainableEncoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +98,13 @@ def camera_rays(
     pose, K = camera.world_to_camera.double().numpy(), camera.K.double().numpy()
     local = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
     return (-pose[:3, :3].T @ pose[:3, 3]).astype(np.float32), (local @ pose[:3, :3]).astype(np.float32)
+
+
+def zoomed(camera: Camera, factor: float) -> Camera:
+    """The same camera with its focal lengths multiplied; it still looks at the same point."""
+    K = camera.K.clone()
+    K[0, 0], K[1, 1] = factor * K[0, 0], factor * K[1, 1]
+    return replace(camera, K=K)
 
 
 def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float32[torch.Tensor, "4 4"]:

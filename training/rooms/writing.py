@@ -14,7 +14,7 @@ from render.errors import InputError
 from render.ply import Points
 from render.progress import Progress, silent
 from render.scene import frame_of, write_scene
-from training.rooms.cameras import room_cameras
+from training.rooms.cameras import room_cameras, zoomed
 from training.rooms.captions import describe, room_queries
 from training.rooms.layout import SPLIT_NUMBER, build_room
 from training.rooms.rendering import RoomImage, RoomRenderer
@@ -81,19 +81,21 @@ def write_room(
     index: int,
     form: RoomFormat,
     *,
+    zoom: float = 1.0,
     threads: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> None:
     """Build a room, photograph it and write its scene folder; all or nothing.
 
-    The same split, index and format give the same folder on every machine of one kind.
+    The same split, index, format and zoom give the same folder on every machine of one kind.
 
     Args:
         folder: To make.
         split: train, val or test.
         index: Of the room in its split.
         form: What to write.
+        zoom: What the focal lengths of the photos are multiplied with; less than 1 gives wider views.
         threads: How many threads may work; None = all cores.
         overwrite: Replace the folder if it exists.
         progress: Told after every photo.
@@ -108,6 +110,7 @@ def write_room(
     cameras = room_cameras(
         room, form.views, form.width, form.height, PHOTO_CAMERAS, surfaces=renderer.surfaces, caster=renderer.caster
     )
+    cameras = [zoomed(camera, zoom) for camera in cameras]
     images = []
     for camera in cameras:
         images.append(renderer.render(camera))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from training.reproduction.fit3d.data import ROOMS, Measured
 from training.reproduction.fit3d.lifting import lifted
 from training.reproduction.fit3d.places import Places, measured
 from training.reproduction.fit3d.plan import Plan, Row
+from training.reproduction.packing import packed
 
 if TYPE_CHECKING:
     from training.finetuning.scenes import TunedScenes
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from uplift.encoders.base import TrainableEncoder
 
 SHOWN = 4  # test photos that predictions are kept of
-SCALE = 1e9  # of sums that are no whole numbers: digits that are kept
 
 
 def measure(
@@ -74,7 +74,7 @@ def measure(
             known = station.inconsistencies(maps)
             spent = (time.perf_counter() - began) / len(together)
             for place, seed in enumerate(together):
-                scores = {task: _packed(one, place) for task, one in found.items()}
+                scores = {task: packed(one, place) for task, one in found.items()}
                 figures = {"scores": scores, "inconsistency": known, "seconds": spent}
                 places.store(row.tuning, of.digest).put(measured(encoder, of.name, row, seed), figures)
 
@@ -87,19 +87,6 @@ def missing_seeds(places: Places, encoder: str, of: Measured, row: Row, seeds: S
     """
     store = places.store(row.tuning, of.digest)
     return [seed for seed in seeds if store.get(measured(encoder, of.name, row, seed)) is None]
-
-
-def unpacked(task: Task, figures: Mapping[str, Any]) -> Scores:
-    """Scores of one seed, as they were measured.
-
-    Raises:
-        InputError: they are damaged.
-    """
-    try:
-        sums = np.array(figures["sums"], float)[None]
-        return Scores(task, tuple(figures["names"]), tuple(figures["groups"]), sums)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"Figures of {task} are damaged ({error}); delete the folder figures.") from error
 
 
 class _Station:
@@ -209,13 +196,6 @@ def read_told(path: Path) -> dict[int, np.ndarray]:
             return {int(name): archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError):
         return {}
-
-
-def _packed(scores: Scores, place: int) -> dict[str, Any]:
-    """The sums of one seed as JSON values; pixels are whole numbers."""
-    sums = scores.sums[place]
-    values = sums.astype(int) if scores.task != "depth" else np.round(sums * SCALE) / SCALE
-    return {"names": list(scores.names), "groups": list(scores.groups), "sums": values.tolist()}
 
 
 def _digest(parts: Any) -> str:

@@ -14,9 +14,9 @@ from training.probing.photos import Task
 from training.probing.scores import FIGURES, Scores, figures_of
 from training.probing.statistics import fallen, joined, larger
 from training.reproduction.fit3d.data import ROOMS, Measured
-from training.reproduction.fit3d.measuring import unpacked
 from training.reproduction.fit3d.places import WEAK, Places, measured, targets_made, tuned
 from training.reproduction.fit3d.plan import Plan, Row, main_rows
+from training.reproduction.packing import unpacked
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -1,0 +1,236 @@
+"""``fit3d reproduce dune``: whether one student of different teachers is worth them, at small scale, from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from app.console import duration, progress_bars, say, wrote
+
+if TYPE_CHECKING:
+    from training.reproduction.dune import Job, Places, Plan, Row
+    from training.reproduction.dune.results import Results
+
+PANELS, EXPLAINED, CORRELATIONS = "panels.png", "explained-variance.png", "loss-correlation.png"
+QUICK = {"whole_rooms": 4, "close_rooms": 4, "wide_rooms": 4, "head_rooms": 3, "test_rooms": 3, "validation_rooms": 2}
+QUICK |= {"views": 4, "specialist_steps": 20, "steps": 10, "probe_steps": 30, "probe_batch": 512, "decoder_steps": 10}
+QUICK |= {"text_views": 2}
+
+
+@dataclass(frozen=True)
+class ReproduceDune:
+    """Measure what DUNE claims (Sariyildiz et al. 2025), at a size for a small machine, from nothing.
+
+    Students learn from tiny-dino, tiny-clip and tiny-depth at once, on whole rooms, close-ups and wide views.  They
+    differ in their projectors (transformer, ladder, simple) and in whose photos a projector learns from (all, generic
+    ones too, a teacher's own alone).  Students and teachers are measured by linear heads for classes and depth, by a
+    depth decoder that is fine-tuned on frozen features, and by texts that are found in photos.
+
+    Given again, the command goes on where it was interrupted; what is done is kept, and more seeds or --further add
+    to it.
+    """
+
+    out: tyro.conf.Positional[Path]
+    """Folder of photos, teachers, students, figures, and in the end results.md, results.json and pictures."""
+    seeds: int = 3
+    """Each with its own students and its own heads."""
+    quick: bool = False
+    """A few rooms and short trainings, to see in minutes that everything works: the figures mean nothing."""
+    further: bool = False
+    """Also students that see generic photos alone (the upper half of table 1), and students of a single teacher."""
+    specialist: Path | None = None
+    """File that fit3d tiny depth wrote; by default the bundled weights, and where there are none it is trained on the
+    wide views, in about ten minutes."""
+    processes: int | None = None
+    """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
+    steps: int | None = None
+    """Of a distillation; by default 1000."""
+    batch: int | None = None
+    """Photos of a step; by default 8."""
+    rate: float | None = None
+    """Learning rate of a distillation; by default 1e-3."""
+    specialist_steps: int | None = None
+    """Of training the specialist, if it has to be; by default 4000."""
+    test_rooms: int | None = None
+    """To measure in; by default 30."""
+    probe_steps: int | None = None
+    """Of fitting a linear head; by default 600."""
+    decoder_steps: int | None = None
+    """Of fine-tuning a depth decoder; by default 250."""
+
+    def run(self) -> None:
+        """Make what is missing, measure, print and write."""
+        import time
+
+        from app.reproducing import at_once
+        from training.reproduction.dune import gather, run_jobs
+        from training.reproduction.dune.sizes import memory_needed
+
+        began = time.perf_counter()
+        self._check()
+        plan, seeds = self._plan(), list(range(self.seeds))
+        rows, places = self._rows(), self._places(plan)
+        self._check_done(places, rows, seeds)
+        processes = at_once(self.processes, memory_needed(plan))
+        self._announce(places, processes, len(rows))
+        with progress_bars() as progress:
+            for jobs in (self._photos, self._specialist, self._describing):
+                run_jobs(jobs(places), processes, progress)
+            # Teachers are measured beside the last students: nothing waits for them.
+            run_jobs([*self._students(places, rows, seeds), *self._teachers(places, seeds)], processes, progress)
+            run_jobs(self._measurements(places, rows, seeds), processes, progress)
+        self._report(places, gather(places, rows, seeds))
+        say(f"{duration(time.perf_counter() - began)} in all")
+
+    def _check(self) -> None:
+        from app.reproducing import check_given
+        from render.errors import InputError
+
+        check_given(self.out, self.seeds, self.processes)
+        if self.specialist is not None and not self.specialist.is_file():
+            raise InputError(f"Expected weights of tiny-depth at {self.specialist}, found no file.")
+
+    def _plan(self) -> Plan:
+        from training.reproduction.dune import Plan
+
+        names = ["steps", "batch", "rate", "specialist_steps", "test_rooms", "probe_steps", "decoder_steps"]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        values: dict[str, Any] = (QUICK if self.quick else {}) | given
+        return Plan(**values)
+
+    def _rows(self) -> list[Row]:
+        from training.reproduction.dune.plan import further_rows, main_rows
+
+        return [*main_rows(), *(further_rows() if self.further else [])]
+
+    def _places(self, plan: Plan) -> Places:
+        """The folder; teachers that cannot be had are refused here."""
+        from training.reproduction.dune import Places
+        from training.reproduction.dune.plan import SPECIALIST, TEACHERS
+
+        places = Places(self.out, plan, self.specialist)
+        for name in TEACHERS:
+            if name != SPECIALIST or not places.is_specialist_made:
+                places.teacher(name)
+        return places
+
+    def _check_done(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> None:
+        """Read what is there, so that other settings are refused before any work."""
+        from training.reproduction.dune.distilling import is_distilled
+        from training.reproduction.dune.measuring import unmeasured
+        from training.reproduction.dune.places import TRAINED, described, made
+        from training.reproduction.dune.plan import TEACHERS
+        from training.reproduction.dune.preparing import parts_of
+
+        costs = [TRAINED, *(described(name) for name in TEACHERS)]
+        places.store().check([*costs, *(made(name, first) for name, first, _ in parts_of(places))])
+        for row in rows:
+            unmeasured(places, row, seeds)
+            for seed in seeds:
+                is_distilled(places, row, seed)
+        for name in TEACHERS:
+            unmeasured(places, name, seeds)
+
+    def _announce(self, places: Places, processes: int, rows: int) -> None:
+        from app.reproducing import announce
+        from training.reproduction.dune.plan import CLOSE, HEADS, SPECIALIST, TEST, WHOLE, WIDE
+        from training.reproduction.dune.sizes import disk_needed, memory_needed
+
+        plan = places.plan
+        counts = {name: count for name, (_, _, count) in plan.rooms.items()}
+        say(
+            f"rooms of {plan.views} photos, none of which bundled encoders saw: {counts[WHOLE]} whole, {counts[CLOSE]} "
+            f"in close-ups, {counts[WIDE]} in wide views, {counts[HEADS]} for heads, {counts[TEST]} to measure in"
+        )
+        how = f"trained in {plan.specialist_steps} steps" if places.is_specialist_made else "as it is"
+        say(f"{rows} students of {self.seeds} seeds, {plan.steps} steps each; {SPECIALIST} is {how}")
+        announce(memory_needed(plan), disk_needed(plan, rows * self.seeds), processes)
+
+    def _photos(self, places: Places) -> list[Job]:
+        """What is not done yet: a process of its own takes seconds to begin."""
+        from training.reproduction.dune import Job, make_photos
+        from training.reproduction.dune.preparing import is_part_made, parts_of
+
+        return [
+            Job(f"photos {name} {first}", make_photos, (places, name, first, count))
+            for name, first, count in parts_of(places)
+            if not is_part_made(places, name, first, count)
+        ]
+
+    def _specialist(self, places: Places) -> list[Job]:
+        """The specialist, and beside it what the slowest of the other teachers says."""
+        from training.reproduction.dune import Job, make_specialist
+        from training.reproduction.dune.plan import LANGUAGE, SPECIALIST
+        from training.reproduction.dune.preparing import is_specialist_there
+
+        jobs = [] if is_specialist_there(places) else [Job(SPECIALIST, make_specialist, (places,))]
+        return [*jobs, *self._describing(places, (LANGUAGE,))]
+
+    def _describing(self, places: Places, names: Sequence[str] | None = None) -> list[Job]:
+        from training.reproduction.dune import Job, describe
+        from training.reproduction.dune.places import described
+        from training.reproduction.dune.plan import TEACHERS
+
+        return [
+            Job(f"what {name} says", describe, (places, name))
+            for name in names or TEACHERS
+            if places.store().get(described(name)) is None
+        ]
+
+    def _students(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
+        from training.reproduction.dune import Job, distil
+        from training.reproduction.dune.distilling import is_distilled
+
+        return [
+            Job(f"{row.name} {seed}", distil, (places, row, seed))
+            for seed in seeds
+            for row in rows
+            if not is_distilled(places, row, seed)
+        ]
+
+    def _teachers(self, places: Places, seeds: Sequence[int]) -> list[Job]:
+        from training.reproduction.dune import Job, measure_of_teacher
+        from training.reproduction.dune.measuring import unmeasured
+        from training.reproduction.dune.plan import TEACHERS
+
+        return [
+            Job(f"measuring {name}", measure_of_teacher, (places, name, seeds))
+            for name in TEACHERS
+            if unmeasured(places, name, seeds)
+        ]
+
+    def _measurements(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
+        from training.reproduction.dune import Job, measure_student
+        from training.reproduction.dune.measuring import unmeasured
+
+        return [
+            Job(f"measuring {row.name} {seed}", measure_student, (places, row, seed))
+            for row in rows
+            for seed in unmeasured(places, row, seeds)
+        ]
+
+    def _report(self, places: Places, found: Results) -> None:
+        from app.dune_pictures import explained, panels, save_correlations
+        from app.dune_tables import tables_of
+        from app.pictures import save_picture
+        from app.reproducing import write_results
+        from training.reproduction.dune.distilling import read_panels
+        from training.reproduction.dune.plan import FULL
+
+        title = "One student of heterogeneous teachers (DUNE) at small scale"
+        write_results(self.out, title, tables_of(found), found.json(), quick=self.quick)
+        lesson = next(lesson for lesson in found.lessons if lesson.row.name == FULL.name)
+        save_picture(self.out / EXPLAINED, explained(lesson))
+        save_correlations(self.out / CORRELATIONS, found.lessons)
+        for name in (EXPLAINED, CORRELATIONS):
+            wrote(self.out / name)
+        shown = read_panels(places, FULL, found.seeds[0])
+        if not shown:
+            say(f"{PANELS} is left out: what it shows was removed.")
+            return
+        save_picture(self.out / PANELS, panels(shown, FULL.teachers))
+        wrote(self.out / PANELS)

@@ -1,0 +1,194 @@
+"""What students and teachers are worth: linear heads, a depth decoder, and texts that are found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from render.errors import InputError
+from render.progress import Progress, silent
+from training.distillation.decoders import DecoderSettings, fit_decoder, measure_teacher
+from training.distillation.localization import Localization, Questions, find_answers, questions_of
+from training.probing.data.rooms import room_photos
+from training.probing.kept import KeptMaps, Maps, describe_photos
+from training.probing.photos import ProbeData, ProbePhoto, Task
+from training.probing.running import run_probe
+from training.probing.scores import Figure, Scores
+from training.probing.settings import ProbeSettings
+from training.reproduction.dune.places import Places, measured
+from training.reproduction.dune.plan import HEADS, LANGUAGE, SPECIALIST, TEST, Row
+from training.reproduction.packing import packed
+from uplift.encoders.distilled import PREFIX
+from uplift.encoders.tiny_depth import TinyDepthEncoder
+
+if TYPE_CHECKING:
+    from uplift.encoders.base import Encoder
+    from uplift.search import TextEncoder
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that is measured.
+
+    Attributes:
+        task: Of the scores that it follows from.
+        name: Of the figure among those of the task.
+        figure: How it is shown.
+    """
+
+    task: Task
+    name: str
+    figure: Figure
+
+
+MEASURES: Mapping[str, Measure] = {
+    "segmentation": Measure("segmentation", "miou", Figure("classes, linear: mIoU, percent", 100, 2, True)),
+    "depth": Measure("depth", "rmse", Figure("depth, linear: RMSE, metres", 1, 4, False)),
+    "decoder": Measure("depth", "rmse", Figure("depth, decoder: RMSE, metres", 1, 4, False)),
+    # A text is told rightly or not, as the label of a photo is; of overlaps the sum counts what is told rightly.
+    "pointing": Measure("classification", "accuracy", Figure("texts found, percent", 100, 2, True)),
+    "overlap": Measure("classification", "accuracy", Figure("texts: mIoU, percent", 100, 2, True)),
+}
+"""Everything that is measured, of whatever can be."""
+TASKS: tuple[Task, ...] = ("segmentation", "depth")  # of linear heads
+OWN = f"{SPECIALIST}-own"  # the specialist's depth by the decoder that it was trained with
+
+
+def measure_student(places: Places, row: Row, seed: int, *, progress: Progress = silent) -> None:
+    """Measure a student with heads of its seed; what is measured is kept.
+
+    Args:
+        places: Of the reproduction.
+        row: Which student.
+        seed: Of the student, of linear heads and of decoders.
+        progress: Told of photos and steps.
+
+    Raises:
+        InputError: something is missing, or what is there was made with other settings.
+    """
+    store, name = places.store(row), measured(row.name, seed)
+    if store.get(name) is not None:
+        return
+    from uplift.encoders import load_encoder
+
+    began, file = time.perf_counter(), places.student_file(row, seed)
+    station = _Station(places, progress)
+    scores = station.heads(load_encoder(f"{PREFIX}{file}", device="cpu"), [seed])
+    if LANGUAGE in row.keep:
+        scores |= station.texts(load_encoder(f"{PREFIX}{file}@{LANGUAGE}", device="cpu"), computed=True)
+    figures = {"scores": {what: packed(one, 0) for what, one in scores.items()}}
+    store.put(name, {**figures, "seconds": time.perf_counter() - began})
+
+
+def measure_of_teacher(places: Places, teacher: str, seeds: Sequence[int], *, progress: Progress = silent) -> None:
+    """Measure a teacher with heads of each seed; what is measured is kept.
+
+    Args:
+        places: Of the reproduction.
+        teacher: Its name.
+        seeds: Of linear heads and decoders.
+        progress: Told of photos and steps.
+
+    Raises:
+        InputError: something is missing, or what is there was made with other settings.
+    """
+    left, store = unmeasured(places, teacher, seeds), places.store()
+    if not left:
+        return
+    began, encoder = time.perf_counter(), places.teacher(teacher)
+    station = _Station(places, progress)
+    scores = station.heads(encoder, left)
+    alike = station.texts(encoder) if teacher == LANGUAGE else {}
+    if isinstance(encoder, TinyDepthEncoder):
+        alike |= {OWN: measure_teacher(encoder, station.test, progress=progress)}
+    spent = (time.perf_counter() - began) / len(left)
+    for place, seed in enumerate(left):
+        figures = {what: packed(one, place) for what, one in scores.items()}
+        figures |= {what: packed(one, 0) for what, one in alike.items()}  # without heads, hence without seeds
+        store.put(measured(teacher, seed), {"scores": figures, "seconds": spent})
+
+
+def unmeasured(places: Places, of: str | Row, seeds: Sequence[int]) -> list[int]:
+    """The seeds whose figures of a teacher or a student are not there yet.
+
+    Raises:
+        InputError: those that are there are damaged, or were made with other settings.
+    """
+    store, name = (places.store(), of) if isinstance(of, str) else (places.store(of), of.name)
+    return [seed for seed in seeds if store.get(measured(name, seed)) is None]
+
+
+class _Station:
+    """The rooms, read once, and what is measured in them."""
+
+    def __init__(self, places: Places, progress: Progress) -> None:
+        self._places, self._progress = places, progress
+        self._learned, self.test = places.rooms(HEADS), places.rooms(TEST)
+        learned, tested = room_photos(self._learned), room_photos(self.test)
+        self._data = ProbeData("rooms", learned, tested, classes=self.test[0].class_names)
+
+    def heads(self, encoder: Encoder, seeds: Sequence[int]) -> dict[str, Scores]:
+        """Linear heads and depth decoders of every seed on frozen features."""
+        plan, photos = self._places.plan, [*self._data.train, *self._data.test]
+        maps = describe_photos(encoder, photos, what=f"features of {encoder.name}", progress=self._progress)
+        settings = ProbeSettings(steps=plan.probe_steps, batch=plan.probe_batch)
+        source, found = KeptMaps(encoder.name, maps), dict[str, Scores]()
+        for task in TASKS:
+            probe = run_probe(self._data, task, source, seeds=seeds, settings=settings, progress=self._progress)
+            found[task] = probe.scores
+        decoder = fit_decoder(
+            encoder,
+            self._specialist.decoder,
+            self._learned,
+            self.test,
+            seeds=seeds,
+            settings=DecoderSettings(steps=plan.decoder_steps),
+            maps=maps,
+            progress=self._progress,
+        )
+        return {**found, "decoder": decoder.scores}
+
+    def texts(self, encoder: Encoder, *, computed: bool = False) -> dict[str, Scores]:
+        """Texts that are found in photos of test rooms.
+
+        Args:
+            encoder: Its features lie in the space of the language teacher's texts.
+            computed: Whether features are those of a network, computed for several photos at once.
+        """
+        questions, maps = self._questions, None
+        if computed:
+            maps = self._described(encoder, questions)
+        answers = find_answers(questions, encoder, maps=maps, progress=self._progress)
+        return {"pointing": text_scores(answers, overlaps=False), "overlap": text_scores(answers, overlaps=True)}
+
+    def _described(self, encoder: Encoder, questions: Questions) -> Maps:
+        asked = {(one.room.path.resolve().name, one.frame.name) for one in questions.asked}
+        photos: list[ProbePhoto] = [photo for photo in self._data.test if (photo.group, photo.name) in asked]
+        return describe_photos(encoder, photos, what=f"features of {encoder.name}", progress=self._progress)
+
+    @cached_property
+    def _specialist(self) -> TinyDepthEncoder:
+        found = self._places.teacher(SPECIALIST)
+        if not isinstance(found, TinyDepthEncoder):
+            raise InputError(f"Expected a decoder for depth beside {SPECIALIST}, found {type(found).__name__}.")
+        return found
+
+    @cached_property
+    def _questions(self) -> Questions:
+        reader = cast("TextEncoder", self._places.teacher(LANGUAGE))
+        return questions_of(self.test, reader, photos=self._places.plan.text_views, progress=self._progress)
+
+
+def text_scores(answers: Localization, *, overlaps: bool) -> Scores:
+    """Answers as sums over rooms: texts that were found, or the overlaps of their masks, and how many there were."""
+    sums = np.zeros((1, len(answers.groups), 2))
+    places = {room: place for place, room in enumerate(answers.groups)}
+    for answer in answers.answers:
+        value = answer.overlap if overlaps else float(answer.found)
+        sums[0, places[answer.room]] += (value, 1.0)
+    return Scores("classification", (), answers.groups, sums)

@@ -1,0 +1,158 @@
+"""Where everything of a reproduction lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from render.errors import InputError
+from training.distillation.co.export import ENCODER
+from training.reproduction.dune.plan import AGNOSTIC, CLOSE, LANGUAGE, SPECIALIST, Plan, Row
+from training.rooms.writing import room_name
+
+if TYPE_CHECKING:
+    from training.rooms.reading import RoomScene
+    from uplift.encoders.base import Encoder
+    from uplift.evaluation.store import FigureStore
+
+MADE = "made"  # what stands for the specialist's weights where the reproduction makes them
+TRAINED = f"costs/teachers/{SPECIALIST}"  # the name of what training the specialist took, in the store
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder of a reproduction.
+
+    Attributes:
+        out: The folder.
+        plan: What is made in it.
+        given: Weights of the specialist; None = the bundled ones, or those that are made where none are bundled.
+    """
+
+    out: Path
+    plan: Plan
+    given: Path | None = None
+
+    def photos(self, name: str) -> Path:
+        """The folder of photos of the plan: a folder for each room."""
+        return self.out / "photos" / name
+
+    def folders(self, name: str) -> list[Path]:
+        """The folders of the rooms of the plan; others that lie beside them do not belong to it."""
+        split, first, count = self.plan.rooms[name]
+        return [self.photos(name) / room_name(split, first + i) for i in range(count)]
+
+    def rooms(self, name: str) -> list[RoomScene]:
+        """Rooms with all that is true of them.
+
+        Raises:
+            InputError: one is missing or damaged, or the photos are loose.
+        """
+        from training.rooms.reading import RoomScene
+
+        if name == CLOSE:
+            raise InputError("Of close-ups nothing is known but the photos themselves.")
+        return [RoomScene.open(folder) for folder in self.folders(name)]
+
+    @property
+    def specialist(self) -> Path:
+        """The folder of the specialist's training."""
+        return self.out / "teachers" / SPECIALIST
+
+    @property
+    def outputs(self) -> Path:
+        """What teachers say of photos."""
+        return self.out / "outputs"
+
+    @property
+    def is_specialist_made(self) -> bool:
+        """Whether the specialist is neither given nor bundled."""
+        from uplift.encoders.tiny import tiny_file
+
+        if self.given is not None:
+            return False
+        try:
+            tiny_file(SPECIALIST)
+        except InputError:
+            return True
+        return False
+
+    def weights(self, teacher: str) -> Path | None:
+        """The file of a teacher's weights; None = the bundled ones."""
+        if teacher != SPECIALIST:
+            return None
+        return self.specialist / f"{SPECIALIST}.safetensors" if self.is_specialist_made else self.given
+
+    def teacher(self, name: str) -> Encoder:
+        """A teacher.
+
+        Raises:
+            InputError: its weights are not there, or are of another network.
+        """
+        from uplift.encoders import load_encoder
+
+        file = self.weights(name)
+        if file is not None and not file.is_file():
+            raise InputError(f"The weights of {name} are not at {file} yet; give the command again.")
+        return load_encoder(name, file, "cpu")
+
+    def student(self, row: Row, seed: int) -> Path:
+        """The folder of a distillation."""
+        return self.out / "students" / row.name / str(seed)
+
+    def student_file(self, row: Row, seed: int) -> Path:
+        """What a distillation made."""
+        return self.student(row, seed) / ENCODER
+
+    def panels(self, row: Row, seed: int) -> Path:
+        """Photos beside the colours of features, see :func:`distil`."""
+        return self.out / "panels" / row.name / f"{seed}.npz"
+
+    def store(self, row: Row | None = None) -> FigureStore:
+        """All figures.  They are kept apart from what is large, so that they can be read without it.
+
+        Args:
+            row: Of the figures that are asked for; None = of teachers.
+        """
+        from uplift.evaluation.store import FigureStore
+
+        folder, of = self.out / "figures", {} if row is None else {"row": row.identity()}
+        advice = f"give another folder, or delete {folder} to measure again"
+        return FigureStore(folder, self.identity() | of, advice=advice)
+
+    def identity(self) -> dict[str, Any]:
+        """What all figures depend on: the plan, and the weights of the teachers."""
+        from uplift.encoders.tiny import tiny_file
+
+        digests = {name: _digest(tiny_file(name)) for name in (AGNOSTIC, LANGUAGE)}
+        digests[SPECIALIST] = MADE if self.is_specialist_made else _digest(self.given or tiny_file(SPECIALIST))
+        return {**self.plan.identity(), "teachers": digests}
+
+
+def made(name: str, first: int) -> str:
+    """The name of what making photos of some rooms took, in the store."""
+    return f"costs/photos/{name}/{first}"
+
+
+def described(teacher: str) -> str:
+    """The name of what describing all photos took, in the store."""
+    return f"costs/outputs/{teacher}"
+
+
+def distilled(row: Row, seed: int) -> str:
+    """The name of the figures of a distillation, in the store."""
+    return f"distilled/{row.name}/{seed}"
+
+
+def measured(who: str, seed: int) -> str:
+    """The name of the figures of a student or a teacher, in the store."""
+    return f"measured/{who}/{seed}"
+
+
+@cache
+def _digest(file: Path) -> str:
+    from uplift.evaluation.store import files_digest
+
+    return files_digest([file])
