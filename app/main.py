@@ -25,6 +25,7 @@ from app.commands.import_ import Import
 from app.commands.info import Info
 from app.commands.lift import Lift
 from app.commands.masks import Masks
+from app.commands.pretrain import Pretrain
 from app.commands.probe import Probe
 from app.commands.query import Query
 from app.commands.remove import Remove
@@ -57,6 +58,7 @@ Command: TypeAlias = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[FitScenes, tyro.conf.subcommand("fit-scenes")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]

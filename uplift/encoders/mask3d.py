@@ -78,6 +78,11 @@ class Pretrained:
 class Mask3DEncoder(DistilledEncoder):
     """A network of some architecture with the weights of a pretraining."""
 
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return Path(self.name.removeprefix(PREFIX))
+
     def settings(self) -> dict[str, Any]:
         """Those of the architecture."""
         return {**self.student.settings(), "network": self.student.name}

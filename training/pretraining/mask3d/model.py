@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.pretraining.mask3d.losses import in_patches, standardized
 from training.pretraining.mask3d.seeing import Kept, Shown, draw_kept
 from training.pretraining.mask3d.settings import Masking, Shape
+from training.pretraining.unread import freeze_unread
 from uplift.encoders._masked import Blocks, PatchDecoder, plainly_attending, set_positions, sine_cosine
 from uplift.encoders.vit import ViTEncoder
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MASK_DEVIATION = 0.02  # of the mask token as it begins
 DEPTH_PLANES = 2  # depth, and where it is known
 COLOURS = 3
+TRIED = 4  # patches along each side of what is looked at to find parameters that nothing depends on
 
 
 class MaskedModel(nn.Module):
@@ -117,21 +119,12 @@ class MaskedModel(nn.Module):
         return torch.where(found > 0, sums / found.clamp_min(1), self.hidden.to(sums))
 
     def _freeze_what_nothing_depends_on(self) -> None:
-        """Parameters that the loss does not depend on get no gradient, for which several processes would wait."""
-        own = self.network
-        positions = getattr(own, "pos_embed", None)
+        positions = getattr(self.network, "pos_embed", None)
         if positions is not None:
             positions.requires_grad_(False)
-        side, device = 4, self.encoder.device
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.rand(1, COLOURS, side * self.patch, side * self.patch, generator=generator).to(device)
+        places, side, device = TRIED**2, TRIED * self.patch, self.encoder.device
+        pixels = torch.rand(1, COLOURS, side, side, generator=torch.Generator().manual_seed(0)).to(device)
         shown = Shown(pixels, pixels[:, 0] + 1, pixels[:, 0] >= 0)
-        places = side * side
         chosen = draw_kept(places, *self.masking.counts(places), np.random.default_rng(0))
         kept = Kept(*(torch.from_numpy(one)[None].to(device) for one in chosen))
-        with torch.enable_grad():
-            torch.stack([told.square().sum() for told in self(shown, kept).values()]).sum().backward()
-        for parameter in self.parameters():
-            if parameter.grad is None:
-                parameter.requires_grad_(False)
-            parameter.grad = None
+        freeze_unread(self, lambda: torch.cat([told.flatten() for told in self(shown, kept).values()]))
