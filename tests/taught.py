@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 
 from tests.tiny_models import TINY_VIT
 from training.distillation.specific.augmentation import Recipe
+from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.losses import Weighting
 from training.distillation.specific.mixing import RegionMixer
 from training.distillation.specific.models import Goal, ModelSpec, TaskModel, build_model
@@ -21,6 +23,9 @@ from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.task import MixedIn, TaskTraining
 from training.loop import Schedule, train
 from training.probing.photos import VOID, ProbeData, ProbePhoto
+
+# Every training collects garbage in the end; in all that is imported by now there is none, and to look takes seconds.
+gc.freeze()
 
 CLASSES = ("red", "green", "blue")
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)], np.uint8)
@@ -98,7 +103,7 @@ def make_task(
     weighting: Weighting | None = None,
     batch: int = BATCH,
     held: bool = False,
-    memory: int = 0,
+    features: FrozenFeatures | None = None,
 ) -> TaskTraining:
     """A student with a teacher, or without."""
     data = small_data(goal)
@@ -115,7 +120,7 @@ def make_task(
         mixed_in=mixed_in,
         validation=data.test if held else (),
         classes=data.classes,
-        memory=memory,
+        features=features,
     )
 
 

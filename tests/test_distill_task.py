@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,17 +28,19 @@ from training.distillation.specific.augmentation import (
     make_sample,
     plain_samples,
 )
+from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.heads import ClassHead, PixelHead, class_features, class_width, hidden_width
 from training.distillation.specific.losses import Weighting, distillation_losses, task_losses
 from training.distillation.specific.measuring import figures_on, told_classes
 from training.distillation.specific.mixing import FolderMixer, RegionMixer, regions
 from training.distillation.specific.models import ConvModel, Goal, ModelSpec, TaskModel, VitModel, build_model
 from training.distillation.specific.norms import ItemDropout, SharedBatchNorm
+from training.distillation.specific.reading import KeptPhotos, side_by_side
 from training.distillation.specific.samples import TaskPhotos, as_tensor
 from training.distillation.specific.settings import grid_of, numbers_for, recipe_for, side_for
 from training.distillation.specific.splitting import split_by_group
 from training.distillation.specific.task import Item, TaskTraining, blended
-from training.probing.photos import VOID
+from training.probing.photos import VOID, ProbePhoto
 from uplift.encoders import load_encoder
 from uplift.encoders.base import TrainableEncoder
 
@@ -52,8 +59,6 @@ def photos_of(goal: Goal) -> TaskPhotos:
 
 class Constant(TaskModel):
     """Says what depends on the mean of the photo alone, and remembers what it saw."""
-
-    whole = True
 
     def __init__(self, goal: Goal, factor: float) -> None:
         super().__init__()
@@ -143,9 +148,8 @@ def test_networks_of_any_precision_see_the_same_photos(goal: Goal, weights: Path
     task = make_task(goal, student, Constant(goal, 5.0), mixed=True)
     items = task.batch(np.random.default_rng(1))
     task(items, 0.0)
-    probe = make_task(
-        goal, network_of(goal, weights, frozen=True), recipe=Recipe(augment="plain", side=SIDE), memory=10**9
-    )
+    plain = Recipe(augment="plain", side=SIDE)
+    probe = make_task(goal, network_of(goal, weights, frozen=True), recipe=plain, features=FrozenFeatures(10**9))
     probe.begin(0.0)
     expected = probe(probe.batch(np.random.default_rng(1)), 0.0)[0]
     with torch.autocast("cpu", torch.bfloat16):
@@ -197,13 +201,16 @@ def test_mixup_blends_originals_and_their_labels() -> None:
     for k, item in enumerate(items[:BATCH]):
         assert item.drawn is not None
         assert item.partner is not None
-        assert item.partner == items[(k + 1) % BATCH].drawn
+        assert item.partner == items[(k + BATCH // 2) % BATCH].drawn
         first, second = (make_sample(photos, drawn, RECIPE) for drawn in (item.drawn, item.partner))
         torch.testing.assert_close(batch.pixels[k], item.share * first.pixels + (1 - item.share) * second.pixels)
         torch.testing.assert_close(batch.truth[k], blended(first, second, item.share).truth)
     assert all(item.partner is None for item in items[BATCH:]), "mixed images are not blended again"
     shares = np.array([item.share for seed in range(50) for item in task.batch(np.random.default_rng(seed))[:BATCH]])
     assert ((shares < 0.05) | (shares > 0.95)).mean() > 0.5, "Beta(0.2, 0.2) leaves most photos as they are"
+    for parts in (2, BATCH // 2):  # a photo and its partner are in the same process
+        places = {item.drawn: k % parts for k, item in enumerate(items[:BATCH])}
+        assert all(places[item.partner] == k % parts for k, item in enumerate(items[:BATCH]))
     for augment in AUGMENTS[1:]:
         other = make_task("classification", Constant("classification", 1.0), recipe=replace(RECIPE, augment=augment))
         assert all(item.partner is None for item in other.batch(np.random.default_rng(0)))
@@ -439,7 +446,7 @@ def test_images_mixed_elsewhere_are_read_from_a_folder(tmp_path: Path) -> None:
 def test_diffusion_says_what_it_lacks_and_its_images_are_made_once(tmp_path: Path) -> None:
     import importlib.util
 
-    from training.distillation.specific.diffusion import DiffusionPipeline, make_mixed_images
+    from training.distillation.specific.diffusion import DiffusionPipeline, folder_of, make_mixed_images
 
     lacks = "install diffusers" if importlib.util.find_spec("diffusers") is None else "with model_index.json"
     with pytest.raises(InputError, match=lacks):
@@ -451,21 +458,34 @@ def test_diffusion_says_what_it_lacks_and_its_images_are_made_once(tmp_path: Pat
         return ((first.astype(int) + second) // 2).astype(np.uint8)
 
     photos = small_data("classification", 4).train
-    make_mixed_images(mean, photos, tmp_path / "mixed", times=2, classes=CLASSES)
-    assert len(made) == len(set(made)) == 8
-    assert sorted(path.parent.name for path in (tmp_path / "mixed").rglob("*.png")) == sorted(
-        [*["blue"] * 2, *["green"] * 2, *["red"] * 4]
-    )
-    make_mixed_images(mean, photos, tmp_path / "mixed", times=2, classes=CLASSES)
-    assert len(made) == 8
+    folder, odd = tmp_path / "mixed", ("a/b", "../up", "")  # no names of folders
+    for part in (0, 1):  # two processes share the work
+        make_mixed_images(lambda: mean, photos, folder, times=2, classes=odd, part=(part, 2))
+        assert len(made) == len(set(made)) == 4 * (part + 1)
+    names = [str(path.relative_to(folder).parent) for path in folder.rglob("*.png")]
+    assert sorted(names) == ["0000"] * 4 + ["0001"] * 2 + ["0002"] * 2
+    make_mixed_images(lambda: pytest.fail("all are there"), photos, folder, times=2, classes=odd)
+    mixer = FolderMixer(folder, photos_of("classification"), odd, RECIPE)
+    assert mixer.labelled
+    assert mixer._files[0][1] == 0
+    with pytest.raises(InputError, match="lists other classes"):
+        FolderMixer(folder, photos_of("classification"), CLASSES, RECIPE)
+    (tmp_path / "weights").mkdir()
+    usual: dict[str, Any] = {"times": 5, "intra": False, "seed": 0}
+    changed = [usual, usual | {"times": 6}, usual | {"intra": True}, usual | {"seed": 1}]
+    folders = {folder_of(tmp_path / "weights", "photos", **one) for one in changed}
+    (tmp_path / "weights" / "model_index.json").write_text("{}")
+    folders |= {folder_of(tmp_path / "weights", photos, **usual) for photos in ("photos", "others")}
+    assert len(folders) == 6
 
 
 @pytest.mark.parametrize("goal", GOALS)
 def test_features_of_a_frozen_encoder_are_computed_once(goal: Goal, weights: Path) -> None:
     recipe = Recipe(augment="plain", side=SIDE)
+    shared = FrozenFeatures(10**9)
     tasks = [
-        make_task(goal, network_of(goal, weights, frozen=True), recipe=recipe, memory=memory)
-        for memory in (0, 10**9, 100)
+        make_task(goal, network_of(goal, weights, frozen=True), recipe=recipe, features=features)
+        for features in (None, shared, FrozenFeatures(100))
     ]
     losses = []
     for task in tasks:
@@ -474,17 +494,100 @@ def test_features_of_a_frozen_encoder_are_computed_once(goal: Goal, weights: Pat
     assert [len(task._known) for task in tasks] == [0, 12, 0], "of more than the memory none are kept"
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     assert losses[2] == losses[0]
-    model = tasks[1].model
-    assert isinstance(model, VitModel)
-    model._own = ()  # type: ignore[assignment]  # it is not asked again
-    tasks[1](tasks[1].batch(np.random.default_rng(1)), 0.0)
+    # Another seed's head on the same encoder does not ask it again, neither in training nor when it is measured.
+    test = small_data(goal).test
+    expected = figures_on(tasks[0].model, test, CLASSES)
+    assert figures_on(tasks[1].model, test, CLASSES, shared) == expected
+    used = shared.used
+    again = make_task(goal, network_of(goal, weights, frozen=True), recipe=recipe, features=shared)
+    assert isinstance(again.model, VitModel)
+    again.model._own = ()  # type: ignore[assignment]
+    again.begin(0.0)
+    again(again.batch(np.random.default_rng(1)), 0.0)
+    figures_on(again.model, test, CLASSES, shared)
+    assert shared.used == used > 0
+    finished = make_task(goal, network_of(goal, weights, frozen=True), recipe=recipe, features=FrozenFeatures(10**9))
+    finished.begin(1.0)
+    assert not finished._known, "a training that is done needs none"
+
+
+def test_features_make_room_for_those_of_later_trainings(weights: Path) -> None:
+    model = network_of("classification", weights, frozen=True)
+    one = FrozenFeatures(10**9)
+    photos = photos_of("classification")
+    assert len(one.learned(model, photos, SIDE)) == 12
+    small = FrozenFeatures(int(one.used * 1.5))
+    test = small_data("classification").test
+    small.learned(model, photos, SIDE)
+    figures_on(model, test, CLASSES, small)
+    assert small.used == one.used, "what is measured takes no room of what is learned"
+    assert len(small.learned(model, TaskPhotos(test, "classification", 3), SIDE)) == 12
+    assert small.used == one.used, "the photos before are forgotten"
+
+
+def test_photos_are_read_once_within_the_memory() -> None:
+    read: list[int] = []
+
+    def image(number: int) -> np.ndarray:
+        read.append(number)
+        return photo_of(0, number)
+
+    photos = [ProbePhoto(str(i), str(i), partial(image, i), label=0) for i in range(4)]
+    kept = KeptPhotos(2 * 3 * SIDE * SIDE)
+    assert kept.expected(photos) == 2 * 3 * SIDE * SIDE
+    read.clear()
+    again = kept.keeping(photos)
+    for _ in range(3):
+        assert all(np.array_equal(photo.image(), photo_of(0, i)) for i, photo in enumerate(again))
+    assert [read.count(i) for i in range(4)] == [1, 1, 3, 3]
+
+
+def test_threads_prepare_samples_as_one_does_and_leave_torch_its_threads() -> None:
+    photos, drawn = photos_of("segmentation"), [Drawn(i % 12, i) for i in range(24)]
+    make = partial(make_sample, photos, recipe=RECIPE)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = side_by_side(make, drawn)
+        torch.set_num_threads(3)
+        together = side_by_side(make, drawn)
+        seen = side_by_side(lambda _: (threading.get_ident(), torch.get_num_threads()), range(50))
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 3, "threads that begin later have all"
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True))
+    assert {count for _, count in seen} == {1}
+    assert threading.get_ident() not in {thread for thread, _ in seen}
+
+
+def test_a_fingerprint_knows_all_maps_and_labels(tmp_path: Path) -> None:
+    data = small_data("segmentation")
+
+    def of(photos: Sequence[ProbePhoto]) -> str:
+        return TaskPhotos(photos, "segmentation", 3).fingerprint
+
+    usual = of(data.train)
+    assert usual == of(small_data("segmentation").train) == of(KeptPhotos().keeping(data.train))
+    changed = [*data.train]
+    changed[7] = replace(changed[7], classes=partial(map_of, 99))
+    assert of(changed) != usual
+    changed[7] = replace(data.train[7], image=partial(pixels_of, 99))
+    assert of(changed) != usual
+    # Of more photos than are looked at the sizes of the others' files are known.
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file in files:
+        file.write_bytes(b"a" * 10)
+    many = [replace(data.train[0], image=partial(lambda _: pixels_of(0), files[i % 3])) for i in range(2500)]
+    before = of(many)
+    files[1].write_bytes(b"a" * 11)
+    assert of(many) != before
 
 
 def test_pixels_are_told_from_windows_whose_logits_are_averaged() -> None:
     class Left(Constant):
         """Says of every window that it shows red on the left and green on the right, the right less surely."""
-
-        whole = False
 
         def read(self, features: Tensor, seeds: object = None) -> Tensor:
             ramp = torch.linspace(1.0, -0.5, features.shape[3])
@@ -527,8 +630,15 @@ def test_grids_are_those_of_the_text() -> None:
         (r, d) for r in (1e-5, 2e-5, 4e-5) for d in (1e-3, 0.01, 0.1)
     }
     assert {one.rate for one in grid_of(tuned, "segmentation", "small", usual)} == {1e-4, 2e-4, 4e-4}
-    head = numbers_for(of("segmentation", "dinov2-giant", True), "segmentation", "paper")
-    assert (head.rate, head.weight_decay, head.batch, head.epochs) == (0.008, 0.0, 32, 30)
+    frozen, large = of("segmentation", "dinov2-giant", True), of("segmentation", "dinov2-large")
+    head = numbers_for(frozen, "segmentation", "paper", width=1536)
+    assert (head.rate, head.weight_decay, head.batch, head.epochs) == (0.008, 0.0, 32, 20)
+    assert numbers_for(frozen, "segmentation", "paper", width=384).epochs == 30
+    wide = numbers_for(large, "segmentation", "paper", width=1024)
+    assert (wide.rate, wide.weight_decay, wide.batch, wide.epochs) == (1e-5, 0.01, 8, 50)
+    wide = numbers_for(of("classification", "dinov2-large"), "domainnet", "paper", width=1024)
+    assert (wide.rate, wide.weight_decay, wide.batch, wide.epochs) == (5e-6, 0.05, 32, 50)
+    assert numbers_for(large, "segmentation", "small", width=1024).epochs == 20, "the small scale knows no widths"
     resnet = numbers_for(of("classification", "resnet50"), "domainnet", "paper")
     assert (resnet.rate, resnet.weight_decay, resnet.batch, resnet.epochs) == (0.1, 5e-4, 128, 200)
     assert resnet.optimizer == "sgd"

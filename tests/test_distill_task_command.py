@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from tests.taught import CLASSES, SIDE, map_of, network_of, photo_of, pixels_of,
 from tests.tiny_models import TINY_VIT, tiny_vit_file
 from training.distillation.specific.embedding import NO_CLASS, Points, nearest_to_median, points_of, principal, scatter
 from training.distillation.specific.files import load_model, save_encoder, save_model
-from training.distillation.specific.mixing import RegionMixer
+from training.distillation.specific.mixing import Mixed, RegionMixer
 from training.distillation.specific.models import Goal, VitModel
-from training.distillation.specific.running import Row, Workbench
+from training.distillation.specific.rows import Row
+from training.distillation.specific.running import Workbench
 from training.distillation.specific.samples import TaskPhotos
+from training.distillation.specific.searching import searched
 from training.distillation.specific.settings import Numbers, recipe_for
 from uplift.encoders import load_encoder
 from uplift.encoders.base import TrainableEncoder
@@ -113,13 +116,13 @@ def test_a_convolutional_student_learns_alone_and_is_read_again(maps: Path, tmp_
 
 
 def test_rates_are_searched_on_photos_that_are_kept_back(weights: Path, tmp_path: Path) -> None:
-    bench = Workbench(small_data("classification", 20), "classification", tmp_path, device="cpu", precision="no")
+    bench = bench_of("classification", tmp_path, 20)
     numbers = Numbers(rate=1e-9, weight_decay=0.0, batch=4, epochs=4)
     spec = spec_of("classification", TINY_VIT, frozen=True)
     row = Row(
         name="probe", spec=spec, numbers=numbers, recipe=recipe_for(spec, "domainnet", "small", SIDE), weights=weights
     )
-    found = bench.searched(row, [numbers, replace(numbers, rate=1e-2)])
+    found = searched(bench, row, [numbers, replace(numbers, rate=1e-2)])
     assert found.numbers.rate == 1e-2
     written = json.loads((tmp_path / "probe" / "search.json").read_text())
     assert written["photos"] == [18, 2]
@@ -131,6 +134,178 @@ def test_rates_are_searched_on_photos_that_are_kept_back(weights: Path, tmp_path
         bench.result(found, [1, 1])
 
 
+def bench_of(goal: Goal, out: Path, count: int = 12) -> Workbench:
+    return Workbench(small_data(goal, count), goal, out, device="cpu", precision="no")
+
+
+def row_of(name: str, weights: Path, *, frozen: bool = False, **numbers: Any) -> Row:
+    """A line of three steps."""
+    usual = Numbers(rate=1e-3, weight_decay=0.0, batch=4, epochs=1)
+    spec = spec_of("classification", TINY_VIT, frozen=frozen)
+    recipe = recipe_for(spec, "domainnet", "small", SIDE)
+    return Row(name=name, spec=spec, numbers=replace(usual, **numbers), recipe=recipe, weights=weights)
+
+
+def test_numbers_that_diverge_are_the_worst_of_a_search(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, row = bench_of("classification", tmp_path), row_of("tuned", weights, epochs=1.5)
+    grid = [replace(row.numbers, rate=rate) for rate in (1e30, 1e-4, 1e-5)]
+    best = searched(bench, row, grid).numbers
+    assert best in grid[1:]
+    written = json.loads((tmp_path / "tuned" / "search.json").read_text())
+    assert [one["diverged"] for one in written["tried"]] == [True, False, False]
+    assert not list(tmp_path.rglob("checkpoint.pt")), "nothing needs them any more"
+    assert len(list(tmp_path.rglob("log.jsonl"))) == 3
+
+    # What was tried is not tried again; a search that was killed goes on.
+    monkeypatch.setattr(Workbench, "fit", lambda *_, **__: pytest.fail("all were tried"))
+    assert searched(bench_of("classification", tmp_path), row, grid).numbers == best
+    with pytest.raises(InputError, match="another search, with other grid"):
+        searched(bench, row, grid[:2])
+    written["tried"] = written["tried"][:1]
+    (tmp_path / "tuned" / "search.json").write_text(json.dumps(written))
+    asked: list[float] = []
+
+    def nan(_: Workbench, one: Row, *__: object, **___: object) -> tuple[None, dict[str, float]]:
+        asked.append(one.numbers.rate)
+        return None, {"accuracy": float("nan")}
+
+    monkeypatch.setattr(Workbench, "fit", nan)
+    with pytest.raises(InputError, match="All 3 trainings of the search for tuned diverged"):
+        searched(bench, row, grid)
+    assert asked == [1e-4, 1e-5]
+
+
+def test_a_used_folder_is_refused_before_a_teacher_is_trained(weights: Path, tmp_path: Path) -> None:
+    bench, teacher = bench_of("classification", tmp_path), row_of("teacher", weights, frozen=True)
+    student = replace(row_of("student", weights), teacher=teacher)
+    bench.model(student, 0)
+    bench.check(student, [0, 1])  # goes on with it, whatever its teacher will be
+    shutil.rmtree(tmp_path / "teacher")
+    other = replace(student, numbers=replace(student.numbers, rate=1e-2))
+    with pytest.raises(InputError, match=r"student.seed-0.checkpoint.pt belongs to another training.*rate"):
+        bench_of("classification", tmp_path).check(other, [0])
+    bench.check(other, [1])
+    with pytest.raises(InputError, match="numbers were not searched for"):
+        bench.check(student, [0], searched=True)
+    with pytest.raises(InputError, match="belongs to another training"):
+        bench.model(other, 0)  # of the same name
+
+
+def test_networks_do_not_pile_up_and_are_measured_once(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.distillation.specific import running
+
+    bench, teacher = bench_of("classification", tmp_path), row_of("teacher", weights, frozen=True)
+    student = replace(row_of("student", weights), teacher=teacher)
+    results = [bench.result(row, [0, 1]) for row in (teacher, student)]
+    assert len(bench._trained) == 2
+    assert len(bench._encoders) == 1
+    assert results[1].seconds > 0
+    monkeypatch.setattr(running, "measure", lambda *_, **__: pytest.fail("it was measured"))
+    again = bench_of("classification", tmp_path)
+    found = again.result(student, [0, 1])
+    assert np.array_equal(found.scores.sums, results[1].scores.sums)
+    assert found.seconds == results[1].seconds
+    (tmp_path / "student" / "seed-0" / "measured.json").write_text("{")
+    with pytest.raises(pytest.fail.Exception, match="it was measured"):
+        again.result(student, [0])
+
+
+def test_the_batch_is_one_that_the_processes_can_share_with_mixed_images(weights: Path, tmp_path: Path) -> None:
+    from training.loop import Place
+
+    bench = bench_of("classification", tmp_path)
+    row = replace(row_of("student", weights, batch=8), mixed=Mixed(source="blend"))
+    bench._check_batch(row)
+    bench._at = Place(0, 8, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"8 processes cannot share a batch of 8 photos and 4 mixed .* batch of 11"):
+        bench._check_batch(row)
+    bench._check_batch(replace(row, numbers=replace(row.numbers, batch=11)))
+
+
+def test_rates_are_searched_by_the_command(arrays: Path, weights: Path, tmp_path: Path) -> None:
+    given = ["auto", arrays, "--out", tmp_path, "--task", "classification", "--seeds", 1, "--blocks", 1]
+    given += [*vit(weights, "student"), "--probe", "--search", "--epochs", 4, "--batch", 4, "--device", "cpu"]
+    command(*given).run()
+    written = json.loads((tmp_path / "student" / "search.json").read_text())
+    assert [one["numbers"]["rate"] for one in written["tried"]] == [1e-3, 2e-3, 4e-3]
+    chosen = written["tried"][written["best"]]["numbers"]["rate"]
+    assert results(tmp_path)["student"]["row"]["numbers"]["rate"] == chosen
+    with pytest.raises(InputError, match="belongs to another search, with other rows and seed"):
+        command(*given, "--seed", 1).run()
+
+
+def test_mixed_images_of_a_folder_teach_the_task_if_asked(arrays: Path, weights: Path, tmp_path: Path) -> None:
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.fromarray(photo_of(label, 9)).save(tmp_path / "images" / name / "0.png")
+    given = ["auto", arrays, "--out", tmp_path / "out", "--task", "classification", "--seeds", 1, *SHORT]
+    given += [*vit(weights, "teacher"), *vit(weights, "student"), "--mixed", f"folder:{tmp_path}/images"]
+    command(*given, "--mixed-in", "task").run()
+    row = results(tmp_path / "out")["student"]["row"]
+    assert (row["mixed"], row["mixed_in"]) == ("folder", "task")
+    with pytest.raises(InputError, match=r"student.*belongs to another training.*mixed"):
+        command(*given).run()
+
+
+def test_mixed_images_are_made_by_a_pipeline_after_all_was_checked(
+    arrays: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.distillation.specific import diffusion
+
+    made: list[Path] = []
+
+    class Pretended:
+        def __init__(self, folder: Path, device: torch.device) -> None:
+            made.append(folder)
+
+        def __call__(self, first: np.ndarray, second: np.ndarray, seed: int) -> np.ndarray:
+            return ((first.astype(int) + second) // 2).astype(np.uint8)
+
+    monkeypatch.setattr(diffusion, "DiffusionPipeline", Pretended)
+    (tmp_path / "weights").mkdir()
+    given = ["auto", arrays, "--out", tmp_path / "out", "--task", "classification", "--seeds", 1, *SHORT]
+    given += [*vit(weights, "teacher"), "--mixed", f"diffusion:{tmp_path}/weights", "--mixed-times", 2]
+    with pytest.raises(InputError, match="is no network for classification"):
+        command(*given, "--student", "deeplabv3-resnet18").run()
+    with pytest.raises(InputError, match="expected a head on the last of them"):
+        command(*given[:-1], 1, *vit(weights, "student"), "--blocks", 40).run()
+    assert not made
+    given += vit(weights, "student")
+    command(*given, "--intra-class").run()
+    assert len(made) == 1
+    folders = list((tmp_path / "out").glob("mixed-*"))
+    assert sorted(len(list(one.glob("*.png"))) for one in folders[0].iterdir() if one.is_dir()) == [8, 8, 8]
+    assert results(tmp_path / "out")["student"]["row"]["mixed"] == "diffusion"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--alone", "--alpha", 0.5], "--alpha"),
+        (["--probe", "--temperature", 1], "--temperature"),
+        (["--alone", "--teacher", "tiny-dino", "--teacher-rate", 1], "--teacher and --teacher-rate"),
+        (["--alone", "--teacher-kind", "probed"], "--teacher-kind"),
+        (["--mixed", "folder:any", "--intra-class"], "--intra-class"),
+        (["--mixed", "blend", "--mixed-times", 5], "--mixed-times"),
+        (["--task", "segmentation", "--blocks", 1], "--blocks"),
+        (["--task", "segmentation", "--family", "fine-grained", "--least-crop", 1], "--least-crop and --family"),
+        (["--student", "resnet18", "--alone", "--mixup", 0.2], "--mixup"),
+        (["--student", "resnet18", "--alone", "--enlarge", 2], "--enlarge"),
+        (["--probe", "--mixup", 0.2], "--mixup"),
+        (["--probe", "--least-crop", 0.2], "--least-crop"),
+    ],
+)
+def test_options_without_an_effect_are_refused(options: list[object], named: str, arrays: Path, tmp_path: Path) -> None:
+    task = [] if "--task" in options else ["--task", "classification"]
+    with pytest.raises(InputError, match=f"^{named} would have no effect"):
+        command("auto", arrays, "--out", tmp_path / "out", "--device", "cpu", *task, *options).run()
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +313,8 @@ def test_rates_are_searched_on_photos_that_are_kept_back(weights: Path, tmp_path
         (["--mixed", "stirred"], "Expected --mixed none, blend, folder:DIR or diffusion:DIR, found 'stirred'"),
         (["--mixed", "folder:"], "Expected --mixed"),
         (["--mixed", "blend", "--alone"], "name a teacher"),
+        (["--mixed", "blend", "--intra-class", "--task", "segmentation"], "no class of their own"),
+        (["--mixed", "diffusion:nowhere"], "folder of a diffusion pipeline at nowhere, found none"),
         (["--mixed", "blend", "--probe"], "leave --mixed or --probe out"),
         (["--mixed-in", "task"], "choose some with --mixed"),
         (["--mixed", "folder:nowhere"], "folder of mixed images at nowhere, found none"),
@@ -160,8 +337,9 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_trained(
     options: list[str], message: str, arrays: Path, weights: Path, tmp_path: Path
 ) -> None:
     given = ["auto", arrays, "--out", tmp_path / "out", "--task", "classification", "--device", "cpu"]
-    given += [] if "--blocks" in options else ["--blocks", 1]
-    given += [*vit(weights, "teacher"), *([] if "--student" in options else vit(weights, "student"))]
+    given += [] if {"--blocks", "--task"} & {*options} else ["--blocks", 1]
+    given += [] if {"--alone", "--probe"} & {*options} else vit(weights, "teacher")
+    given += [] if "--student" in options else vit(weights, "student")
     with pytest.raises(InputError, match=message) as caught:
         command(*given, *options).run()
     assert "\n" not in str(caught.value)

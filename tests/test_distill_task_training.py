@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from tests.taught import TASKS, make_task, network_of, schedule_of, spec_of
 from tests.test_loop import logged
 from tests.test_loop_processes import LAUNCH, ROOT
 from tests.tiny_models import TINY_VIT, tiny_vit_file
+from training.distillation.specific import norms
+from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.models import Goal, build_model
 from training.distillation.specific.norms import SharedBatchNorm, shareable
 from training.loop import CHECKPOINT, Schedule, train
@@ -95,12 +100,82 @@ def test_in_one_process_a_shared_norm_is_torchs() -> None:
     torch.testing.assert_close(twin.eval()(values), model.eval()(values))
 
 
+class Gathering:
+    """Stands for ``torch.distributed`` with two processes, which are threads."""
+
+    def __init__(self) -> None:
+        self.ranks: dict[int, int] = {}
+        self._given: dict[int, torch.Tensor] = {}
+        self._barrier = threading.Barrier(2, timeout=20)
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def get_world_size(self) -> int:
+        return 2
+
+    def all_reduce(self, values: torch.Tensor) -> None:
+        self._given[self.ranks[threading.get_ident()]] = values.clone()
+        self._barrier.wait()
+        total = self._given[0] + self._given[1]
+        self._barrier.wait()
+        values.copy_(total)
+
+
+@pytest.mark.parametrize("rows", [(3, 3), (4, 2)])
+def test_a_norm_over_two_processes_is_torchs_over_all_rows(
+    rows: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering = Gathering()
+    monkeypatch.setattr(norms, "distributed", gathering)
+    generator = torch.Generator().manual_seed(0)
+    values = 5 + 3 * torch.randn(sum(rows), 4, 3, 2, generator=generator)
+    weights = torch.randn(values.shape, generator=generator)
+    torchs = nn.BatchNorm2d(4, momentum=0.3).train()
+    with torch.no_grad():
+        torchs.weight.copy_(torch.tensor([1.0, 2.0, 0.5, -1.0]))
+        torchs.bias.copy_(torch.arange(4.0))
+    own = [shareable(nn.Sequential(copy.deepcopy(torchs))).train() for _ in range(2)]
+    every = values.clone().requires_grad_(True)
+    expected = torchs(every)
+    (expected * weights).sum().backward()
+    inputs = [part.clone().requires_grad_(True) for part in values.split(rows)]
+    found: dict[int, torch.Tensor] = {}
+
+    def process(rank: int) -> None:
+        gathering.ranks[threading.get_ident()] = rank
+        told = own[rank](inputs[rank])
+        found[rank] = told.detach()
+        (told * weights.split(rows)[rank]).sum().backward()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(process, range(2)))
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(torch.cat([found[0], found[1]]), expected.detach(), **close)
+    torch.testing.assert_close(torch.cat([one.grad for one in inputs if one.grad is not None]), every.grad, **close)
+    for name, parameter in torchs.named_parameters():
+        parts = [one.get_parameter(f"0.{name}").grad for one in own]
+        torch.testing.assert_close(sum(part for part in parts if part is not None), parameter.grad, **close)
+    for one in own:
+        torch.testing.assert_close(dict(one[0].named_buffers()), dict(torchs.named_buffers()), **close)
+
+
+def test_a_batch_with_norms_is_not_taken_apart(weights: Path, tmp_path: Path) -> None:
+    from training.loop import check, place
+
+    halves = replace(schedule_of("vit"), accumulate=2)
+    check(TASKS["vit"](weights), halves, place("cpu"))
+    probe = make_task("segmentation", network_of("segmentation", weights, frozen=True))
+    with pytest.raises(InputError, match="has batch norms, which see a whole batch at once"):
+        train(probe, halves, tmp_path, device="cpu")
+
+
 def test_a_probe_learns_and_its_encoder_stays(weights: Path, tmp_path: Path) -> None:
     from training.distillation.specific.augmentation import Recipe
 
     model = network_of("classification", weights, frozen=True)
     recipe = Recipe(augment="plain", side=32)
-    task = make_task("classification", model, recipe=recipe, held=True, memory=10**9)
+    task = make_task("classification", model, recipe=recipe, held=True, features=FrozenFeatures(10**9))
     before = model.fingerprint().partition(" on ")
     schedule = replace(schedule_of("vit"), steps=12, rate=1e-2, save_every=1e9)
     assert train(task, schedule, tmp_path, device="cpu")["accuracy"] == 1.0
@@ -111,19 +186,20 @@ def test_a_probe_learns_and_its_encoder_stays(weights: Path, tmp_path: Path) -> 
     assert {name.partition(".")[2].partition(".")[0] for name in state} == {"head"}
 
 
-def test_interrupted_it_ends_as_if_it_had_not_been(weights: Path, tmp_path: Path) -> None:
-    schedule = schedule_of("vit")
-    whole, first, again = (TASKS["vit"](weights) for _ in range(3))
-    train(whole, schedule, tmp_path / "whole", device="cpu")
+@pytest.mark.parametrize("kind", ["vit", pytest.param("deeplab", marks=pytest.mark.slow)])
+def test_interrupted_it_ends_as_if_it_had_not_been(kind: str, weights: Path, tmp_path: Path) -> None:
+    schedule = replace(schedule_of(kind), steps=2, save_every=0.0)
+    whole, first, again = (TASKS[kind](weights) for _ in range(3))
+    train(whole, replace(schedule, save_every=1e9), tmp_path / "whole", device="cpu")
 
     def interrupt(progress: float) -> None:
-        if round(progress * schedule.steps) == 2:
+        if round(progress * schedule.steps) == 1:
             raise KeyboardInterrupt
 
     first.after_step = interrupt  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         train(first, schedule, tmp_path / "parts", device="cpu")
-    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["step"] == 2
+    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["step"] == 1
     train(again, schedule, tmp_path / "parts", device="cpu")
     torch.testing.assert_close(again.state_dict(), whole.state_dict(), rtol=0, atol=0)
     assert logged(tmp_path / "parts") == logged(tmp_path / "whole")

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from app.console import progress_bars, say, show, wrote
+from app.console import progress_bars, say, show, size, wrote
 from training.layouts import Layout
 
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
     from render.progress import Progress
+    from training.distillation.specific.losses import Weighting
+    from training.distillation.specific.mixing import Mixed
     from training.distillation.specific.models import TaskModel
-    from training.distillation.specific.running import Row, RowResult, Workbench
-    from training.distillation.specific.settings import Family, Numbers
+    from training.distillation.specific.rows import Row
+    from training.distillation.specific.running import RowResult, Workbench
+    from training.distillation.specific.settings import Family
     from training.probing import ProbeData
 
-RESULTS, TABLES, EMBEDDING, MIXED = "results.json", "results.md", "embedding.png", "mixed"
+RESULTS, TABLES, EMBEDDING = "results.json", "results.md", "embedding.png"
 TEACHER, STUDENT = "teacher", "student"
+USUAL_TEACHER = "tiny-dino"
 NONE, BLEND, FOLDER, DIFFUSION = "none", "blend", "folder:", "diffusion:"
 
 
@@ -50,10 +54,10 @@ class DistillTask:
     """Folder of the trainings and results."""
     task: Literal["segmentation", "classification"] = "segmentation"
     """What is told: the class of every pixel, or of every photo."""
-    teacher: str = "tiny-dino"
-    """Encoder of the teacher, such as tiny-dino, dinov2-giant or timm:NAME."""
-    teacher_kind: Literal["probed", "tuned"] = "probed"
-    """probed: its encoder stays as it is, a head is trained.  tuned: all of it is trained."""
+    teacher: str | None = None
+    """Encoder of the teacher, such as dinov2-giant or timm:NAME; by default tiny-dino."""
+    teacher_kind: Literal["probed", "tuned"] | None = None
+    """probed, the default: its encoder stays as it is, a head is trained.  tuned: all of it is trained."""
     teacher_weights: Path | None = None
     """File with its weights; without it they are downloaded, or bundled."""
     student: str = "tiny-dino"
@@ -76,12 +80,12 @@ class DistillTask:
     """Let them teach the distillation alone, or the task as well, which the text found to be worse (table 4.5)."""
     intra_class: bool = False
     """Mix photos of one class alone."""
-    mixed_times: int = 5
-    """Images that the diffusion makes for every photo; the text has 10 of small data sets."""
-    alpha: float = 0.5
-    """Weight of the distillation; that of the labels is 1 - alpha."""
-    temperature: float = 2.0
-    """That softens both predictions."""
+    mixed_times: int | None = None
+    """Images that the diffusion makes for every photo; by default 5, the text has 10 of small data sets."""
+    alpha: float | None = None
+    """Weight of the distillation, by default 0.5; that of the labels is 1 - alpha."""
+    temperature: float | None = None
+    """That softens both predictions; by default 2."""
     scale: Literal["small", "paper"] = "small"
     """Sides of photos, batches, epochs and rates for a processor and small networks, or those of the text."""
     family: Literal["auto", "domainnet", "fine-grained"] = "auto"
@@ -126,6 +130,8 @@ class DistillTask:
     """Measure so many photos at most, evenly spaced."""
     memory: float = 1.0
     """Gigabytes for features of a frozen encoder, which are computed once where photos are not augmented."""
+    photo_memory: float = 2.0
+    """Gigabytes for decoded photos and class maps, which are then read once."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Of the forward pass."""
     threads: int | None = None
@@ -140,13 +146,16 @@ class DistillTask:
         from render.errors import InputError
         from render.progress import silent
         from training.distillation.specific.running import GIGABYTE, Workbench
+        from training.distillation.specific.searching import searched_rows
         from training.loop import place
 
         self._check()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         main = place(self.device).main
+        tell = say if main else lambda _: None
         data = self._data()
+        seeds = range(self.seed, self.seed + self.seeds)
         with progress_bars() as bars:
             progress: Progress = bars if main else silent
             bench = Workbench(
@@ -156,17 +165,23 @@ class DistillTask:
                 device=self.device,
                 precision=self.precision,
                 memory=int(self.memory * GIGABYTE),
+                photo_memory=int(self.photo_memory * GIGABYTE),
                 progress=progress,
             )
-            if self.mixed.startswith(DIFFUSION):
-                self._make_mixed(bench.data, progress)
             rows = self._rows(bench)
-            models = bench.check(rows[-1])
+            self._check_effects(rows)
+            made = self.mixed.startswith(DIFFUSION)
+            models = bench.check(rows[-1], seeds, searched=self.search, mixed=not made)
+            photos, features = bench.memory(rows)
+            tell(f"{data.name}: {len(bench.data.train)} photos to learn from, {len(bench.data.test)} to measure")
+            tell(f"memory: about {size(photos)} for photos" + f", up to {size(features)} for features" * (features > 0))
             if main:
-                say(f"{data.name}: {len(bench.data.train)} photos to learn from, {len(bench.data.test)} to measure")
                 _tell_licences(models)
-            rows = self._searched(bench, rows, say if main else lambda _: None)
-            seeds = range(self.seed, self.seed + self.seeds)
+            if made:
+                self._make_mixed(bench, progress)
+                bench.check(rows[-1], seeds, searched=self.search)
+            if self.search:
+                rows = searched_rows(bench, rows, family=self._family, scale=self.scale, seed=self.seed, tell=tell)
             results = [bench.result(row, seeds) for row in rows]
         if not main:
             return
@@ -179,7 +194,6 @@ class DistillTask:
     def _check(self) -> None:
         from app.scenes import check_positive
         from render.errors import InputError
-        from training.distillation.specific.losses import Weighting
 
         check_positive(
             {
@@ -197,12 +211,12 @@ class DistillTask:
                 "--train-photos": self.train_photos,
                 "--test-photos": self.test_photos,
                 "--memory": self.memory,
+                "--photo-memory": self.photo_memory,
                 "--threads": self.threads,
             }
         )
         if self.seed < 0:
             raise InputError(f"--seed must be at least 0, found {self.seed}.")
-        Weighting(alpha=self.alpha, temperature=self.temperature)
         prefix = next((one for one in (FOLDER, DIFFUSION) if self.mixed.startswith(one)), "")
         if self.mixed not in (NONE, BLEND) and (not prefix or self.mixed == prefix):
             raise InputError(f"Expected --mixed {NONE}, {BLEND}, {FOLDER}DIR or {DIFFUSION}DIR, found {self.mixed!r}.")
@@ -217,6 +231,44 @@ class DistillTask:
         chosen = (self.rate, self.weight_decay, self.teacher_rate, self.teacher_weight_decay)
         if self.search and chosen != (None,) * len(chosen):
             raise InputError("--search chooses rates and weight decays; give none, or leave --search out.")
+        if self.intra_class and self.task == "segmentation":
+            raise InputError("Photos with a class for each pixel have no class of their own; leave --intra-class out.")
+        self._check_idle()
+        self._weighting()
+
+    def _check_idle(self) -> None:
+        """Refuse options that the others leave without an effect."""
+        taught = {
+            "--alpha": self.alpha,
+            "--temperature": self.temperature,
+            "--teacher": self.teacher,
+            "--teacher-kind": self.teacher_kind,
+            "--teacher-weights": self.teacher_weights,
+            "--teacher-rate": self.teacher_rate,
+            "--teacher-weight-decay": self.teacher_weight_decay,
+            "--teacher-epochs": self.teacher_epochs,
+        }
+        if self.alone or self.probe:
+            _refuse(taught, "there is no teacher with --alone or --probe")
+        if self.mixed.startswith(FOLDER):
+            _refuse({"--intra-class": self.intra_class or None}, "the images of a folder are mixed already")
+        if not self.mixed.startswith(DIFFUSION):
+            _refuse({"--mixed-times": self.mixed_times}, f"it is about images that --mixed {DIFFUSION}DIR makes")
+        if self.task == "segmentation":
+            family = None if self.family == "auto" else self.family
+            photos = {"--blocks": self.blocks, "--mixup": self.mixup, "--least-crop": self.least_crop}
+            _refuse({**photos, "--family": family}, "it is about photos with one class each")
+
+    def _check_effects(self, rows: Sequence[Row]) -> None:
+        """Refuse options that no network of these has a use for."""
+        shown = {row.recipe.augment for row in rows}
+        if "standard" not in shown:
+            _refuse({"--mixup": self.mixup}, "no transformer is trained on augmented photos here")
+        if shown <= {"plain", "centre"}:
+            _refuse({"--least-crop": self.least_crop}, "no network is trained on crops here")
+        if all(row.spec.convolutional for row in rows):
+            enlarge = None if self.enlarge == 1 else self.enlarge
+            _refuse({"--enlarge": enlarge, "--blocks": self.blocks}, "there is no vision transformer")
 
     def _data(self) -> ProbeData:
         from training.probing.data import open_data
@@ -229,105 +281,98 @@ class DistillTask:
             return "segmentation"
         return "fine-grained" if self.family == "fine-grained" else "domainnet"
 
+    def _weighting(self) -> Weighting:
+        from training.distillation.specific.losses import ALPHA, TEMPERATURE, Weighting
+
+        return Weighting(
+            alpha=ALPHA if self.alpha is None else self.alpha,
+            temperature=TEMPERATURE if self.temperature is None else self.temperature,
+        )
+
     def _rows(self, bench: Workbench) -> list[Row]:
         """The teacher if there is one, then the student."""
-        from training.distillation.specific.losses import Weighting
+        from training.distillation.specific.rows import Choice
 
-        weighting = Weighting(alpha=self.alpha, temperature=self.temperature)
-        student = self._row(bench, STUDENT, self.student, frozen=self.probe)
-        student = replace(student, weights=self.student_weights, weighting=weighting, mixed_in=self.mixed_in)
-        if self.mixed != NONE:
-            student = replace(student, mixed=self.mixed, mixer=self._mixer(bench))
-        if self.alone or self.probe:
-            return [student]
-        teacher = self._row(bench, TEACHER, self.teacher, frozen=self.teacher_kind == "probed")
-        teacher = replace(teacher, weights=self.teacher_weights)
-        return [teacher, replace(student, teacher=teacher)]
-
-    def _row(self, bench: Workbench, name: str, network: str, *, frozen: bool) -> Row:
-        from training.distillation.specific.models import ModelSpec
-        from training.distillation.specific.running import Row
-        from training.distillation.specific.settings import numbers_for, recipe_for, side_for
-
-        first = bench.data.train[0].image()
-        photo_side = min(first.shape[:2])
-        side = self.side or side_for(self.task, self.scale, photo_side)
-        fine = self._family == "fine-grained"
-        spec = ModelSpec(
-            name=network,
-            goal=self.task,
-            classes=len(bench.data.classes),
-            frozen=frozen,
-            scratch=self.scratch and name == STUDENT,
-            side=side,
-            blocks=self.blocks or (3 if fine else 4),
-            mean_patch=not fine,
-            enlarge=self.enlarge,
-        )
-        recipe = recipe_for(spec, self._family, self.scale, photo_side)
-        if self.least_crop is not None:
-            recipe = replace(recipe, scale=self.least_crop)
-        if self.mixup is not None:
-            recipe = replace(recipe, mixup=self.mixup)
-        numbers = self._numbers(numbers_for(spec, self._family, self.scale), name)
-        return Row(name=name, spec=spec, numbers=numbers, recipe=recipe)
-
-    def _numbers(self, usual: Numbers, name: str) -> Numbers:
-        given: dict[str, float | int | None] = {
-            "rate": self.teacher_rate if name == TEACHER else self.rate,
-            "weight_decay": self.teacher_weight_decay if name == TEACHER else self.weight_decay,
-            "epochs": self.teacher_epochs if name == TEACHER else self.epochs,
+        both: dict[str, Any] = {
+            "side": self.side,
+            "enlarge": self.enlarge,
+            "blocks": self.blocks,
+            "least_crop": self.least_crop,
+            "mixup": self.mixup,
             "batch": self.batch,
         }
-        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return replace(usual, **changes)
+        learns = Choice(
+            network=self.student,
+            weights=self.student_weights,
+            frozen=self.probe,
+            scratch=self.scratch,
+            rate=self.rate,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            **both,
+        )
+        student = bench.row(STUDENT, learns, family=self._family, scale=self.scale)
+        student = replace(student, weighting=self._weighting(), mixed=self._mixed(bench), mixed_in=self.mixed_in)
+        if self.alone or self.probe:
+            return [student]
+        teaches = Choice(
+            network=self.teacher or USUAL_TEACHER,
+            weights=self.teacher_weights,
+            frozen=self.teacher_kind != "tuned",
+            rate=self.teacher_rate,
+            weight_decay=self.teacher_weight_decay,
+            epochs=self.teacher_epochs,
+            **both,
+        )
+        teacher = bench.row(TEACHER, teaches, family=self._family, scale=self.scale)
+        return [teacher, replace(student, teacher=teacher)]
 
-    def _mixer(self, bench: Workbench) -> Any:
-        """What makes the mixer of some training photos."""
-        from training.distillation.specific.mixing import FolderMixer, RegionMixer
+    def _mixed(self, bench: Workbench) -> Mixed | None:
+        from training.distillation.specific.diffusion import folder_of
+        from training.distillation.specific.mixing import Mixed
 
+        if self.mixed == NONE:
+            return None
         if self.mixed == BLEND:
-            return lambda photos, recipe: RegionMixer(photos, recipe, intra=self.intra_class)
-        given = self.mixed.startswith(FOLDER)
-        folder = Path(self.mixed.removeprefix(FOLDER)) if given else self.out / MIXED
-        return lambda photos, recipe: FolderMixer(folder, photos, bench.data.classes, recipe)
+            return Mixed(source="blend", intra=self.intra_class)
+        if self.mixed.startswith(FOLDER):
+            return Mixed(source="folder", folder=Path(self.mixed.removeprefix(FOLDER)))
+        name = folder_of(
+            Path(self.mixed.removeprefix(DIFFUSION)),
+            bench.photos().fingerprint,
+            times=self._times,
+            intra=self.intra_class,
+            seed=self.seed,
+        )
+        return Mixed(source="diffusion", folder=self.out / name)
 
-    def _make_mixed(self, data: ProbeData, progress: Progress) -> None:
-        """Let the diffusion mix photos, in one process."""
-        from render.errors import InputError
-        from training.distillation.specific.diffusion import DiffusionPipeline, make_mixed_images
+    @property
+    def _times(self) -> int:
+        from training.distillation.specific.diffusion import TIMES
+
+        return TIMES if self.mixed_times is None else self.mixed_times
+
+    def _make_mixed(self, bench: Workbench, progress: Progress) -> None:
+        """Let the diffusion mix photos, in every process a part of them."""
+        from training.distillation.specific import diffusion
         from training.loop import main_first, place
 
-        if self.intra_class and self.task == "segmentation":
-            raise InputError("Photos with a class for each pixel have no class of their own; leave --intra-class out.")
+        mixed = self._mixed(bench)
+        if mixed is None or mixed.folder is None:
+            return
+        at = place(self.device)
+        diffusion.make_mixed_images(
+            lambda: diffusion.DiffusionPipeline(Path(self.mixed.removeprefix(DIFFUSION)), at.device),
+            bench.data.train,
+            mixed.folder,
+            times=self._times,
+            classes=bench.data.classes if self.intra_class else None,
+            seed=self.seed,
+            part=(at.rank, at.count),
+            progress=progress,
+        )
         with main_first(self.device):
-            if place(self.device).main:
-                pipeline = DiffusionPipeline(Path(self.mixed.removeprefix(DIFFUSION)), place(self.device).device)
-                make_mixed_images(
-                    pipeline,
-                    data.train,
-                    self.out / MIXED,
-                    times=self.mixed_times,
-                    classes=data.classes if self.intra_class else None,
-                    seed=self.seed,
-                    progress=progress,
-                )
-
-    def _searched(self, bench: Workbench, rows: Sequence[Row], tell: Callable[[str], None]) -> list[Row]:
-        """Rows with the numbers that a search found, the teacher's first."""
-        if not self.search:
-            return list(rows)
-        from training.distillation.specific.settings import grid_of
-
-        found: list[Row] = []
-        for row in rows:
-            asked = replace(row, teacher=found[0]) if row.teacher is not None else row
-            grid = grid_of(row.spec, self._family, self.scale, row.numbers)
-            found.append(bench.searched(asked, grid, seed=self.seed) if len(grid) > 1 else asked)
-            numbers = found[-1].numbers
-            if len(grid) > 1:
-                tell(f"{row.name}: of {len(grid)} the rate {numbers.rate:g} with weight decay {numbers.weight_decay:g}")
-        return found
+            pass  # until every process has made its part
 
     def _draw(self, bench: Workbench, rows: Sequence[Row]) -> None:
         """Features by class: of the teacher, of the student before and after (figure 4.4)."""
@@ -337,13 +382,14 @@ class DistillTask:
         from app.probe_pictures import class_colours
         from training.distillation.specific.embedding import points_of, principal, scatter
 
-        photos = bench.photos(bench.data.test if self.task == "segmentation" else bench.data.train)
+        photos = bench.photos(test=self.task == "segmentation")
         colours = class_colours(np.arange(len(bench.data.classes), dtype=np.uint8)[None])[0]
         student = rows[-1]
         shown: list[tuple[str, TaskModel]] = [(row.name, bench.model(row, self.seed)) for row in rows]
         if not student.spec.frozen:
             shown.insert(-1, (f"{STUDENT}, as it began", bench.untrained(student, self.seed)))
-        mixer = None if student.mixer is None else student.mixer(bench.photos(), student.recipe)
+        mixed = student.mixed
+        mixer = None if mixed is None else mixed.mixer(bench.photos(), bench.data.classes, student.recipe)
         panels = []
         for title, model in shown:
             # As in figure 4.1, the teacher is shown with the mixed images that it is asked of.
@@ -405,14 +451,22 @@ def _tell_licences(models: Sequence[TaskModel]) -> None:
         say(f"{name}: the licence of the weights is {licence}")
 
 
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise InputError if one of the options was given."""
+    from render.errors import InputError
+
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"{' and '.join(given)} would have no effect, for {reason}; leave it out.")
+
+
 def _said(row: Row) -> str:
     """A line of the table in words."""
-    begun = row.spec.scratch or (row.spec.convolutional and row.weights is None)
-    trained = "probed" if row.spec.frozen else "from scratch" if begun else "fine-tuned"
+    trained = "probed" if row.spec.frozen else "from scratch" if row.begins_blank else "fine-tuned"
     if row.teacher is None:
         words = f"{row.spec.name}, {trained}"
     else:
         words = f"{row.spec.name}, {trained}, taught by {_said(row.teacher)}"
-    if row.mixed == NONE:
+    if row.mixed is None:
         return words
-    return f"{words}, mixed images ({row.mixed.partition(':')[0]})" + (", in the task" * (row.mixed_in == "task"))
+    return f"{words}, mixed images ({row.mixed.source})" + (", in the task" * (row.mixed_in == "task"))

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from render.errors import InputError
-from training.distillation.specific.models import Goal, seeded
+from training.distillation.specific.models import Goal, resized
 from training.distillation.specific.samples import Sample, TaskPhotos, at_nearest
+from training.distillation.specific.trivial import trivially_changed
 from training.probing.photos import MARGIN, VOID
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ AUGMENTS: tuple[Augment, ...] = get_args(Augment)
 TRIES = 10  # at a crop that more than one class shares
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, (0.5, 1.5), (0.5, 1.5), 0.1  # of mmsegmentation; hue: of a turn
 HALF = 0.5
+ASPECT = (3 / 4, 4 / 3)  # of a crop of a photo with a class, width to height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +110,7 @@ def augmented(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, recipe: 
         return windows[seed % len(windows)]
     if goal == "segmentation":
         return _pixels_changed(image, truth, recipe, seed)
-    with seeded(seed):
-        return Sample(_photo_changed(image, truth, recipe), truth, None)
+    return Sample(_photo_changed(image, truth, recipe, np.random.default_rng(seed)), truth, None)
 
 
 def plain_samples(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, side: int) -> list[Sample]:
@@ -152,8 +153,7 @@ def sized(image: UInt8[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor,
     pixels = image.float() / 255
     if tuple(image.shape[1:]) == size:
         return pixels
-    found = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)
-    return found[0].clamp(0, 1)
+    return resized(pixels[None], size)[0]
 
 
 def colours_changed(pixels: Float[Tensor, "3 h w"], random: np.random.Generator) -> Float[Tensor, "3 h w"]:
@@ -181,20 +181,45 @@ def colours_changed(pixels: Float[Tensor, "3 h w"], random: np.random.Generator)
     return pixels
 
 
-def _photo_changed(image: UInt8[Tensor, "3 h w"], truth: Tensor, recipe: Recipe) -> Float[Tensor, "3 s s"]:
-    """A crop with other colours, mirrored or not; drawn from torch's global generator."""
-    from torchvision.transforms import v2
-
+def _photo_changed(
+    image: UInt8[Tensor, "3 h w"], truth: Tensor, recipe: Recipe, random: np.random.Generator
+) -> Float[Tensor, "3 s s"]:
+    """A crop with other colours, mirrored or not."""
     if recipe.augment == "centre":
-        middle = plain_samples(image, truth, "classification", recipe.side)[0].pixels
-        crop: Tensor = (255 * middle).round().to(torch.uint8)
+        pixels = plain_samples(image, truth, "classification", recipe.side)[0].pixels
     else:
-        crop = v2.RandomResizedCrop(recipe.side, scale=(recipe.scale, 1.0), antialias=True)(image)
-    steps = [v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter), v2.RandomHorizontalFlip()]
-    if recipe.augment == "trivial":
-        steps.append(v2.TrivialAugmentWide())
-    pixels: Tensor = v2.Compose(steps)(crop)
-    return pixels.float() / 255
+        pixels = sized(image[:, *_part(image.shape[1], image.shape[2], recipe.scale, random)], (recipe.side,) * 2)
+    pixels = _jittered(pixels, recipe.jitter, random)
+    if random.random() < HALF:
+        pixels = pixels.flip(-1)
+    return trivially_changed(pixels, random) if recipe.augment == "trivial" else pixels
+
+
+def _part(height: int, width: int, least: float, random: np.random.Generator) -> tuple[slice, slice]:
+    """What a crop shows: from ``least`` of the area to all, of a random aspect (Szegedy et al. 2015)."""
+    for _ in range(TRIES):
+        area = random.uniform(least, 1) * height * width
+        aspect = float(np.exp(random.uniform(*np.log(ASPECT))))
+        wide, high = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if 0 < wide <= width and 0 < high <= height:
+            break
+    else:  # the largest of the middle that is neither too wide nor too high
+        wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
+        top, left = (height - high) // 2, (width - wide) // 2
+        return np.s_[top : top + high, left : left + wide]
+    top, left = int(random.integers(height - high + 1)), int(random.integers(width - wide + 1))
+    return np.s_[top : top + high, left : left + wide]
+
+
+def _jittered(pixels: Float[Tensor, "3 h w"], jitter: float, random: np.random.Generator) -> Float[Tensor, "3 h w"]:
+    """Brightness, contrast and saturation changed, in a random order."""
+    from torchvision.transforms.v2 import functional as transforms
+
+    changes = (transforms.adjust_brightness, transforms.adjust_contrast, transforms.adjust_saturation)
+    factors = random.uniform(1 - jitter, 1 + jitter, len(changes))
+    for index in random.permutation(len(changes)):
+        pixels = changes[index](pixels, float(factors[index]))
+    return pixels
 
 
 def _pixels_changed(image: UInt8[Tensor, "3 h w"], classes: UInt8[Tensor, "h w"], recipe: Recipe, seed: int) -> Sample:

@@ -6,6 +6,8 @@ the library; no test runs it with real weights.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ import torch
 from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
+from training.distillation.specific.mixing import NAMES, class_folder
 from training.distillation.specific.models import seeded
 from training.probing.photos import ProbePhoto
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 STEPS, GUIDANCE = 50, 3.0  # of the sampling; Pinkney's demo has this guidance
+TIMES = 5  # images for each photo; the text has 10 of small data sets
 SIDE = 512  # pixels, that Stable Diffusion draws
 SCALE_OF_LATENTS = 0.18215  # Stable Diffusion's, where the weights do not say
 
@@ -98,24 +102,27 @@ class DiffusionPipeline:
 
 
 def make_mixed_images(
-    mixing: Mixing,
+    mixing: Callable[[], Mixing],
     photos: Sequence[ProbePhoto],
     out: Path,
     *,
     times: int,
     classes: Sequence[str] | None = None,
     seed: int = 0,
+    part: tuple[int, int] = (0, 1),
     progress: Progress = silent,
 ) -> None:
     """Mix random pairs of photos and write the images; those that are there are kept.
 
     Args:
-        mixing: Mixes two photos.
+        mixing: Gives what mixes two photos; asked for only if an image is missing.
         photos: Of the training.
-        out: Folder for ``NUMBER.png``; with ``classes`` for ``CLASS/NUMBER.png``.
+        out: Folder for ``NUMBER.png``; with ``classes`` for ``CLASS/NUMBER.png``, where CLASS is a number that
+            ``classes.json`` names.
         times: So many images for each photo; 5 in the text, 10 for few photos.
         classes: Names, to mix photos of one class alone; None = any two.
         seed: Of pairs and noise.
+        part: Number of this process, and how many there are: each makes some of the images.
         progress: Told of every image.
 
     Raises:
@@ -126,18 +133,43 @@ def make_mixed_images(
     alike: dict[int | None, list[int]] = {}
     for index, photo in enumerate(photos):
         alike.setdefault(photo.label if classes else None, []).append(index)
-    count = times * len(photos)
-    for number in range(count):
-        progress(number, count, "mixing images")
+    if classes and part[0] == 0:
+        with atomic_file(out / NAMES) as temporary:
+            temporary.write_text(json.dumps(list(classes)), encoding="utf-8")
+    made: Mixing | None = None
+    numbers = range(part[0], times * len(photos), part[1])
+    for done, number in enumerate(numbers):
+        progress(done, len(numbers), "mixing images")
         random = np.random.default_rng([seed, number])
         first = photos[number % len(photos)]
         among = alike[first.label if classes else None]
         second = photos[among[int(random.integers(len(among)))]]
-        folder = out / classes[first.label] if classes and first.label is not None else out
+        folder = out / class_folder(first.label) if classes and first.label is not None else out
         path = folder / f"{number:07d}.png"
         if path.is_file():
             continue
-        mixed = mixing(first.image(), second.image(), int(random.integers(2**62)))
+        made = made or mixing()
+        mixed = made(first.image(), second.image(), int(random.integers(2**62)))
         with atomic_file(path) as temporary:
             Image.fromarray(mixed).save(temporary)
-    progress(count, count, "mixing images")
+    progress(len(numbers), len(numbers), "mixing images")
+
+
+def folder_of(weights: Path, photos: str, *, times: int, intra: bool, seed: int) -> str:
+    """The name of a folder for mixed images: another one for other photos, weights or choices.
+
+    Args:
+        weights: Folder of the pipeline; the names and sizes of its files count.
+        photos: Fingerprint of the photos that are mixed.
+        times: Images for each of them.
+        intra: Whether photos of one class alone are mixed.
+        seed: Of pairs and noise.
+
+    Raises:
+        InputError: no such folder.
+    """
+    if not weights.is_dir():
+        raise InputError(f"Expected the folder of a diffusion pipeline at {weights}, found none.")
+    files = sorted((str(f.relative_to(weights)), f.stat().st_size) for f in weights.rglob("*") if f.is_file())
+    of = json.dumps([files, photos, times, intra, seed, STEPS, GUIDANCE])
+    return f"mixed-{hashlib.sha256(of.encode()).hexdigest()[:12]}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from render.progress import Progress, silent
 from training.distillation.specific.augmentation import plain_samples, window_starts, with_shorter_side
+from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.models import TaskModel, at_pixels
 from training.distillation.specific.samples import TaskPhotos, as_tensor
 from training.probing.heads import at_size
@@ -31,44 +33,47 @@ def measure(
     photos: Sequence[ProbePhoto],
     classes: Sequence[str],
     *,
+    features: FrozenFeatures | None = None,
     what: str = "measuring",
     progress: Progress = silent,
 ) -> Scores:
-    """Figures of a network: of photos by their middle square, of pixels by sliding windows or the whole photo.
+    """Figures of a network: of photos by their middle square, of pixels by sliding windows.
 
     Args:
         model: In evaluation mode.
         photos: With what is true of them.
         classes: Their names.
+        features: What a frozen encoder said of the photos before; None = it is asked anew.
         what: How progress calls it.
         progress: Told of the photos.
     """
     keeper = ScoreKeeper(model.spec.goal, classes, 1)
+    given = TaskPhotos(photos, model.spec.goal, len(classes))
+    kept = features if features is not None and model.spec.frozen else FrozenFeatures(0)
+    of = (given.fingerprint, model.spec.side) if model.spec.frozen else ()
     if model.spec.goal == "classification":
-        given = TaskPhotos(photos, "classification", len(classes))
         for start in range(0, len(photos), AT_ONCE):
             progress(start, len(photos), what)
             some = range(start, min(len(photos), start + AT_ONCE))
-            for index, told in zip(some, class_logits(model, given, some).argmax(1).tolist(), strict=True):
+            found = kept.measured(model, (*of, start), partial(middle_squares, model, given, some))
+            for index, told in zip(some, model.read(found).argmax(1).tolist(), strict=True):
                 keeper.add_label(photos[index].group, 0, int(told), int(truth_of(photos[index], "classification")[0]))
     else:
         for index, photo in enumerate(photos):
             progress(index, len(photos), what)
             truth = truth_of(photo, "segmentation")
-            keeper.add_classes(photo.group, 0, told_classes(model, photo.image(), truth.shape[:2]), truth)
+            said = told_classes(model, photo.image(), truth.shape[:2], kept, (*of, index))
+            keeper.add_classes(photo.group, 0, said, truth)
     progress(len(photos), len(photos), what)
     return keeper.scores()
 
 
-def figures_on(model: TaskModel, photos: Sequence[ProbePhoto], classes: Sequence[str]) -> dict[str, float]:
+def figures_on(
+    model: TaskModel, photos: Sequence[ProbePhoto], classes: Sequence[str], features: FrozenFeatures | None = None
+) -> dict[str, float]:
     """Figures by name."""
-    return {name: values[0] for name, values in figures_of(measure(model, photos, classes)).items()}
-
-
-@torch.no_grad()
-def class_logits(model: TaskModel, photos: TaskPhotos, indices: Sequence[int]) -> Float[Tensor, "b k"]:
-    """What a network says of whole photos."""
-    return model(middle_squares(model, photos, indices))
+    found = figures_of(measure(model, photos, classes, features=features))
+    return {name: values[0] for name, values in found.items()}
 
 
 def middle_squares(model: TaskModel, photos: TaskPhotos, indices: Sequence[int]) -> Float[Tensor, "b 3 s s"]:
@@ -80,27 +85,34 @@ def middle_squares(model: TaskModel, photos: TaskPhotos, indices: Sequence[int])
 
 @torch.no_grad()
 def told_classes(
-    model: TaskModel, image: UInt8[np.ndarray, "h w 3"], size: tuple[int, ...]
+    model: TaskModel,
+    image: UInt8[np.ndarray, "h w 3"],
+    size: tuple[int, ...],
+    kept: FrozenFeatures | None = None,
+    key: Hashable = None,
 ) -> UInt8[np.ndarray, "H W"]:
-    """The class of every pixel, at that size.
+    """The class of every pixel, at that size: from windows half of one apart, whose logits are averaged (B.1.3).
 
-    Transformers see windows as large as what they were trained on, half of one apart, whose logits are averaged; a
-    convolutional network the whole photo; both of the photo with the shorter side that the training had.
+    Windows are as large as what the network was trained on, of the photo with the shorter side that the training had.
+
+    Args:
+        model: In evaluation mode.
+        image: The photo.
+        size: Rows and columns.
+        kept: What a frozen encoder said of the windows before.
+        key: Of the photo there.
     """
-    side = model.spec.side
+    side, kept = model.spec.side, kept or FrozenFeatures(0)
     pixels = with_shorter_side(as_tensor(image), side).to(next(model.parameters()).device)
-    if model.whole:
-        logits = model(pixels[None])
-    else:
-        rows, columns = (window_starts(length, side, max(1, side // 2)) for length in pixels.shape[1:])
-        places = [(y, x) for y in rows for x in columns]
-        sums = pixels.new_zeros(model.spec.classes, *pixels.shape[1:])
-        counts = pixels.new_zeros(pixels.shape[1:])
-        for start in range(0, len(places), AT_ONCE):
-            some = places[start : start + AT_ONCE]
-            windows = torch.stack([pixels[:, y : y + side, x : x + side] for y, x in some])
-            for (y, x), said in zip(some, at_pixels(model(windows), (side, side)), strict=True):
-                sums[:, y : y + side, x : x + side] += said
-                counts[y : y + side, x : x + side] += 1
-        logits = (sums / counts)[None]
-    return at_size(logits, (int(size[0]), int(size[1])), classes=True)
+    rows, columns = (window_starts(length, side, max(1, side // 2)) for length in pixels.shape[1:])
+    places = [(y, x) for y in rows for x in columns]
+    sums = pixels.new_zeros(model.spec.classes, *pixels.shape[1:])
+    counts = pixels.new_zeros(pixels.shape[1:])
+    for start in range(0, len(places), AT_ONCE):
+        some = places[start : start + AT_ONCE]
+        windows = [pixels[:, y : y + side, x : x + side] for y, x in some]
+        logits = model.read(kept.measured(model, (key, start), partial(torch.stack, windows)))
+        for (y, x), said in zip(some, at_pixels(logits, (side, side)), strict=True):
+            sums[:, y : y + side, x : x + side] += said
+            counts[y : y + side, x : x + side] += 1
+    return at_size((sums / counts)[None], (int(size[0]), int(size[1])), classes=True)

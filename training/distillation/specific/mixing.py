@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 COARSE = 4  # nodes along each side of the noise that decides on regions
+NAMES = "classes.json"  # in a folder of images whose folders are numbers of classes: what they are called
 SOFT = 0.1  # of the noise's deviation: how soft the border between two regions is
 
 
@@ -42,6 +45,31 @@ class Mix(NamedTuple):
     second: Drawn
     share: float
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """Which mixed images a network learns from.
+
+    Attributes:
+        source: blend = regions of two photos; folder = images made elsewhere; diffusion = made by a pipeline before.
+        folder: Of the images, where there is one.
+        intra: Photos of one class alone are mixed, by ``blend``.
+    """
+
+    source: Literal["blend", "folder", "diffusion"]
+    folder: Path | None = None
+    intra: bool = False
+
+    def mixer(self, photos: TaskPhotos, classes: Sequence[str], recipe: Recipe) -> ImageMixer:
+        """What draws and makes them.
+
+        Raises:
+            InputError: see :class:`RegionMixer` and :class:`FolderMixer`.
+        """
+        if self.folder is None:
+            return RegionMixer(photos, recipe, intra=self.intra)
+        return FolderMixer(self.folder, photos, classes, recipe)
 
 
 class ImageMixer(ABC):
@@ -94,7 +122,7 @@ class RegionMixer(ImageMixer):
     def __init__(self, photos: TaskPhotos, recipe: Recipe, *, intra: bool = False) -> None:
         if intra and photos.goal == "segmentation":
             raise InputError(
-                "Photos with a class for each pixel have no class of their own; mix without --intra-class."
+                "Photos with a class for each pixel have no class of their own; mix photos of any classes."
             )
         self._photos, self._recipe, self._intra = photos, recipe, intra
         self._alike: dict[int, list[int]] = {}
@@ -131,7 +159,8 @@ class FolderMixer(ImageMixer):
     """Images that were mixed elsewhere, for example by a diffusion model.
 
     Args:
-        folder: With images, or with a folder of images for each class (mixed within classes: their label is known).
+        folder: With images, or with a folder of images for each class (mixed within classes: their label is known),
+            named as the class is, or with its number where ``classes.json`` lists the names.
         photos: Those of the training, for the names' order of the classes.
         classes: Their names.
         recipe: How images are augmented; without Mixup.
@@ -148,11 +177,12 @@ class FolderMixer(ImageMixer):
             raise InputError(f"Expected a folder of mixed images at {folder}, found none.")
         self._files: list[tuple[Path, int | None]] = [(file, None) for file in _images(folder)]
         if not self._files:
+            named = _folder_names(folder, classes)
             inner = sorted(child for child in folder.iterdir() if child.is_dir())
-            foreign = [child.name for child in inner if child.name not in classes]
+            foreign = [child.name for child in inner if child.name not in named]
             if foreign:
                 raise InputError(f"{folder} has the folder {foreign[0]}, which is none of the classes of the data.")
-            self._files = [(file, classes.index(child.name)) for child in inner for file in _images(child)]
+            self._files = [(file, named.index(child.name)) for child in inner for file in _images(child)]
         if not self._files:
             raise InputError(f"Expected images ({', '.join(PHOTOS)}) in {folder}, found none.")
         self.labelled = photos.goal == "classification" and self._files[0][1] is not None
@@ -194,6 +224,28 @@ def regions(side: int, share: float, seed: int) -> Float[Tensor, "s s"]:
     noise = functional.interpolate(coarse, (side, side), mode="bicubic", align_corners=True)[0, 0]
     border = torch.quantile(noise, 1 - share)
     return torch.sigmoid((noise - border) / (SOFT * noise.std().clamp_min(1e-6)))
+
+
+def class_folder(index: int) -> str:
+    """The name of the folder of a class whose own name may be no name of a folder."""
+    return f"{index:04d}"
+
+
+def _folder_names(folder: Path, classes: Sequence[str]) -> list[str]:
+    """How the folders of the classes are called, in their order.
+
+    Raises:
+        InputError: ``classes.json`` cannot be read, or lists other classes.
+    """
+    if not (folder / NAMES).is_file():
+        return list(classes)
+    try:
+        names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / NAMES} cannot be read as a list of names ({error}).") from error
+    if names != list(classes):
+        raise InputError(f"{folder / NAMES} lists other classes than the data have; mix images of these photos.")
+    return [class_folder(index) for index in range(len(names))]
 
 
 def _images(folder: Path) -> list[Path]:

@@ -92,11 +92,9 @@ class TaskModel(nn.Module, ABC):
 
     Attributes:
         spec: What it is.
-        whole: Whether it sees photos of any size at once; else in windows of the size that it was trained on.
     """
 
     spec: ModelSpec
-    whole: bool
 
     def forward(
         self, pixels: Float[Tensor, "b 3 h w"], seeds: Sequence[int] | None = None
@@ -121,6 +119,10 @@ class TaskModel(nn.Module, ABC):
         """Hash of the weights: equal ones tell the same of the same photos."""
         return hash_of(self)
 
+    def reading(self) -> str:
+        """Hash of all that :meth:`features` depends on."""
+        return self.fingerprint()
+
     @abstractmethod
     def embedding(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
         """The features of patches, or one of each photo (``gh = gw = 1``): what pictures show (B.1.5)."""
@@ -136,12 +138,11 @@ class VitModel(TaskModel):
         spec: How the head is made, and whether the network is trained.
     """
 
-    whole = False
-
     def __init__(self, encoder: TrainableEncoder, spec: ModelSpec) -> None:
         super().__init__()
         own = encoder if spec.frozen else encoder.copied()
         self.spec, self.base, self._own = spec, (encoder,), (own,)  # in tuples: no modules of this one
+        self._reading: str | None = None  # hashing is slow, and what is frozen stays
         self.network = None if spec.frozen else own.network.requires_grad_(True)
         if spec.goal == "segmentation":
             self.head: nn.Module = PixelHead(encoder.dimension, spec.classes)
@@ -158,6 +159,15 @@ class VitModel(TaskModel):
         own = super().fingerprint()
         return f"{own} on {self.base[0].fingerprint()}" if self.spec.frozen else own
 
+    def reading(self) -> str:
+        """Of a frozen transformer what is read of it, without the head."""
+        if not self.spec.frozen:
+            return super().reading()
+        if self._reading is None:
+            read = (self.spec.goal, self.spec.blocks, self.spec.mean_patch, self.spec.enlarge)
+            self._reading = f"{self.base[0].fingerprint()} {read}"
+        return self._reading
+
     def features(self, pixels: Float[Tensor, "b 3 h w"]) -> Tensor:
         """Patch tokens ``[b, gh, gw, c]``, or the joined tokens of photos ``[b, n]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.spec.frozen):
@@ -173,10 +183,8 @@ class VitModel(TaskModel):
 
     def embedding(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
         """Patch tokens, or the [CLS] token (without one the mean patch)."""
-        patches, cls = self._own[0].tokens(self._seen(pixels))
-        if self.spec.goal == "segmentation":
-            return patches
-        return (patches.mean((1, 2)) if cls is None else cls)[:, None, None]
+        tokens = self._own[0].tokens(self._seen(pixels))
+        return tokens.patches if self.spec.goal == "segmentation" else tokens.whole[:, None, None]
 
     def _seen(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 H W"]:
         """Photos whose sides are multiples of the patch."""
@@ -192,8 +200,6 @@ class ConvModel(TaskModel):
     be dilated: there the last stage alone keeps the size (16 x 16 pixels), and the rates of the head are those for it.
     Photos below 64 pixels are not shrunk by the stem: a 3 x 3 convolution of stride 1 and no pooling.
     """
-
-    whole = True
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

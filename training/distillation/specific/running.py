@@ -1,88 +1,40 @@
-"""Lines of a table: networks that are trained with several seeds, with their teachers, and measured."""
+"""Trains the networks of a table with several seeds, with their teachers, and measures them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+import numpy as np
 import torch
 
 from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
-from training.distillation.specific.augmentation import Recipe
+from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.files import ENCODER, MODEL, save_encoder, save_model
-from training.distillation.specific.losses import Weighting
-from training.distillation.specific.measuring import CHOSEN_BY, measure
-from training.distillation.specific.mixing import ImageMixer
-from training.distillation.specific.models import (
-    Goal,
-    ModelSpec,
-    TaskModel,
-    VitModel,
-    build_model,
-    open_encoder,
-)
+from training.distillation.specific.measuring import measure
+from training.distillation.specific.models import Goal, TaskModel, VitModel, build_model, open_encoder
+from training.distillation.specific.reading import PHOTO_MEMORY, KeptPhotos
+from training.distillation.specific.rows import Choice, Row, make_row
 from training.distillation.specific.samples import TaskPhotos
-from training.distillation.specific.settings import Numbers
-from training.distillation.specific.splitting import split_by_group
-from training.distillation.specific.task import MixedIn, TaskTraining
-from training.loop import check, place, train
+from training.distillation.specific.settings import Family, Scale
+from training.distillation.specific.task import TaskTraining
+from training.loop import CHECKPOINT, LOG, check, place, train
 from training.loop.schedule import Precision
 from training.probing.photos import ProbeData, ProbePhoto
 from training.probing.scores import Scores, as_json
 from training.probing.statistics import joined
 from uplift.encoders.base import Encoder
 
-MixerOf: TypeAlias = Callable[[TaskPhotos, Recipe], ImageMixer]
-SEARCHED = "search.json"
+SEARCHED, MEASURED = "search.json", "measured.json"
 GIGABYTE = 10**9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of a table: a network, how it is trained, and by whom it is taught.
-
-    Attributes:
-        name: Of its folder.
-        spec: The network.
-        numbers: How long and how fast it is trained.
-        recipe: How photos are augmented.
-        weights: A local file that it begins with; None = the encoder's own, or random ones.
-        teacher: What teaches it, each seed by the teacher of that seed; None = labels alone.
-        weighting: Of labels and teacher.
-        mixed: How the source of mixed images is called.
-        mixer: Makes it; None = there are none.
-        mixed_in: Where these teach.
-    """
-
-    name: str
-    spec: ModelSpec
-    numbers: Numbers
-    recipe: Recipe
-    weights: Path | None = None
-    teacher: Row | None = None
-    weighting: Weighting = field(default_factory=Weighting)
-    mixed: str = "none"
-    mixer: MixerOf | None = None
-    mixed_in: MixedIn = "distillation"
-
-    def json(self) -> dict[str, Any]:
-        """What decides on the result, but for files; JSON values."""
-        return {
-            "name": self.name,
-            "network": self.spec.json(),
-            "numbers": self.numbers.json(),
-            "recipe": self.recipe.json(),
-            "teacher": None if self.teacher is None else self.teacher.name,
-            "weighting": None if self.teacher is None else asdict(self.weighting),
-            "mixed": self.mixed,
-            "mixed_in": None if self.mixer is None else self.mixed_in,
-        }
+NETWORKS = 2  # that are in memory at once: one that learns and its teacher
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +45,7 @@ class RowResult:
         row: The line.
         seeds: Of the trainings.
         scores: On the test photos, of all seeds.
-        seconds: That training and measuring took in this run, its teachers' left out.
+        seconds: That the trainings and measuring took, whenever that was; the teachers' left out.
     """
 
     row: Row
@@ -111,8 +63,10 @@ class Workbench:
     """Trains the networks of a table on one data set, and measures them; every training goes on where it stopped.
 
     Attributes:
-        data: The photos, of any size.
+        data: The photos, of any size, read once as far as the memory goes.
         goal: What is told of them.
+        out: Folder; every row has one of its name in it, every seed one in that.
+        main: Whether this process is the one that writes.
     """
 
     def __init__(
@@ -124,6 +78,7 @@ class Workbench:
         device: str | torch.device = "auto",
         precision: Precision = "auto",
         memory: int = GIGABYTE,
+        photo_memory: int = PHOTO_MEMORY,
         progress: Progress = silent,
     ) -> None:
         """Set up.
@@ -131,67 +86,136 @@ class Workbench:
         Args:
             data: With labels or class maps.
             goal: The task.
-            out: Folder; every row has one of its name in it, every seed one in that.
+            out: See above.
             device: auto, cpu, cuda or cuda:N.
             precision: Of the forward pass of trainings.
             memory: Bytes for features of frozen transformers on photos that are not augmented.
+            photo_memory: Bytes for decoded photos and class maps, training photos first.
             progress: Told of steps and photos.
 
         Raises:
             InputError: the data do not have what the task needs.
         """
         # Photos in their own size: crops are taken from all of them, and the test resizes by itself.
-        self.data = replace(data, side=None, enlarge=False, square=False).for_task(goal)
-        self.goal, self._out = goal, Path(out)
+        data = replace(data, side=None, enlarge=False, square=False).for_task(goal)
+        self._kept = KeptPhotos(photo_memory)
+        self.data = replace(data, train=self._kept.keeping(data.train), test=self._kept.keeping(data.test))
+        self.goal, self.out = goal, Path(out)
         self._at, self._device, self._precision = place(device), device, precision
+        self.main = self._at.main
+        self._progress = progress if self.main else silent
         self._memory = memory
-        self._progress = progress if self._at.main else silent
-        self._trained: dict[tuple[str, int], TaskModel] = {}
-        self._frozen: dict[tuple[str, Path | None], Encoder] = {}  # that heads of several seeds share
+        self._features = FrozenFeatures(memory, self._progress)
+        self._photos, self._tests = (
+            TaskPhotos(some, goal, len(self.data.classes)) for some in (self.data.train, self.data.test)
+        )
+        self._trained: OrderedDict[tuple[Row, int], TaskModel] = OrderedDict()
+        self._encoders: dict[tuple[str, Path | None], Encoder] = {}  # as they were; networks of all seeds begin there
 
-    def photos(self, some: Sequence[ProbePhoto] | None = None) -> TaskPhotos:
-        """The training photos, or some of them."""
-        return TaskPhotos(self.data.train if some is None else some, self.goal, len(self.data.classes))
+    def photos(self, *, test: bool = False) -> TaskPhotos:
+        """All training photos, or those of the test."""
+        return self._tests if test else self._photos
+
+    def row(self, name: str, choice: Choice, *, family: Family, scale: Scale) -> Row:
+        """The line of a network on these data, without teacher and mixed images; see :func:`make_row`."""
+        row = make_row(name, choice, self.data, self.goal, family=family, scale=scale)
+        if scale == "small":
+            return row
+        return make_row(name, choice, self.data, self.goal, family=family, scale=scale, width=self.width(row))
+
+    def memory(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """Bytes that photos, and features of frozen encoders, will take in memory at most."""
+        probed = any(one.spec.frozen for row in rows for one in row.lineage())
+        return self._kept.expected([*self.data.train, *self.data.test]), self._memory if probed else 0
+
+    def width(self, row: Row) -> int | None:
+        """Channels of a line's transformer, as :func:`numbers_for` asks for them; None of convolutional networks."""
+        return None if row.spec.convolutional else self._encoder(row, 0).dimension
 
     def untrained(self, row: Row, seed: int) -> TaskModel:
         """The network of a line as it begins."""
-        spec, encoder = row.spec, None
-        if spec.frozen and not spec.scratch:
-            known = (spec.name, row.weights)
-            if known not in self._frozen:
-                self._frozen[known] = open_encoder(spec, row.weights, seed=seed, device=self._at.device)
-            encoder = self._frozen[known]
-        return build_model(spec, weights=row.weights, encoder=encoder, seed=seed, device=self._at.device)
+        encoder = None if row.spec.convolutional else self._encoder(row, seed)
+        return build_model(row.spec, weights=row.weights, encoder=encoder, seed=seed, device=self._at.device)
 
-    def check(self, row: Row) -> list[TaskModel]:
+    def check(
+        self, row: Row, seeds: Sequence[int] = (), *, searched: bool = False, mixed: bool = True
+    ) -> list[TaskModel]:
         """Refuse at once what a training would refuse after its teacher's; gives the networks, untrained.
 
+        Args:
+            row: A line; its teacher is looked at as well.
+            seeds: Whose folders are looked at.
+            searched: Whether its numbers, and those of its teacher, are yet to be searched for.
+            mixed: Whether mixed images are there already.
+
         Raises:
-            InputError: a network cannot be made, mixed images cannot be had, or a batch cannot be shared.
+            InputError: a network cannot be made, mixed images cannot be had, a batch cannot be shared, or a folder has
+                another training in it.
         """
-        teachers = [] if row.teacher is None else self.check(row.teacher)
-        learned = self.photos()
-        model = self.untrained(row, 0)
-        task = self._task(row, model, learned, teachers[-1] if teachers else None)
-        check(task, row.numbers.schedule(len(learned), seed=0, precision=self._precision), self._at)
+        teachers = [] if row.teacher is None else self.check(row.teacher, seeds, searched=searched)
+        teacher = teachers[-1] if teachers else None
+        self._check_batch(row)
+        model = self._check(row, 0, teacher, mixed, None)
+        if searched and not (self.out / row.name / SEARCHED).is_file():
+            taken = next(iter(sorted((self.out / row.name).glob(f"seed-*/{CHECKPOINT}"))), None)
+            if taken is not None:
+                raise InputError(
+                    f"{taken} is of a training whose numbers were not searched for; search for them in another folder, "
+                    "or delete that file to begin anew."
+                )
+        if not searched:
+            for seed in seeds:
+                if (self.folder(row, seed) / CHECKPOINT).is_file():
+                    self._check(row, seed, teacher, mixed, self.folder(row, seed))
         return [*teachers, model]
 
     def model(self, row: Row, seed: int) -> TaskModel:
         """The network of a line, trained with a seed; its teacher before it.
 
         Writes ``model.safetensors`` into its folder, and ``encoder.safetensors`` of a transformer that was trained.
+        The two networks that were asked for last stay in memory.
         """
-        if (row.name, seed) not in self._trained:
+        if (row, seed) not in self._trained:
             teacher = None if row.teacher is None else self.model(row.teacher, seed)
-            folder = self._folder(row, seed)
-            model = self._fit(row, seed, self.data.train, folder, teacher=teacher)[0]
-            if self._at.main:
+            folder = self.folder(row, seed)
+            model = self.fit(row, seed, self.data.train, folder, teacher=teacher)[0]
+            if self.main:
                 about = {**row.json(), "seed": seed, "data": self.data.name}
                 save_model(folder / MODEL, model, self.data.classes, about)
                 if isinstance(model, VitModel) and not model.spec.frozen:
                     save_encoder(folder / ENCODER, model, teacher, about)
-            self._trained[row.name, seed] = model
-        return self._trained[row.name, seed]
+            self._trained[row, seed] = model
+        self._trained.move_to_end((row, seed))
+        while len(self._trained) > NETWORKS:
+            self._trained.popitem(last=False)
+        return self._trained[row, seed]
+
+    def scores(self, row: Row, seed: int) -> Scores:
+        """Figures of a line with one seed, trained if need be; measured once, and kept in ``measured.json``."""
+        model = self.model(row, seed)
+        path = self.folder(row, seed) / MEASURED
+        of, told = self.about(row), model.fingerprint()
+        found = read_measured(path)
+        if found is not None and found["of"] == of and found["model"] == told:
+            return scores_from(found)
+        began = time.perf_counter()
+        what = f"measuring {row.name}: seed {seed}"
+        scores = measure(
+            model, self.data.test, self.data.classes, features=self._features, what=what, progress=self._progress
+        )
+        if self.main:
+            seconds = round(time.perf_counter() - began, 1)
+            content = {
+                "of": of,
+                "model": told,
+                "goal": self.goal,
+                "seconds": seconds,
+                "groups": scores.groups,
+                "names": scores.names,
+            }
+            with atomic_file(path) as temporary:
+                temporary.write_text(json.dumps({**content, "sums": scores.sums.tolist()}) + "\n", encoding="utf-8")
+        return scores
 
     def result(self, row: Row, seeds: Sequence[int]) -> RowResult:
         """A line of the table, teachers trained where they are not yet.
@@ -199,57 +223,20 @@ class Workbench:
         Raises:
             InputError: seeds are missing or twice.
         """
-        if not seeds or len(set(seeds)) < len(seeds):
-            raise InputError(f"Expected different seeds, at least one; found {list(seeds)}.")
-        parts, seconds = [], 0.0
-        for seed in seeds:
-            if row.teacher is not None:
-                self.model(row.teacher, seed)
-            began = time.perf_counter()
-            what = f"measuring {row.name}: seed {seed}"
-            parts.append(
-                measure(self.model(row, seed), self.data.test, self.data.classes, what=what, progress=self._progress)
-            )
-            seconds += time.perf_counter() - began
-        return RowResult(row, tuple(seeds), joined(parts), seconds)
+        check_seeds(seeds)
+        parts = [self.scores(row, seed) for seed in seeds]
+        return RowResult(row, tuple(seeds), joined(parts), sum(seconds_of(self.folder(row, seed)) for seed in seeds))
 
-    def searched(self, row: Row, grid: Sequence[Numbers], *, seed: int = 0) -> Row:
-        """The line with the numbers of a grid that are best on photos kept back (section 4.4.1).
+    def about(self, row: Row) -> dict[str, Any]:
+        """What figures of a line must agree with: the line, its teachers, and the photos; JSON values."""
+        photos = [some.fingerprint for some in (self._photos, self._tests)]
+        return {"rows": [one.as_written() for one in row.lineage()], "photos": photos}
 
-        A tenth of the training photos, whole groups of them, is kept back where the data have no validation split; the
-        line is trained on all of them afterwards.  A teacher is trained without them too.  Mixed images are left out:
-        they are used with the numbers found without them (B.1.2).  Writes ``search.json``.
+    def folder(self, row: Row, seed: int) -> Path:
+        """Of a training."""
+        return self.out / row.name / f"seed-{seed}"
 
-        Args:
-            row: The line; its teacher with the numbers that it is to have.
-            grid: Numbers to try.
-            seed: Of the split and of the trainings.
-        """
-        learned, kept = split_by_group(self.data.train, seed=seed)
-        folder = self._out / row.name / "search"
-        teacher = None
-        if row.teacher is not None:
-            teacher = self._fit(row.teacher, seed, learned, folder / "teacher")[0]
-        plain = replace(row, mixer=None)
-        figure = CHOSEN_BY[self.goal]
-        tried, reached = [], []
-        for numbers in grid:
-            name = f"rate-{numbers.rate:g}-decay-{numbers.weight_decay:g}"
-            one = replace(plain, numbers=numbers)
-            figures = self._fit(one, seed, learned, folder / name, teacher=teacher, held=kept)[1]
-            tried.append({"numbers": numbers.json(), **figures})
-            reached.append(figures[figure])
-        best = reached.index(max(reached))
-        if self._at.main:
-            content = {"photos": [len(learned), len(kept)], "figure": figure, "tried": tried, "best": best}
-            with atomic_file(self._out / row.name / SEARCHED) as temporary:
-                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return replace(row, numbers=grid[best])
-
-    def _folder(self, row: Row, seed: int) -> Path:
-        return self._out / row.name / f"seed-{seed}"
-
-    def _fit(
+    def fit(
         self,
         row: Row,
         seed: int,
@@ -259,14 +246,61 @@ class Workbench:
         teacher: TaskModel | None = None,
         held: Sequence[ProbePhoto] = (),
     ) -> tuple[TaskModel, dict[str, float]]:
-        """Train, or take over what was trained before; figures on the photos that are held back."""
-        learned = self.photos(photos)
+        """Train, or take over what was trained before.
+
+        Args:
+            row: The line.
+            seed: Of weights and steps.
+            photos: To learn from.
+            folder: Of the training.
+            teacher: Trained.
+            held: Photos that figures are measured on in the end.
+
+        Returns:
+            The network, and the figures on the photos that are held back.
+
+        Raises:
+            DivergedError: its loss is not finite.
+            InputError: the folder has another training in it.
+        """
+        learned = self._photos if photos is self.data.train else TaskPhotos(photos, self.goal, self._photos.classes)
         model = self.untrained(row, seed)
         task = self._task(row, model, learned, teacher, held)
         task.name = f"{row.name}-seed-{seed}"
         schedule = row.numbers.schedule(len(learned), seed=seed, precision=self._precision)
         figures = train(task, schedule, folder, device=self._device, progress=self._progress)
         return model, figures
+
+    def _encoder(self, row: Row, seed: int) -> Encoder:
+        spec = row.spec
+        if spec.scratch:
+            return open_encoder(spec, row.weights, seed=seed, device=self._at.device)
+        known = (spec.name, row.weights)
+        if known not in self._encoders:
+            self._encoders[known] = open_encoder(spec, row.weights, seed=seed, device=self._at.device)
+        return self._encoders[known]
+
+    def _check_batch(self, row: Row) -> None:
+        """Half as many mixed images as photos are in a batch, which processes share."""
+        batch, count = row.numbers.batch, self._at.count
+        if row.mixed is None or (batch + batch // 2) % count == 0:
+            return
+        fitting = next(one for one in range(batch + 1, batch + 2 * count + 1) if (one + one // 2) % count == 0)
+        raise InputError(
+            f"{count} processes cannot share a batch of {batch} photos and {batch // 2} mixed images equally; choose a "
+            f"batch of {fitting}."
+        )
+
+    def _check(self, row: Row, seed: int, teacher: TaskModel | None, mixed: bool, out: Path | None) -> TaskModel:
+        model = self.untrained(row, seed)
+        task = self._task(
+            row if mixed else replace(row, mixed=None, mixed_in="distillation"), model, self._photos, teacher
+        )
+        task.name = f"{row.name}-seed-{seed}"
+        schedule = row.numbers.schedule(len(self._photos), seed=seed, precision=self._precision)
+        unknown = ["teacher"] * (teacher is not None) + ["mixed"] * (not mixed)
+        check(task, schedule, self._at, out, unknown=unknown)
+        return model
 
     def _task(
         self,
@@ -283,10 +317,42 @@ class Workbench:
             batch=row.numbers.batch,
             teacher=teacher,
             weighting=row.weighting,
-            mixer=None if row.mixer is None else row.mixer(photos, row.recipe),
+            mixer=None if row.mixed is None else row.mixed.mixer(photos, self.data.classes, row.recipe),
             mixed_in=row.mixed_in,
             validation=held,
             classes=self.data.classes,
-            memory=self._memory,
-            progress=self._progress,
+            features=self._features,
         )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise InputError unless there are seeds, each once."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"Expected different seeds, at least one; found {list(seeds)}.")
+
+
+def read_measured(path: Path) -> dict[str, Any] | None:
+    """What ``measured.json`` says; None where there is none or it cannot be read: photos are then measured again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(found, dict) and {"of", "model", "goal", "seconds", "groups", "names", "sums"} <= set(found)
+    return found if whole else None
+
+
+def scores_from(found: dict[str, Any]) -> Scores:
+    """Figures as :func:`read_measured` gives them."""
+    return Scores(found["goal"], tuple(found["names"]), tuple(found["groups"]), np.array(found["sums"], float))
+
+
+def seconds_of(folder: Path) -> float:
+    """That the training and the measuring in a folder took, whenever that was and however often it was interrupted."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    logged = [json.loads(line) for line in lines]
+    trained = [float(line["seconds"]) for line in logged if "seconds" in line]
+    found = read_measured(folder / MEASURED)
+    return (trained[-1] if trained else 0.0) + (0.0 if found is None else float(found["seconds"]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,10 +15,13 @@ from torch.nn import functional
 
 from render.errors import InputError
 from training.distillation.specific.models import Goal
+from training.distillation.specific.reading import side_by_side
 from training.probing.photos import VOID, ProbePhoto
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
+
+LOOKED_AT = 2048  # photos whose pixels are in a fingerprint
 
 
 class Sample(NamedTuple):
@@ -55,15 +59,18 @@ class TaskPhotos:
         """Of photos with a class each."""
         return [_label(photo) for photo in self.photos]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Hash of the photos' names and labels, in order, and of what the first one shows."""
+        """Hash of what is learned from: names, labels and sizes of files of all photos, in order, and the pixels of
+        photos and class maps, of more than 2048 of so many that are evenly spaced.
+        """
         digest = hashlib.sha256()
         for photo in self.photos:
-            digest.update(f"{photo.group}/{photo.name}:{photo.label};".encode())
-        image = self.image(0)
-        for values in (image, self.truth(0, (image.shape[1], image.shape[2]))):
-            digest.update(values.contiguous().numpy().tobytes())
+            sizes = [*_file_sizes(photo.image), *([] if photo.classes is None else _file_sizes(photo.classes))]
+            digest.update(f"{photo.group}/{photo.name}:{photo.label}:{sizes};".encode())
+        chosen = np.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).round().astype(int).tolist()
+        for part in side_by_side(self._digest, chosen):
+            digest.update(part)
         return digest.hexdigest()
 
     def image(self, index: int) -> UInt8[Tensor, "3 h w"]:
@@ -80,6 +87,15 @@ class TaskPhotos:
         found = torch.from_numpy(np.ascontiguousarray(photo.classes()))
         return found if tuple(found.shape) == size else at_nearest(found, size)
 
+    def _digest(self, index: int) -> bytes:
+        """Of a photo and of what is true of it."""
+        photo = self.photos[index]
+        digest = hashlib.sha256()
+        for values in (photo.image(), *([] if photo.classes is None else [photo.classes()])):
+            digest.update(f"{values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.digest()
+
     def unknown(self, side: int) -> Tensor:
         """What is true of a square photo of which nothing is known."""
         if self.goal == "classification":
@@ -95,6 +111,13 @@ def as_tensor(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 h w"]:
 def at_nearest(classes: UInt8[Tensor, "h w"], size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
     """A class map of another size."""
     return functional.interpolate(classes[None, None], size, mode="nearest-exact")[0, 0]
+
+
+def _file_sizes(read: object) -> list[int]:
+    """Bytes of the files that a function will read, where they are among its arguments."""
+    if isinstance(read, partial):
+        return [size for one in read.args for size in _file_sizes(one)]
+    return [read.stat().st_size] if isinstance(read, Path) and read.is_file() else []
 
 
 def _label(photo: ProbePhoto) -> int:

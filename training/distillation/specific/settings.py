@@ -1,4 +1,7 @@
-"""Numbers of trainings: those of the text, and those for small networks and few photos (sections 4.4.1, B.1.2)."""
+"""Numbers of trainings: those of the text, and those for small networks and few photos (sections 4.4.1, B.1.2).
+
+The text has numbers for ViT-S and for ViT-L and ViT-g; other transformers have those of the nearer one, by their width.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from render.errors import InputError
 from training.distillation.specific.augmentation import Augment, Recipe
-from training.distillation.specific.models import SMALL, Goal, ModelSpec
+from training.distillation.specific.models import LARGE, SMALL, Goal, ModelSpec
 from training.loop import Schedule
 from training.loop.schedule import Optimizer, Precision
 
@@ -43,6 +46,9 @@ BATCHES: dict[Scale, dict[Goal, int]] = {
     "small": {"classification": 64, "segmentation": 8},
 }
 PROBING_BATCH = 32  # of a segmentation, in the text
+# Of a ViT-L that is tuned (B.1.2).  Rates are reduced "accordingly": here by the same factor as the batch.
+LARGE_BATCHES: dict[Goal, int] = {"classification": 32, "segmentation": 8}
+LARGE_EPOCHS: dict[Procedure, int] = {"probing": 20, "tuning": 50}
 EPOCHS: dict[Scale, dict[Goal, dict[Procedure, int]]] = {
     "paper": {
         "classification": {"probing": 30, "tuning": 80, "convolutional": 200},
@@ -122,7 +128,7 @@ def procedure_of(spec: ModelSpec) -> Procedure:
     return "probing" if spec.frozen else "tuning"
 
 
-def grid_of(spec: ModelSpec, family: Family, scale: Scale, like: Numbers) -> list[Numbers]:
+def grid_of(spec: ModelSpec, family: Family, scale: Scale, like: Numbers, *, width: int | None = None) -> list[Numbers]:
     """The numbers that a search tries.
 
     Args:
@@ -130,23 +136,35 @@ def grid_of(spec: ModelSpec, family: Family, scale: Scale, like: Numbers) -> lis
         family: Row of table B.2.
         scale: small = the rates that :data:`FASTER` names are multiplied.
         like: Batch, epochs and optimizer.
+        width: Channels of the transformer; of large ones that are tuned the paper reduces rates with the batch.
     """
-    row = (family, procedure_of(spec))
-    rates, decays = GRIDS[row]
-    faster = FASTER.get(row, 1.0) if scale == "small" else 1.0
+    what = procedure_of(spec)
+    rates, decays = GRIDS[family, what]
+    faster = FASTER.get((family, what), 1.0) if scale == "small" else 1.0
+    if scale == "paper" and what == "tuning" and _large(width):
+        faster = LARGE_BATCHES[spec.goal] / BATCHES[scale][spec.goal]
     return [replace(like, rate=float(f"{faster * rate:.6g}"), weight_decay=decay) for rate in rates for decay in decays]
 
 
-def numbers_for(spec: ModelSpec, family: Family, scale: Scale) -> Numbers:
-    """The middle of the grid."""
+def numbers_for(spec: ModelSpec, family: Family, scale: Scale, *, width: int | None = None) -> Numbers:
+    """The middle of the grid.
+
+    Args:
+        spec: What is trained.
+        family: Row of table B.2.
+        scale: paper = batches and epochs of sections 4.4.1 and B.1.2.
+        width: Channels of the transformer, which the paper's numbers depend on.
+    """
     what = procedure_of(spec)
-    batch = BATCHES[scale][spec.goal]
+    batch, epochs = BATCHES[scale][spec.goal], EPOCHS[scale][spec.goal][what]
     if scale == "paper" and spec.goal == "segmentation" and what == "probing":
         batch = PROBING_BATCH
-    epochs = EPOCHS[scale][spec.goal][what]
+    if scale == "paper" and what != "convolutional" and _large(width):
+        epochs = LARGE_EPOCHS[what]
+        batch = LARGE_BATCHES[spec.goal] if what == "tuning" else batch
     optimizer: Optimizer = "sgd" if what == "convolutional" else "adamw"
     blank = Numbers(rate=1.0, weight_decay=0.0, batch=batch, epochs=epochs, optimizer=optimizer)
-    known = grid_of(spec, family, scale, blank)
+    known = grid_of(spec, family, scale, blank, width=width)
     rates, decays = sorted({one.rate for one in known}), sorted({one.weight_decay for one in known})
     return replace(blank, rate=rates[len(rates) // 2], weight_decay=decays[len(decays) // 2])
 
@@ -172,6 +190,10 @@ def recipe_for(spec: ModelSpec, family: Family, scale: Scale, photo_side: int) -
     if photo_side < SMALL or (family == "fine-grained" and what == "convolutional"):
         recipe = replace(recipe, scale=TINY_SCALE)
     return recipe
+
+
+def _large(width: int | None) -> bool:
+    return width is not None and width >= LARGE
 
 
 def side_for(goal: Goal, scale: Scale, photo_side: int) -> int:

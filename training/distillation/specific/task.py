@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from render.progress import Progress, silent
-from training.distillation.specific.augmentation import Drawn, Recipe, make_sample, plain_samples
+from training.distillation.specific.augmentation import Drawn, Recipe, make_sample
+from training.distillation.specific.features import Described, FrozenFeatures
 from training.distillation.specific.losses import Weighting, distillation_losses, task_losses
 from training.distillation.specific.measuring import figures_on
 from training.distillation.specific.mixing import ImageMixer, Mix
 from training.distillation.specific.models import TaskModel, at_pixels
+from training.distillation.specific.norms import SharedBatchNorm
+from training.distillation.specific.reading import side_by_side
 from training.distillation.specific.samples import Sample, TaskPhotos
 from training.loop import Task
 from training.probing.photos import ProbePhoto
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 MixedIn: TypeAlias = Literal["distillation", "task"]
 """Whether mixed images teach by the distillation alone, as they should, or by the task's loss as well (table 4.5)."""
-CHUNK = 32  # samples whose features are computed at once, before the first step
 
 
 class Item(NamedTuple):
@@ -70,6 +71,9 @@ class TaskTraining(Task):
     equal frequency is in expectation; the task's loss is the mean over the originals, as without mixed images.  (The
     text reports 1.5 times the time for training with them.)  Mixup is for originals alone.
 
+    Mixup blends a photo with the one half a batch away: whichever processes share the batch, both are most often in
+    the same one, which then reads and augments them once.
+
     Attributes:
         model: What is trained.
     """
@@ -89,8 +93,7 @@ class TaskTraining(Task):
         mixed_in: MixedIn = "distillation",
         validation: Sequence[ProbePhoto] = (),
         classes: Sequence[str] = (),
-        memory: int = 0,
-        progress: Progress = silent,
+        features: FrozenFeatures | None = None,
     ) -> None:
         """Set up.
 
@@ -105,9 +108,8 @@ class TaskTraining(Task):
             mixed_in: Where these teach.
             validation: Photos that figures are measured on at the end, by the names of the classes.
             classes: Their names.
-            memory: Bytes for features of a frozen transformer on photos that are not augmented; of more, features are
-                computed in every step.
-            progress: Told while such features are computed.
+            features: Keeps what a frozen transformer says of photos that are not augmented; None = it is asked in every
+                step.
 
         Raises:
             InputError: the batch is too small, or images that are mixed teach nothing of the task.
@@ -130,8 +132,10 @@ class TaskTraining(Task):
         self._weighting = weighting or Weighting()
         self._originals, self._mixed = batch, batch // 2 if mixer else 0
         self._validation, self._classes = list(validation), tuple(classes)
-        self._memory, self._progress = memory, progress
-        self._known: list[list[Sample]] = []  # features and truths of photos whose encoder is frozen
+        self._features = features
+        self._known: Described = []  # features and truths of photos whose encoder is frozen
+        # Such a norm is over the photos of all processes, but over one part of what a process accumulates.
+        self.cuttable = not any(isinstance(module, SharedBatchNorm) for module in model.modules())
         if teacher is not None:
             teacher.eval().requires_grad_(False)
 
@@ -145,7 +149,7 @@ class TaskTraining(Task):
         items = [
             Item(
                 one,
-                None if shares is None else drawn[(k + 1) % len(drawn)],
+                None if shares is None else drawn[(k + self._originals // 2) % len(drawn)],
                 1.0 if shares is None else float(shares[k]),
                 None,
                 one.seed,
@@ -162,11 +166,12 @@ class TaskTraining(Task):
                 items.append(Item(None, None, 1.0, mix, mix.seed, also * self._originals / self._mixed, mixed))
         return items
 
-    def begin(self, progress: float) -> None:  # noqa: ARG002  the same whenever it is made
-        """Compute what a frozen transformer says of photos that are not augmented."""
+    def begin(self, progress: float) -> None:
+        """Ask a frozen transformer once for all photos, if they are not augmented."""
         self._known = []
-        if self.model.spec.frozen and self._recipe.augment == "plain" and self._memory > 0 and not self._taught:
-            self._known = self._described()
+        plain = self.model.spec.frozen and self._recipe.augment == "plain" and not self._taught
+        if plain and self._features is not None and progress < 1:
+            self._known = self._features.learned(self.model, self._photos, self._recipe.side)
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
         """The weighted losses, means over the items."""
@@ -203,7 +208,7 @@ class TaskTraining(Task):
         """Figures on photos that are not trained on."""
         if not self._validation:
             return {}
-        return figures_on(self.model, self._validation, self._classes)
+        return figures_on(self.model, self._validation, self._classes, self._features)
 
     def identity(self) -> dict[str, Any]:
         """Network, photos, augmentation, teacher, mixed images."""
@@ -239,64 +244,29 @@ class TaskTraining(Task):
         return task, half, every / (2 * self._mixed)
 
     def _gathered(self, items: Sequence[Item]) -> Batch:
-        known: dict[Drawn, Sample] = {}
-
-        def original(drawn: Drawn) -> Sample:
-            if drawn not in known:
-                known[drawn] = self._sample(drawn)
-            return known[drawn]
-
+        wanted: list[Drawn | Mix | None] = [one for item in items for one in (item.drawn, item.partner, item.mix)]
+        distinct = [one for one in dict.fromkeys(wanted) if one is not None]
+        made = dict(zip(distinct, side_by_side(self._made, distinct), strict=True))
         samples = []
         for item in items:
-            if item.mix is not None and self._mixer is not None:
-                samples.append(self._mixer.make(item.mix))
-            elif item.drawn is not None:
-                first = original(item.drawn)
-                samples.append(first if item.partner is None else blended(first, original(item.partner), item.share))
+            first = item.mix or item.drawn
+            if first is not None:
+                sample = made[first]
+                samples.append(sample if item.partner is None else blended(sample, made[item.partner], item.share))
         pixels = torch.stack([one.pixels for one in samples]).to(self.device)
         truth = torch.stack([one.truth for one in samples]).to(self.device)
         inside = [one.inside for one in samples if one.inside is not None]
         return Batch(pixels.float(), truth, torch.stack(inside).to(self.device) if inside else None)
 
-    def _sample(self, drawn: Drawn) -> Sample:
+    def _made(self, drawn: Drawn | Mix) -> Sample:
+        if isinstance(drawn, Mix):
+            if self._mixer is None:
+                raise ValueError("a mixed image was drawn without a mixer")
+            return self._mixer.make(drawn)
         if not self._known:
             return make_sample(self._photos, drawn, self._recipe)
         windows = self._known[drawn.photo]
         return windows[drawn.seed % len(windows)]
-
-    @torch.no_grad()
-    def _described(self) -> list[list[Sample]]:
-        """Features in half precision in the place of the pixels; nothing where they need more than the memory."""
-        found: list[list[Sample]] = []
-        waiting: list[tuple[list[Sample], Sample]] = []
-        used = 0
-
-        def compute() -> None:
-            nonlocal used
-            pixels = torch.stack([sample.pixels for _, sample in waiting]).to(self.device)
-            features = self.model.features(pixels).half().cpu()
-            for (of_photo, sample), feature in zip(waiting, features, strict=True):
-                of_photo.append(sample._replace(pixels=feature.clone()))
-                used += feature.numel() * feature.element_size()
-            waiting.clear()
-
-        for index in range(len(self._photos)):
-            self._progress(index, len(self._photos), "features of the frozen encoder")
-            image = self._photos.image(index)
-            truth = self._photos.truth(index, (image.shape[1], image.shape[2]))
-            found.append([])
-            for sample in plain_samples(image, truth, self._photos.goal, self._recipe.side):
-                waiting.append((found[-1], sample))
-                if len(waiting) == CHUNK:
-                    compute()
-            if used > self._memory:
-                return []
-        if waiting:
-            compute()
-        if used > self._memory:
-            return []
-        self._progress(len(self._photos), len(self._photos), "features of the frozen encoder")
-        return found
 
 
 def blended(first: Sample, second: Sample, share: float) -> Sample:
