@@ -60,7 +60,8 @@ def train_and_held(folder: Path) -> tuple[Photos, Photos]:
 
 def settings_of(**changes: Any) -> Settings:
     """Settings in which a step is quick."""
-    return Settings(**({"stages": (str(SIDE),), "batch": 4} | changes))
+    options: dict[str, Any] = {"stages": (str(SIDE),), "batch": 4}
+    return Settings(**(options | changes))
 
 
 def make_task(folder: Path, **changes: Any) -> CoDistillation:

@@ -199,14 +199,34 @@ def test_kept_and_computed_maps_give_the_same_loss(folder: Path, tmp_path: Path)
         items = task.batch(np.random.default_rng(0))
         losses.append(float(task(items, 0.0)[0].detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    # And as teachers say it of crops: what is kept is said of the pixels that the student sees.
-    asked = make_task(folder, batch=8)
-    asked.statistics = task.statistics
-    asked.sight = task.sight
-    upright = [item for item, one in zip(items, task.sight.look(items, SIDE), strict=True) if not one.mirrored]
-    assert len(upright) > 1
-    pair = [float(one.eval()(upright, 0.0)[0].detach()) for one in (task, asked)]
+    asked = make_task(folder, batch=8).eval()  # at every step, of what the student sees
+    asked.statistics, asked.sight = task.statistics, task.sight
+    seen = task.sight.look(items, SIDE)
+    assert 1 < sum(one.mirrored for one in seen) < 7
+    for index, one in enumerate(task.teachers):
+        # Colours are mirrored with the photo; what a network says of a mirrored one it need not say mirrored.
+        same = [view for view in seen if one.name == "rgb" or not view.mirrored]
+        for view in same:
+            kept, now = (which._said(which.teachers[index], [view]) for which in (task, asked))
+            torch.testing.assert_close(kept.patches, now.patches, rtol=2e-3, atol=2e-3)
+    upright = [item for item, one in zip(items, seen, strict=True) if not one.mirrored]
+    pair = [float(one(upright, 0.0)[0].detach()) for one in (task, asked)]
     assert pair[0] == pytest.approx(pair[1], rel=1e-3), "half precision"
+
+
+def test_teachers_and_student_see_the_same_crops_in_other_colours(folder: Path) -> None:
+    varied, plain = make_task(folder), make_task(folder, colours=False)
+    items = [Item(0, seed, 1.0) for seed in range(12)]
+    pairs = list(zip(varied.sight.look(items, SIDE), plain.sight.look(items, SIDE), strict=True))
+    changed = [not torch.equal(a.pixels, b.pixels) for a, b in pairs]
+    assert 6 < sum(changed) < 12
+    assert varied.identity()["colours"] is True
+    assert plain.identity()["colours"] is False
+    (seen, before) = pairs[changed.index(True)]
+    said = varied._said(varied.teachers[1], [seen]).patches[0]
+    shown = seen.turned.float().reshape(3, 2, 16, 2, 16).mean((2, 4)).permute(1, 2, 0) / 255
+    torch.testing.assert_close(said, shown, atol=0.1, rtol=0)
+    assert not torch.allclose(said, plain._said(plain.teachers[1], [before]).patches[0], atol=1e-3)
 
 
 def test_a_later_stage_shows_larger_photos(folder: Path, tmp_path: Path) -> None:
@@ -278,7 +298,7 @@ def co_distilled(folder: Path, out: Path, seed: int = 0, photos: Photos | None =
 def test_only_photos_that_will_be_drawn_are_described_and_once_for_all_trainings(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.distillation.co.task.FIRST", 2)
+    monkeypatch.setattr("training.distillation.co.ahead.FIRST", 2)
     described: Counter[str] = Counter()
     plain = Teacher.describe
 

@@ -45,6 +45,7 @@ class HeldPhotos:
     """Photos that are not trained on, seen whole; what teachers say of them is the outputs' to keep.
 
     Attributes:
+        photos: That they are chosen from.
         side: Larger photos are shrunk to so many pixels along their longer side.
         chosen: Numbers of the photos.
     """
@@ -70,7 +71,7 @@ class HeldPhotos:
             most: How many photos.
         """
         self.side, self.chosen = side, evenly_spaced(len(photos), most)
-        self._photos, self._teachers, self._outputs, self._sight = photos, list(teachers), outputs, sight
+        self.photos, self._teachers, self._outputs, self._sight = photos, list(teachers), outputs, sight
         self._seen: dict[int, Seen] = {}
 
     def __len__(self) -> int:
@@ -80,7 +81,7 @@ class HeldPhotos:
         """What is seen of some of the photos, by their numbers; kept, since there are few."""
         for index in photos:
             if index not in self._seen:
-                self._seen[index] = self._sight.whole(self._photos.read(index), self.side)
+                self._seen[index] = self._sight.whole(self.photos.read(index), self.side)
         return [self._seen[index] for index in photos]
 
     @torch.no_grad()

@@ -68,6 +68,7 @@ class Sight:
 
     Attributes:
         stages: Sides of what is seen.
+        grid: The student's grid on a photo of ``h`` by ``w`` pixels that is seen whole at a side.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Sight:
             readers: Threads at most, beside which there is this one; 1 = no other.
         """
         self.stages, self._photos, self._settings, self._readers = stages, photos, settings, readers
-        self._patch, self._grid = encoder.patch, encoder.grid
+        self._patch, self.grid = encoder.patch, encoder.grid
 
     def look(self, items: Sequence[Item], side: int) -> list[Seen]:
         """What is seen of the photos of a step, at a side in pixels."""
@@ -95,7 +96,7 @@ class Sight:
 
     def whole(self, image: UInt8[np.ndarray, "h w 3"], side: int) -> Seen:
         """A whole photo; a larger one is shrunk until its longer side has so many pixels."""
-        return Seen(whole(image, self._grid(image.shape[0], image.shape[1], side), self._patch))
+        return Seen(whole(image, self.grid(image.shape[0], image.shape[1], side), self._patch))
 
     def nodes(self, seen: Seen) -> tuple[int, int]:
         """The student's grid on what is seen."""

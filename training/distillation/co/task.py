@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.distillation.co.ahead import Ahead, Needs
 from training.distillation.co.held import HeldPhotos
 from training.distillation.co.losses import distillation_loss, kept
-from training.distillation.co.outputs import KEPT_BYTES, TOGETHER, Outputs
+from training.distillation.co.outputs import TOGETHER, Outputs
 from training.distillation.co.photos import Photos
 from training.distillation.co.sampling import Item, Sampler
 from training.distillation.co.seeing import READERS, Seen, Sight, Stages, alike
@@ -31,22 +31,6 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, UInt8
     from numpy.random import Generator
 
-FIRST = 64  # photos that the first statistics are of
-
-
-class Needs(NamedTuple):
-    """What a training takes beside its networks, in bytes, about.
-
-    Attributes:
-        memory: Photos, and what teachers say of them, as far as they are kept.
-        disk: What teachers say of all photos that will be drawn; 0 where it is not kept.
-        photos: How many these are.
-    """
-
-    memory: int
-    disk: int
-    photos: int
-
 
 class CoDistillation(Task):
     """A student learns to say what several teachers say, each through a projector of its own (DUNE, equation 1).
@@ -62,6 +46,7 @@ class CoDistillation(Task):
         statistics: Of each teacher's tokens.
         sampler: Draws photos.
         sight: Sees them.
+        ahead: Knows which are to come.
         held: Photos that are not trained on; None without.
         losses: Of every step and teacher, means over the photos that the teacher's projector got; NaN where it got
             none, or the step is to come; ``[steps, t]``.
@@ -108,7 +93,7 @@ class CoDistillation(Task):
         _check(names, steps, settings, outputs)
         self.teachers, self.settings = list(teachers), settings
         self._photos, self._validation = photos, validation
-        self._steps, self._seed, self._progress = steps, seed, progress
+        self._steps, self._progress = steps, progress
         self.sampler = Sampler(photos, names, sharing=settings.sharing, batch=settings.batch, drop=settings.drop)
         self.partly = not bool(self.sampler.allowed.all())  # a projector may get none of a step's photos
         stages = Stages.parse(settings.stages or [str(encoder.window)], encoder.patch)
@@ -119,6 +104,7 @@ class CoDistillation(Task):
         self.register_buffer("losses", torch.full((steps, len(teachers)), torch.nan))
         self._sums = np.zeros((2, len(teachers)))  # of the losses of a step, and how many they are
         self._outputs = outputs
+        self.ahead = Ahead(teachers, photos, self.sampler, self.sight, outputs, seed=seed, steps=steps)
         self.held = None
         if validation is not None:
             said = Outputs(None) if outputs is None else outputs
@@ -132,7 +118,7 @@ class CoDistillation(Task):
     def begin(self, progress: float) -> None:
         """Let teachers describe the whole photos that are to come, if they do so once, and take first statistics."""
         self.describe_ahead(progress)
-        if not self._described:
+        if not int(self._all_statistics()[0].seen):
             self._begin_statistics()
 
     def describe_ahead(self, progress: float = 0.0) -> None:
@@ -147,30 +133,7 @@ class CoDistillation(Task):
             InputError: what a teacher says is not finite, or a photo cannot be read.
             OSError: the disk is full, or the folder of the outputs cannot be written.
         """
-        if self._outputs is None:
-            return
-        many = torch.distributed.is_available() and torch.distributed.is_initialized()
-        first = torch.distributed.get_rank() / torch.distributed.get_world_size() if many else 0.0
-        for side, photos in self._upcoming(progress).items():
-            self._outputs.prepare(
-                self._listeners(photos),
-                partial(self.sight.look_at_whole, side=side),
-                self.sight.nodes,
-                first=first,
-                what=f"what teachers say at {side} pixels",
-                progress=self._progress,
-            )
-        if self.held is not None:
-            self._outputs.prepare(
-                [(teacher, self.held.chosen) for teacher in self.teachers],
-                self.held.look,
-                self.sight.nodes,
-                first=first,
-                what="what teachers say of photos for validation",
-                progress=self._progress,
-            )
-        if many:
-            torch.distributed.barrier()
+        self.ahead.describe(round(progress * self._steps), self.held, self._progress)
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:
         """Equation 1 with teacher dropping, a mean over the items; each teacher's loss before dropping."""
@@ -240,49 +203,7 @@ class CoDistillation(Task):
 
     def needs(self) -> Needs:
         """What the training takes, as the first photos of all sources tell; reads these."""
-        upcoming = self._upcoming(0.0)
-        said = sum(
-            self._bytes_of(self._photos, photo, side, may)
-            for side, photos in upcoming.items()
-            for photo, may in zip(photos, self.sampler.may(photos), strict=True)
-        )
-        memory, everyone = self._photos.memory(), np.ones(len(self.teachers), bool)
-        if self.held is not None and self._validation is not None:
-            held = self._validation
-            memory += sum(3 * h * w for h, w in (held.sizes[held.source_of(photo)] for photo in self.held.chosen))
-            said += sum(self._bytes_of(held, photo, self.held.side, everyone) for photo in self.held.chosen)
-        most = KEPT_BYTES if self._outputs is None else self._outputs.most
-        drawn = len({photo for photos in upcoming.values() for photo in photos})
-        return Needs(memory + min(most, said), 0 if self._outputs is None else said, drawn)
-
-    def _bytes_of(self, photos: Photos, photo: int, side: int, may: Bool[np.ndarray, " t"]) -> int:
-        """What teachers say of a photo, in half precision."""
-        h, w = photos.sizes[photos.source_of(photo)]
-        rows, columns = self.student.encoder.grid(h, w, side)
-        channels = sum(teacher.dimension for teacher, asked in zip(self.teachers, may, strict=True) if asked)
-        return 2 * (rows * columns + 1) * channels
-
-    def _upcoming(self, progress: float) -> dict[int, list[int]]:
-        """The photos that steps to come will draw, by side; none where teachers see crops."""
-        if self._outputs is None:
-            return {}
-        done = round(progress * self._steps)
-        sides = np.array([self.sight.stages.side_at(step / self._steps) for step in range(done, self._steps)])
-        found: dict[int, set[int]] = {}
-        for side in dict.fromkeys(sides.tolist()):
-            steps = np.flatnonzero(sides == side) + done
-            found[side] = set(self.sampler.upcoming(self._seed, range(int(steps[0]), int(steps[-1]) + 1)))
-        if not self._described:
-            found.setdefault(self.sight.stages.side_at(0.0), set()).update(self.sampler.evenly(FIRST))
-        return {side: sorted(photos) for side, photos in found.items()}
-
-    def _listeners(self, photos: Sequence[int]) -> list[tuple[Teacher, list[int]]]:
-        """For each teacher those of the photos that it teaches."""
-        may = self.sampler.may(photos)
-        return [
-            (teacher, [photo for photo, asked in zip(photos, column, strict=True) if asked])
-            for teacher, column in zip(self.teachers, may.T.tolist(), strict=True)
-        ]
+        return self.ahead.needs(self.held)
 
     def _compare(self, found: Tensor, seen: Sequence[Seen], rows: list[int], may: Bool[np.ndarray, "b t"]) -> None:
         """Write the losses of photos of one size into ``found``."""
@@ -316,15 +237,10 @@ class CoDistillation(Task):
     def _all_statistics(self) -> list[Statistics]:
         return [one for of in self.statistics for one in of.kinds]
 
-    @property
-    def _described(self) -> bool:
-        """Whether there are statistics."""
-        return int(self._all_statistics()[0].seen) > 0
-
     @torch.no_grad()
     def _begin_statistics(self) -> None:
         """The first update, of photos of every source; each process makes the same."""
-        side, photos = self.sight.stages.side_at(0.0), self.sampler.evenly(FIRST)
+        side, photos = self.sight.stages.side_at(0.0), self.ahead.first()
         for start in range(0, len(photos), TOGETHER):
             self._progress(start, len(photos), "first statistics of the teachers")
             some = photos[start : start + TOGETHER]
