@@ -40,6 +40,7 @@ from training.distillation.specific.samples import TaskPhotos, as_tensor
 from training.distillation.specific.settings import grid_of, numbers_for, recipe_for, side_for
 from training.distillation.specific.splitting import split_by_group
 from training.distillation.specific.task import Item, TaskTraining, blended
+from training.distillation.specific.trivial import OPERATIONS, trivially_changed
 from training.probing.photos import VOID, ProbePhoto
 from uplift.encoders import load_encoder
 from uplift.encoders.base import TrainableEncoder
@@ -328,6 +329,46 @@ def test_photos_are_augmented_by_their_seed_alone(augment: Augment) -> None:
     assert torch.equal(torch.rand(1), after), "the global generator is left as it was"
     assert first.pixels.shape == (3, 24, 24)
     assert 0 <= float(first.pixels.min()) <= float(first.pixels.max()) <= 1
+
+
+def test_crops_show_part_of_a_photo_and_keep_colours_without_jitter() -> None:
+    # Columns and rows are counted by two channels, so a crop tells what it shows.
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    image[0], image[1] = torch.arange(40)[:, None] * 6, torch.arange(60) * 4
+    areas, aspects, mirrored = [], [], 0
+    for seed in range(60):
+        recipe = Recipe(side=32, scale=0.3, jitter=0.0)
+        pixels = augmented(image, torch.zeros(3), "classification", recipe, seed).pixels * 255
+        rows, columns = pixels[0, :, 16] / 6, pixels[1, 16] / 4
+        # Each of 32 pixels stands for as many of the photo as lie between two of them.
+        high, wide = ((one[-2] - one[1]).abs() / 29 * 32 for one in (rows, columns))
+        areas.append(float(high * wide) / (40 * 60))
+        aspects.append(float(wide / high))
+        mirrored += bool(columns[0] > columns[-1])
+    assert 0.25 < min(areas) < 0.45
+    assert 0.75 < max(areas) < 1.05
+    assert 0.7 < min(aspects) < 0.95 < 1.1 < max(aspects) < 1.4
+    assert 15 < mirrored < 45
+    bright = augmented(image, torch.zeros(3), "classification", Recipe(side=32, scale=1.0, jitter=0.4), 3).pixels
+    assert not torch.allclose(bright * 255, pixels, atol=5)
+
+
+def test_trivial_augmentation_goes_from_nothing_to_all() -> None:
+    pixels = as_tensor(photo_of(0, 0, 64)).float() / 255
+    adapting = {"autocontrast", "equalize"}
+    for name, operation in OPERATIONS.items():
+        if name not in adapting:
+            torch.testing.assert_close(operation(pixels, 0.0, 1.0), pixels, atol=1e-5, rtol=0)
+        changed = [operation(pixels, 1.0, sign) for sign in (1.0, -1.0)]
+        assert torch.equal(changed[0], pixels) == (name == "identity"), name
+        signed = name not in {"identity", "posterize", "solarize", *adapting}
+        assert torch.equal(changed[0], changed[1]) != signed, name
+    torch.testing.assert_close(OPERATIONS["shift x"](pixels, 1.0, 1.0)[..., 32:], pixels[..., :32], atol=1e-5, rtol=0)
+    assert len(OPERATIONS["posterize"](pixels, 1.0, 1.0).unique()) == 4
+    torch.testing.assert_close(OPERATIONS["solarize"](pixels, 1.0, 1.0), torch.where(pixels > 0, 1 - pixels, pixels))
+    drawn = [trivially_changed(pixels, np.random.default_rng(seed)) for seed in range(40)]
+    assert len({one.sum().item() for one in drawn}) > 25
+    assert all(0 <= float(one.min()) <= float(one.max()) <= 1 for one in drawn)
 
 
 def test_crops_of_photos_and_class_maps_show_the_same() -> None:
