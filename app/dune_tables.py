@@ -28,8 +28,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 """Rows of each table, by its title; those that were not measured are left out."""
 COMPONENTS, PARTS = Figure("components", 1, 1, False), Figure("share", 1, 3, True)
 VERDICTS = (
-    "better or worse = both 95 % intervals, over rooms and over seeds, lie on one side of zero; never with a single "
-    "seed"
+    "better or worse = both 95 % intervals, over rooms and over seeds, lie on one side of zero (never with a single "
+    "seed); of comparisons without a difference one in twenty to fifty ends so by chance"
 )
 
 

@@ -28,7 +28,7 @@ from training.probing.comparison import Difference, Interval
 from training.probing.scores import Scores
 from training.reproduction.dune import Places, Plan, Row, make_photos, make_specialist
 from training.reproduction.dune.distilling import held_photos, train_photos
-from training.reproduction.dune.measuring import text_scores
+from training.reproduction.dune.measuring import MEASURES, text_scores
 from training.reproduction.dune.plan import CLOSE, FULL, HEADS, TEST, VALIDATION, WHOLE, WIDE, further_rows, main_rows
 from training.reproduction.dune.preparing import is_part_made, is_specialist_there
 from training.reproduction.dune.results import Answer, Found, Lesson, Results
@@ -46,7 +46,7 @@ LEFT_OUT = "tiny-depth"
 
 
 def plan() -> Plan:
-    return Plan(**MINIATURE)  # type: ignore[arg-type]
+    return Plan(**MINIATURE)
 
 
 def run(out: Path, *options: str) -> int:
@@ -105,7 +105,7 @@ def test_tables_verdicts_analyses_costs_and_figures_are_written(done: Path) -> N
     }
     assert list(found["students"]) == [FULL.name, ALONE.name]
     for student in found["students"].values():
-        assert set(student["figures"]) == heads | {"pointing", "overlap"}
+        assert set(student["figures"]) == heads | {"projected", "pointing", "overlap"}
     one, other = (student["seeds"] for student in found["students"].values())
     assert one["depth"] != other["depth"], "they learned from other photos"
     assert found["teachers"]["tiny-clip"]["seeds"]["pointing"][0] > 0.5, "it was trained to find things"
@@ -167,12 +167,12 @@ def test_jobs_travel_to_other_processes_and_wait_for_nothing_that_is_done(tmp_pa
     command, places = ReproduceDune(tmp_path), Places(tmp_path, plan())
     jobs = [*command._photos(places), *command._specialist(places), *command._describing(places)]
     jobs += [*command._students(places, main_rows(), [0, 1, 2]), *command._teachers(places, [0, 1, 2])]
-    jobs += command._measurements(places, main_rows(), [0, 1, 2])
     assert pickle.loads(pickle.dumps(jobs)) == jobs  # noqa: S301  written here
     names = [job.name for job in jobs]
     assert names.count("what tiny-clip says") == 2, "beside the specialist, or after it"
     assert sum(name.startswith(FULL.name) for name in names) == 3
-    assert sum(name.startswith("measuring ") for name in names) == 3 + 15
+    assert sum(name.startswith("measuring ") for name in names) == 3
+    assert len(names) == len(command._photos(places)) + 1 + 1 + 3 + 15 + 3
     assert not any(tmp_path.iterdir())
 
 
@@ -182,7 +182,7 @@ def test_rooms_of_all_photos_are_others() -> None:
     assert min(index for split, index in set.union(*rooms) if split == "train") == 1000
     for wrong in ({"test_rooms": 1}, {"views": 1}, {"steps": 0}, {"width": 8}):
         with pytest.raises(InputError, match=f"{next(iter(wrong)).replace('_', ' ')} from"):
-            Plan(**wrong)  # type: ignore[arg-type]
+            Plan(**wrong)
     with pytest.raises(InputError, match="rate above 0"):
         Plan(rate=0.0)
 
@@ -195,7 +195,7 @@ def test_rows_are_those_of_the_tables() -> None:
     }  # fmt: skip
     assert len({json.dumps(row.identity()) for row in rows.values()}) == len(rows) == 10
     assert rows["of-tiny-clip"].keep == ("tiny-clip",)
-    assert rows["of-tiny-dino"].keep == ()
+    assert rows["of-tiny-depth"].keep == ()
 
 
 def camera(width: int = 80, height: int = 60) -> Camera:
@@ -386,14 +386,15 @@ def test_tables_say_who_is_better_and_count_it() -> None:
     assert found.summary() == {question: {"better": 2, "not told apart": 0, "worse": 2}}
     tables = {table.title: table for table in tables_of(found)}
     for row in tables[question].rows:
-        assert row[2].startswith("+0.2")
-        assert row[2].endswith(": better")
-        assert row[4] == "-10.00 [-10.00, -10.00] ± 0.00: worse"
-        assert row[1] == row[3] == row[5] == "-"
+        cells = dict(zip(["pair", *MEASURES], row, strict=True))
+        assert cells["depth"].startswith("+0.2")
+        assert cells["depth"].endswith(": better")
+        assert cells["pointing"] == "-10.00 [-10.00, -10.00] ± 0.00: worse"
+        assert {cells[name] for name in MEASURES if name not in ("depth", "pointing")} == {"-"}
     assert tables["Verdicts"].rows == [[question, "2", "0", "2"]]
     first = tables["Projectors (DUNE, table 1)"].rows
     assert [row[0] for row in first] == ["simple-full", "ladder-full", FULL.name]
-    assert first[0][2].startswith("0.7033 ± ")
+    assert dict(zip(["features", *MEASURES], first[0], strict=True))["depth"].startswith("0.7033 ± ")
     assert (
         tables["Principal components for 90 % of the variance (DUNE, figure 4)"].rows[0][1] == "30.0 ± 0.0 / 20.0 ± 2.0"
     )

@@ -82,7 +82,6 @@ class ReproduceDune:
                 run_jobs(jobs(places), processes, progress)
             # Teachers are measured beside the last students: nothing waits for them.
             run_jobs([*self._students(places, rows, seeds), *self._teachers(places, seeds)], processes, progress)
-            run_jobs(self._measurements(places, rows, seeds), processes, progress)
         self._report(places, gather(places, rows, seeds))
         say(f"{duration(time.perf_counter() - began)} in all")
 
@@ -182,14 +181,15 @@ class ReproduceDune:
         ]
 
     def _students(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
-        from training.reproduction.dune import Job, distil
+        from training.reproduction.dune import Job, learn
         from training.reproduction.dune.distilling import is_distilled
+        from training.reproduction.dune.measuring import unmeasured
 
         return [
-            Job(f"{row.name} {seed}", distil, (places, row, seed))
+            Job(f"{row.name} {seed}", learn, (places, row, seed))
             for seed in seeds
             for row in rows
-            if not is_distilled(places, row, seed)
+            if not is_distilled(places, row, seed) or unmeasured(places, row, [seed])
         ]
 
     def _teachers(self, places: Places, seeds: Sequence[int]) -> list[Job]:
@@ -201,16 +201,6 @@ class ReproduceDune:
             Job(f"measuring {name}", measure_of_teacher, (places, name, seeds))
             for name in TEACHERS
             if unmeasured(places, name, seeds)
-        ]
-
-    def _measurements(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
-        from training.reproduction.dune import Job, measure_student
-        from training.reproduction.dune.measuring import unmeasured
-
-        return [
-            Job(f"measuring {row.name} {seed}", measure_student, (places, row, seed))
-            for row in rows
-            for seed in unmeasured(places, row, seeds)
         ]
 
     def _report(self, places: Places, found: Results) -> None:

@@ -20,8 +20,9 @@ from training.probing.photos import ProbeData, ProbePhoto, Task
 from training.probing.running import run_probe
 from training.probing.scores import Figure, Scores
 from training.probing.settings import ProbeSettings
+from training.reproduction.dune.distilling import distil
 from training.reproduction.dune.places import Places, measured
-from training.reproduction.dune.plan import HEADS, LANGUAGE, SPECIALIST, TEST, Row
+from training.reproduction.dune.plan import AGNOSTIC, HEADS, LANGUAGE, SPECIALIST, TEST, Row
 from training.reproduction.packing import packed
 from uplift.encoders.distilled import PREFIX
 from uplift.encoders.tiny_depth import TinyDepthEncoder
@@ -48,6 +49,8 @@ class Measure:
 
 MEASURES: Mapping[str, Measure] = {
     "segmentation": Measure("segmentation", "miou", Figure("classes, linear: mIoU, percent", 100, 2, True)),
+    # The paper's students are asked for classes through the projector of the task-agnostic teacher.
+    "projected": Measure("segmentation", "miou", Figure("classes, through projector: mIoU, percent", 100, 2, True)),
     "depth": Measure("depth", "rmse", Figure("depth, linear: RMSE, metres", 1, 4, False)),
     "decoder": Measure("depth", "rmse", Figure("depth, decoder: RMSE, metres", 1, 4, False)),
     # A text is told rightly or not, as the label of a photo is; of overlaps the sum counts what is told rightly.
@@ -57,6 +60,22 @@ MEASURES: Mapping[str, Measure] = {
 """Everything that is measured, of whatever can be."""
 TASKS: tuple[Task, ...] = ("segmentation", "depth")  # of linear heads
 OWN = f"{SPECIALIST}-own"  # the specialist's depth by the decoder that it was trained with
+
+
+def learn(places: Places, row: Row, seed: int, *, progress: Progress = silent) -> None:
+    """Let a student learn and measure it, see :func:`distil` and :func:`measure_student`: a job takes long to begin.
+
+    Args:
+        places: Of the reproduction.
+        row: Which student.
+        seed: Of the student, of linear heads and of decoders.
+        progress: Told of photos and steps.
+
+    Raises:
+        InputError: something is missing, or what is there was made with other settings.
+    """
+    distil(places, row, seed, progress=progress)
+    measure_student(places, row, seed, progress=progress)
 
 
 def measure_student(places: Places, row: Row, seed: int, *, progress: Progress = silent) -> None:
@@ -79,6 +98,8 @@ def measure_student(places: Places, row: Row, seed: int, *, progress: Progress =
     began, file = time.perf_counter(), places.student_file(row, seed)
     station = _Station(places, progress)
     scores = station.heads(load_encoder(f"{PREFIX}{file}", device="cpu"), [seed])
+    if AGNOSTIC in row.keep:
+        scores |= station.projected(load_encoder(f"{PREFIX}{file}@{AGNOSTIC}", device="cpu"), [seed])
     if LANGUAGE in row.keep:
         scores |= station.texts(load_encoder(f"{PREFIX}{file}@{LANGUAGE}", device="cpu"), computed=True)
     figures = {"scores": {what: packed(one, 0) for what, one in scores.items()}}
@@ -134,24 +155,24 @@ class _Station:
 
     def heads(self, encoder: Encoder, seeds: Sequence[int]) -> dict[str, Scores]:
         """Linear heads and depth decoders of every seed on frozen features."""
-        plan, photos = self._places.plan, [*self._data.train, *self._data.test]
-        maps = describe_photos(encoder, photos, what=f"features of {encoder.name}", progress=self._progress)
-        settings = ProbeSettings(steps=plan.probe_steps, batch=plan.probe_batch)
-        source, found = KeptMaps(encoder.name, maps), dict[str, Scores]()
-        for task in TASKS:
-            probe = run_probe(self._data, task, source, seeds=seeds, settings=settings, progress=self._progress)
-            found[task] = probe.scores
+        maps = self._maps(encoder, [*self._data.train, *self._data.test])
+        found: dict[str, Scores] = {task: self._probed(encoder, maps, task, seeds) for task in TASKS}
         decoder = fit_decoder(
             encoder,
             self._specialist.decoder,
             self._learned,
             self.test,
             seeds=seeds,
-            settings=DecoderSettings(steps=plan.decoder_steps),
+            settings=DecoderSettings(steps=self._places.plan.decoder_steps),
             maps=maps,
             progress=self._progress,
         )
         return {**found, "decoder": decoder.scores}
+
+    def projected(self, encoder: Encoder, seeds: Sequence[int]) -> dict[str, Scores]:
+        """Linear heads for classes on what a projector makes of a student's features (DUNE, section 5.1)."""
+        maps = self._maps(encoder, [*self._data.train, *self._data.test])
+        return {"projected": self._probed(encoder, maps, "segmentation", seeds)}
 
     def texts(self, encoder: Encoder, *, computed: bool = False) -> dict[str, Scores]:
         """Texts that are found in photos of test rooms.
@@ -162,14 +183,18 @@ class _Station:
         """
         questions, maps = self._questions, None
         if computed:
-            maps = self._described(encoder, questions)
+            asked = {(one.room.path.resolve().name, one.frame.name) for one in questions.asked}
+            maps = self._maps(encoder, [photo for photo in self._data.test if (photo.group, photo.name) in asked])
         answers = find_answers(questions, encoder, maps=maps, progress=self._progress)
         return {"pointing": text_scores(answers, overlaps=False), "overlap": text_scores(answers, overlaps=True)}
 
-    def _described(self, encoder: Encoder, questions: Questions) -> Maps:
-        asked = {(one.room.path.resolve().name, one.frame.name) for one in questions.asked}
-        photos: list[ProbePhoto] = [photo for photo in self._data.test if (photo.group, photo.name) in asked]
+    def _maps(self, encoder: Encoder, photos: Sequence[ProbePhoto]) -> Maps:
         return describe_photos(encoder, photos, what=f"features of {encoder.name}", progress=self._progress)
+
+    def _probed(self, encoder: Encoder, maps: Maps, task: Task, seeds: Sequence[int]) -> Scores:
+        settings = ProbeSettings(steps=self._places.plan.probe_steps, batch=self._places.plan.probe_batch)
+        source = KeptMaps(encoder.name, maps)
+        return run_probe(self._data, task, source, seeds=seeds, settings=settings, progress=self._progress).scores
 
     @cached_property
     def _specialist(self) -> TinyDepthEncoder:

@@ -60,7 +60,7 @@ class Plan:
     whole_rooms: int = 60
     close_rooms: int = 60
     wide_rooms: int = 60
-    head_rooms: int = 40
+    head_rooms: int = 30
     test_rooms: int = 30
     validation_rooms: int = 4
     first_room: int = 1000
@@ -141,8 +141,8 @@ class Row:
 
     @property
     def keep(self) -> tuple[str, ...]:
-        """Teachers whose projectors stay with the student: the one whose features texts are compared with."""
-        return tuple(name for name in self.teachers if name == LANGUAGE)
+        """Teachers whose projectors stay with the student: for classes, and to compare features with texts."""
+        return tuple(name for name in self.teachers if name in (AGNOSTIC, LANGUAGE))
 
     def identity(self) -> dict[str, Any]:
         """What makes its figures others than those of another row: JSON values."""
