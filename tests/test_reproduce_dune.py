@@ -63,6 +63,12 @@ def fill(places: Places, names: tuple[str, ...]) -> None:
             renamed(small_room("test" if split == "test" else "train"), split, index, places.photos(name))
 
 
+def without_specialist(name: str) -> Path:
+    if name == LEFT_OUT:
+        raise InputError("not bundled")
+    return tiny_file(name)
+
+
 def written(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("figures.json")}
 
@@ -163,7 +169,10 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_jobs_travel_to_other_processes_and_wait_for_nothing_that_is_done(tmp_path: Path) -> None:
+def test_jobs_travel_to_other_processes_and_are_those_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplift.encoders.tiny.tiny_file", without_specialist)
     command, places = ReproduceDune(tmp_path), Places(tmp_path, plan())
     jobs = [*command._photos(places), *command._specialist(places), *command._describing(places)]
     jobs += [*command._students(places, main_rows(), [0, 1, 2]), *command._teachers(places, [0, 1, 2])]
@@ -275,12 +284,6 @@ def test_photos_belong_to_teachers_of_the_student_or_are_generic(done: Path) -> 
     assert not learned & held
     with pytest.raises(InputError, match=f"Expected {VIEWS} photos in .*found 0"):
         train_photos(Places(done, replace(plan(), wide_rooms=2)), FULL)
-
-
-def without_specialist(name: str) -> Path:
-    if name == LEFT_OUT:
-        raise InputError("not bundled")
-    return tiny_file(name)
 
 
 def test_a_specialist_that_is_neither_bundled_nor_given_is_trained(
