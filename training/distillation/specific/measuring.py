@@ -14,6 +14,7 @@ from render.progress import Progress, silent
 from training.distillation.specific.augmentation import plain_samples, window_starts, with_shorter_side
 from training.distillation.specific.features import FrozenFeatures
 from training.distillation.specific.models import TaskModel, at_pixels
+from training.distillation.specific.reading import side_by_side
 from training.distillation.specific.samples import TaskPhotos, as_tensor
 from training.probing.heads import at_size
 from training.probing.photos import ProbePhoto
@@ -79,8 +80,11 @@ def figures_on(
 def middle_squares(model: TaskModel, photos: TaskPhotos, indices: Sequence[int]) -> Float[Tensor, "b 3 s s"]:
     """Photos as a network for their classes sees them in a test."""
     unknown, side = photos.unknown(1), model.spec.side
-    squares = [plain_samples(photos.image(i), unknown, "classification", side)[0].pixels for i in indices]
-    return torch.stack(squares).to(next(model.parameters()).device)
+
+    def square(index: int) -> Tensor:
+        return plain_samples(photos.image(index), unknown, "classification", side)[0].pixels
+
+    return torch.stack(side_by_side(square, indices)).to(next(model.parameters()).device)
 
 
 @torch.no_grad()
