@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 # Read when torch is loaded, here and in what tests start: processes that run tests beside each other share the cores.
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of garbage collection: every training ends with one, which looked for seconds."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

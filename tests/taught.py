@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,9 +22,6 @@ from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.task import MixedIn, TaskTraining
 from training.loop import Schedule, train
 from training.probing.photos import VOID, ProbeData, ProbePhoto
-
-# Every training collects garbage in the end; in all that is imported by now there is none, and to look takes seconds.
-gc.freeze()
 
 CLASSES = ("red", "green", "blue")
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)], np.uint8)
