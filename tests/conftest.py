@@ -14,7 +14,7 @@ if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
 
 
 def pytest_collection_finish() -> None:
-    """Take what is imported by now out of garbage collection: every training ends with one, which looked for seconds."""
+    """Take what is imported by now out of garbage collection: every training ends with one, which took seconds."""
     gc.freeze()
 
 
