@@ -76,7 +76,8 @@ class PretrainDetect:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at, (learned, measured) = place(self.device), self._rooms()
-        numbers, found = self._numbers(), []
+        numbers = self._numbers()
+        found: list[dict[str, float]] = []
         with progress_bars() as bars:
             for seed in range(self.seed, self.seed + self.seeds):
                 encoder = begin_with(self.encoder, self.weights, at.device, scratch=self.scratch, seed=seed)

@@ -89,7 +89,8 @@ class PretrainSegment:
         at = place(self.device)
         opened = open_data(self.data, self.layout, train=self.train).limited(test=self.test_photos)
         data = replace(opened, side=None, enlarge=False, square=False).for_task("segmentation")
-        numbers, parts = self._numbers(), []
+        numbers = self._numbers()
+        parts: list[Scores] = []
         with progress_bars() as bars:
             for seed in range(self.seed, self.seed + self.seeds):
                 encoder = begin_with(self.encoder, self.weights, at.device, scratch=self.scratch, seed=seed)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HALF = 0.5  # of the photos are mirrored; of a mask's probability
 PANELS, SURE = 4, 0.5  # photos of a picture, and how sure a detection is that is drawn
 FIGURES = {"map": "ap", "map_50": "ap50", "map_75": "ap75"}
-KINDS = {"bbox": "box", "segm": "mask"}
+KINDS = {"bbox": "box", "segm": "mask"}  # what torchmetrics calls them
 HUES = np.array([(230, 60, 60), (60, 160, 230), (80, 200, 90), (240, 180, 40), (170, 90, 210), (60, 200, 200)], float)
 
 
@@ -188,7 +188,7 @@ def average_precisions(model: ThingDetector, things: RoomThings, progress: Progr
     """
     from torchmetrics.detection import MeanAveragePrecision
 
-    metric = MeanAveragePrecision(iou_type=tuple(KINDS))
+    metric = MeanAveragePrecision(iou_type=("bbox", "segm"))
     for index in range(len(things)):
         progress(index, len(things), "measuring")
         scene = things.scene(index)
