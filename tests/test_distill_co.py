@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from render.errors import InputError
-from tests.co_distilled import make_task, photo_folders, two_teachers
+from tests.co_distilled import blank, make_task, photo_folders, two_teachers
 from tests.miniatures import tiny_objects
 from tests.test_encoders import photo
 from training.distillation.co.analyses import Spread, components_for, loss_correlations
@@ -36,6 +36,7 @@ from training.distillation.co.sampling import Sampler, allowed
 from training.distillation.co.seeing import RATIO, Seen, Stages, _part, cropped, recoloured, together, whole
 from training.distillation.co.settings import SMALLEST_CROP, Settings
 from training.distillation.co.statistics import Statistics
+from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
 from training.locking import try_to_lock
 from training.loop import draws_of
@@ -184,16 +185,36 @@ def test_the_transformer_projector_is_equations_2_to_4() -> None:
     assert TransformerProjector(10, 5, whole=False)([tokens(c=10)]).cls is None
 
 
-def test_a_ladder_is_the_sum_of_simple_projectors_of_its_layers() -> None:
-    layers = [tokens(seed=seed) for seed in range(3)]
-    ladder = LadderProjector(8, 5, whole=True, rungs=3)
-    parts = [step([layer]) for step, layer in zip(ladder.steps, layers, strict=True)]
-    found = ladder(layers)
-    torch.testing.assert_close(found.patches, parts[0].patches + parts[1].patches + parts[2].patches)
-    assert found.cls is not None
-    torch.testing.assert_close(found.cls, parts[0].cls + parts[1].cls + parts[2].cls)
+def test_a_ladder_sums_perceptrons_of_what_blocks_give_and_the_last_one_is_wide() -> None:
+    student = Student(blank(0), two_teachers(), projector="ladder", rungs=3)
+    model, given = student.network, {}
+    for norm in (model.norm, *(module for module in student.projectors.modules() if isinstance(module, nn.Linear))):
+        nn.init.normal_(norm.weight, std=0.1)
+        nn.init.normal_(norm.bias, std=0.1)
+    for place in (1, 3, 5):  # of six blocks
+        model.blocks[place].register_forward_hook(lambda _, __, out, place=place: given.update({place: out}))
+    pixels = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    told = student.told(0, student(pixels))
+    weights, whole, patches = student.projectors[0].state_dict(), 0, 0
+    for rung, (place, hidden) in enumerate(((1, 64), (3, 64), (5, 256))):
+        sums = []
+        for kind, rows in (("whole", given[place][:, 0]), ("patches", given[place][:, 1:])):
+            w, b, v, c = (
+                weights[f"steps.{rung}.{kind}.{layer}"] for layer in ("0.weight", "0.bias", "2.weight", "2.bias")
+            )
+            assert w.shape == (hidden, 64)
+            sums.append(nn.functional.gelu(rows @ w.T + b) @ v.T + c)
+        whole, patches = whole + sums[0], patches + sums[1]
+    torch.testing.assert_close(told.cls, whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(told.patches, patches.reshape(2, 2, 3, 64), rtol=1e-4, atol=1e-5)
+    own = student.described(pixels, student(pixels)).patches
+    torch.testing.assert_close(own.flatten(1, 2), model.norm(given[5])[:, 1:], rtol=1e-4, atol=1e-5)
+    assert not model.norm.weight.requires_grad, "nothing that is told depends on it"
+    ladder, layers = LadderProjector(8, 5, whole=True, rungs=3), [tokens(seed=seed) for seed in range(2)]
     with pytest.raises(ValueError, match="zip"):
-        ladder(layers[1:])
+        ladder(layers)
+    with pytest.raises(ValueError, match="3 rungs have as many hidden layers, found 2"):
+        LadderProjector(8, 5, whole=True, rungs=3, hidden=(1, 4))
 
 
 def test_simple_projectors_look_at_the_last_layer_and_at_each_token_alone() -> None:
@@ -503,6 +524,18 @@ def test_what_teachers_say_of_whole_photos_is_computed_once_and_kept(
     for _ in range(2):
         Outputs(None).get(teachers[0], seen[0], (2, 3))
     assert counted.calls == [1] * 4, "without a folder"
+
+
+def test_what_is_kept_is_in_full_precision_whoever_asks_first(tmp_path: Path) -> None:
+    teacher, (seen,) = two_teachers()[0], some_photos(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = on_grid(teacher.describe(seen.pixels[None]), (2, 3)).patches[0]
+        found = [Outputs(folder).get(teacher, seen, (2, 3)).patches for folder in (tmp_path, None)]
+        assert torch.is_autocast_enabled("cpu")
+    full = on_grid(teacher.describe(seen.pixels[None]), (2, 3)).patches[0]
+    assert not torch.equal(cast.half(), full.half())
+    for one in (*found, Outputs(tmp_path, keep=0).get(teacher, seen, (2, 3)).patches):
+        assert torch.equal(one, full.half())
 
 
 def test_what_half_precision_cannot_hold_is_kept_in_full_and_what_is_not_finite_is_refused(

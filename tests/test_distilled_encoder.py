@@ -57,7 +57,8 @@ class Reader(Encoder):
 def space_of(kind: ProjectorKind, dimension: int, *, whole: bool = True) -> TeacherSpace:
     torch.manual_seed(4)
     moments = (torch.linspace(-1, 1, dimension), torch.linspace(1, 3, dimension))
-    projector = make_projector(kind, WIDTH, dimension, whole=whole, rungs=3)
+    hidden = (2, 1, 3)  # other ones than a ladder has by itself
+    projector = make_projector(kind, WIDTH, dimension, whole=whole, rungs=3, hidden=hidden)
     return TeacherSpace(projector, patches=moments, whole=(moments[1], moments[0].exp()) if whole else None)
 
 
@@ -106,7 +107,7 @@ def test_a_kept_projector_speaks_in_its_teachers_space(
     pixels = encoder.pixels(image)[None]
     space = space_of(kind, 5)
     with torch.no_grad():
-        said = space.projector(layers_of(student, pixels, space.projector.rungs))
+        said = space.projector(layers_of(student, pixels, space.projector))
         expected = said.patches[0] * torch.linspace(1, 3, 5) + torch.linspace(-1, 1, 5)
         assert said.cls is not None
         whole = said.cls[0] * torch.linspace(-1, 1, 5).exp() + torch.linspace(1, 3, 5)
@@ -238,7 +239,7 @@ def test_damaged_and_foreign_files_are_refused_in_a_sentence(path: Path, tmp_pat
     tensors, header = read_safetensors(path)
     cases: dict[str, tuple[dict[str, torch.Tensor], dict[str, object]]] = {
         "is not a distilled encoder": (tensors, {**header, "kind": "fine-tuned encoder"}),
-        "has format 99, expected 1": (tensors, {**header, "format": 99}),
+        "has format 99, expected 2": (tensors, {**header, "format": 99}),
         "is damaged .KeyError": (tensors, {k: v for k, v in header.items() if k != "teachers"}),
         "is damaged .TypeError": (tensors, {**header, "teachers": 3}),
         "tensors missing": ({k: v for k, v in tensors.items() if k != "network.norm.weight"}, header),

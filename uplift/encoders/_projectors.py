@@ -18,7 +18,8 @@ ProjectorKind: TypeAlias = Literal["transformer", "ladder", "simple"]
 """A transformer block and a linear layer, two-layer perceptrons at several depths, or one at the end."""
 PROJECTORS: tuple[ProjectorKind, ...] = get_args(ProjectorKind)
 RUNGS = 4  # of a ladder: after every third of twelve blocks
-WIDER = 4  # times as wide as the student is the hidden layer of a perceptron
+WIDER = 4  # times as wide as the student is the hidden layer of a perceptron after the last block
+NARROW = 1  # and so many times those before it (UNIC)
 HEAD_WIDTH = 64  # channels of a head of attention
 
 
@@ -27,21 +28,25 @@ class SimpleProjector(nn.Module):
 
     Attributes:
         rungs: How many layers of the student it takes: one.
+        normed: Whether it takes them after the student's last norm.
+        hidden: How many times as wide as the student its hidden layer is.
     """
 
-    rungs = 1
+    rungs, normed = 1, True
 
-    def __init__(self, width: int, dimension: int, *, whole: bool) -> None:
+    def __init__(self, width: int, dimension: int, *, whole: bool, wider: int = WIDER) -> None:
         """Set up with random weights.
 
         Args:
             width: Channels of the student.
             dimension: Channels of the teacher.
             whole: Whether the teacher has a global token.
+            wider: So many times as wide as the student is the hidden layer.
         """
         super().__init__()
-        self.patches = _perceptron(width, dimension)
-        self.whole = _perceptron(width, dimension) if whole else None
+        self.hidden = (wider,)
+        self.patches = _perceptron(width, dimension, wider)
+        self.whole = _perceptron(width, dimension, wider) if whole else None
 
     def forward(self, layers: Sequence[Tokens]) -> Tokens:
         """Tokens of the teacher's dimension, from the last of the student's layers."""
@@ -52,11 +57,21 @@ class SimpleProjector(nn.Module):
 class LadderProjector(nn.Module):
     """Simple projectors of several evenly spaced blocks, whose outputs are summed (LP, of UNIC).
 
+    As in UNIC's released training each takes what its block gives, without the student's last norm, and hidden layers
+    are as wide as the student, but four times so after the last block.  Which widths DUNE's ladders have its text does
+    not say.
+
     Attributes:
         rungs: How many layers of the student it takes.
+        normed: Whether it takes them after the student's last norm.
+        hidden: Of every rung, how many times as wide as the student its hidden layer is.
     """
 
-    def __init__(self, width: int, dimension: int, *, whole: bool, rungs: int = RUNGS) -> None:
+    normed = False
+
+    def __init__(
+        self, width: int, dimension: int, *, whole: bool, rungs: int = RUNGS, hidden: Sequence[int] | None = None
+    ) -> None:
         """Set up with random weights.
 
         Args:
@@ -64,10 +79,13 @@ class LadderProjector(nn.Module):
             dimension: Channels of the teacher.
             whole: Whether the teacher has a global token.
             rungs: After so many evenly spaced blocks there is a perceptron, the last block among them.
+            hidden: Of every rung, how many times as wide as the student its hidden layer is; None = 1, of the last 4.
         """
         super().__init__()
-        self.rungs = rungs
-        self.steps = nn.ModuleList(SimpleProjector(width, dimension, whole=whole) for _ in range(rungs))
+        self.rungs, self.hidden = rungs, tuple(hidden or [*[NARROW] * (rungs - 1), WIDER])
+        if len(self.hidden) != rungs:
+            raise ValueError(f"{rungs} rungs have as many hidden layers, found {len(self.hidden)}")
+        self.steps = nn.ModuleList(SimpleProjector(width, dimension, whole=whole, wider=one) for one in self.hidden)
 
     def forward(self, layers: Sequence[Tokens]) -> Tokens:
         """Tokens of the teacher's dimension, from ``rungs`` layers of the student."""
@@ -85,9 +103,11 @@ class TransformerProjector(nn.Module):
 
     Attributes:
         rungs: How many layers of the student it takes: one.
+        normed: Whether it takes them after the student's last norm.
+        hidden: How many times as wide as the student the hidden layer of its block is.
     """
 
-    rungs = 1
+    rungs, normed, hidden = 1, True, (WIDER,)
 
     def __init__(self, width: int, dimension: int, *, whole: bool) -> None:
         """Set up with random weights.
@@ -124,7 +144,15 @@ class TransformerProjector(nn.Module):
 Projector: TypeAlias = SimpleProjector | LadderProjector | TransformerProjector
 
 
-def make_projector(kind: ProjectorKind, width: int, dimension: int, *, whole: bool, rungs: int = RUNGS) -> Projector:
+def make_projector(
+    kind: ProjectorKind,
+    width: int,
+    dimension: int,
+    *,
+    whole: bool,
+    rungs: int = RUNGS,
+    hidden: Sequence[int] | None = None,
+) -> Projector:
     """A projector with random weights, of torch's global generator.
 
     Args:
@@ -133,6 +161,7 @@ def make_projector(kind: ProjectorKind, width: int, dimension: int, *, whole: bo
         dimension: Channels of the teacher.
         whole: Whether the teacher has a global token.
         rungs: Of a ladder.
+        hidden: Of a ladder: how many times as wide as the student hidden layers are; None = 1, of the last rung 4.
 
     Raises:
         InputError: no such kind, or a ladder without rungs.
@@ -140,7 +169,7 @@ def make_projector(kind: ProjectorKind, width: int, dimension: int, *, whole: bo
     if kind == "ladder":
         if rungs < 1:
             raise InputError(f"A ladder of projectors has 1 rung or more, found {rungs}.")
-        return LadderProjector(width, dimension, whole=whole, rungs=rungs)
+        return LadderProjector(width, dimension, whole=whole, rungs=rungs, hidden=hidden)
     if kind == "simple":
         return SimpleProjector(width, dimension, whole=whole)
     if kind == "transformer":
@@ -148,13 +177,15 @@ def make_projector(kind: ProjectorKind, width: int, dimension: int, *, whole: bo
     raise InputError(f"Projectors are {', '.join(PROJECTORS)}; found {kind!r}.")
 
 
-def layers_of(encoder: TrainableEncoder, pixels: Float[Tensor, "b 3 h w"], rungs: int) -> list[Tokens]:
-    """What a projector of so many rungs takes of a student: that many layers of it, the last one among them.
+def layers_of(encoder: TrainableEncoder, pixels: Float[Tensor, "b 3 h w"], projector: Projector) -> list[Tokens]:
+    """What a projector takes of a student: as many layers of it as it has rungs, the last one among them.
 
     Raises:
         InputError: the student has fewer blocks.
     """
-    return [encoder.tokens(pixels)] if rungs == 1 else encoder.layers(pixels, rungs)
+    if projector.normed and projector.rungs == 1:
+        return [encoder.tokens(pixels)]
+    return encoder.layers(pixels, projector.rungs, normed=projector.normed)
 
 
 class TeacherSpace(nn.Module):
@@ -199,5 +230,5 @@ class TeacherSpace(nn.Module):
         return Tokens(patches, found.cls * self.whole_deviation + self.whole_mean)
 
 
-def _perceptron(width: int, dimension: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, WIDER * width), nn.GELU(), nn.Linear(WIDER * width, dimension))
+def _perceptron(width: int, dimension: int, wider: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, wider * width), nn.GELU(), nn.Linear(wider * width, dimension))

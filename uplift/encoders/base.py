@@ -166,8 +166,13 @@ class TrainableEncoder(Encoder):
         """Tokens of photos with values in [0, 1] and sides that are multiples of the patch; differentiable, float32."""
 
     @abstractmethod
-    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
-        """Normed outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32.
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4, *, normed: bool = True) -> list[Tokens]:
+        """Outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32.
+
+        Args:
+            pixels: Photos with values in [0, 1] and sides that are multiples of the patch.
+            count: Of layers.
+            normed: Whether the network's last norm is applied to each.
 
         Raises:
             InputError: the network has fewer blocks.

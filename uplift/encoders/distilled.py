@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 PREFIX = "distilled:"
-FORMAT = 1
+FORMAT = 2
 KIND = "distilled encoder"
 NETWORK, SPACE = "network.", "space{}."  # begin the names of the tensors in a file
 COMMAND = "fit3d distill"
@@ -56,6 +56,7 @@ class Kept:
             "name": name,
             "projector": self.projector,
             "rungs": self.space.projector.rungs,
+            "hidden": list(self.space.projector.hidden),
             "dimension": self.teacher.dimension,
             "whole": self.space.has_whole,
             "metric": self.teacher.metric,
@@ -162,18 +163,18 @@ class DistilledEncoder(TrainableEncoder):
         if self.teacher is None:
             return self.student.tokens(pixels)
         space = cast(TeacherSpace, self._parts["space"])
-        found = space(layers_of(self.student, pixels, space.projector.rungs))
+        found = space(layers_of(self.student, pixels, space.projector))
         return Tokens(*(None if one is None else one.to(torch.float32) for one in found))
 
-    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4, *, normed: bool = True) -> list[Tokens]:
         """Outputs of ``count`` evenly spaced blocks of the student.
 
         Raises:
             InputError: the network has fewer blocks, or the features are a teacher's: the last block alone has them.
         """
         if self.teacher is None:
-            return self.student.layers(pixels, count)
-        if count > 1:
+            return self.student.layers(pixels, count, normed=normed)
+        if count > 1 or not normed:
             raise InputError(
                 f"{self.name} has the teacher's features after the last block alone; leave @ and what follows."
             )
@@ -328,6 +329,7 @@ def _student(header: Mapping[str, Any], device: torch.device, options: Mapping[s
 
 def _space(about: Mapping[str, Any], width: int) -> TeacherSpace:
     dimension, has_whole = int(about["dimension"]), bool(about["whole"])
-    projector = make_projector(about["projector"], width, dimension, whole=has_whole, rungs=int(about["rungs"]))
+    rungs, hidden = int(about["rungs"]), [int(one) for one in about["hidden"]]
+    projector = make_projector(about["projector"], width, dimension, whole=has_whole, rungs=rungs, hidden=hidden)
     blank = (torch.zeros(dimension), torch.ones(dimension))
     return TeacherSpace(projector, patches=blank, whole=blank if has_whole else None)

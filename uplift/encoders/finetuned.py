@@ -162,7 +162,7 @@ class FineTunedEncoder(TrainableEncoder):
         before = self.base.tokens(pixels)
         return self._assembled(before, self._changed(before, pixels))
 
-    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4, *, normed: bool = True) -> list[Tokens]:
         """Assembled outputs of ``count`` evenly spaced blocks; an adapter changes the last one alone.
 
         Raises:
@@ -171,12 +171,12 @@ class FineTunedEncoder(TrainableEncoder):
         if self.assembly == "fused" and count > 1:
             raise InputError(f"{self.name} fuses the features of the last block alone; choose another assembly.")
         if self.assembly == "alone" and "adapter" not in self._parts:
-            return self._own.layers(pixels, count)
-        before = self.base.layers(pixels, count)
+            return self._own.layers(pixels, count, normed=normed)
+        before = self.base.layers(pixels, count, normed=normed)
         if "adapter" in self._parts:
             after = [*before[:-1], self._changed(before[-1], pixels)]
         else:
-            after = self._own.layers(pixels, count)
+            after = self._own.layers(pixels, count, normed=normed)
         return [self._assembled(*pair) for pair in zip(before, after, strict=True)]
 
     def weights_hash(self) -> str:

@@ -115,8 +115,8 @@ class ViTEncoder(TrainableEncoder):
         patches = found[:, self._model.num_prefix_tokens :].reshape(len(pixels), gh, gw, self.dimension)
         return Tokens(patches, found[:, 0] if self._has_cls else None)
 
-    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4) -> list[Tokens]:
-        """Normed outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32."""
+    def layers(self, pixels: Float[Tensor, "b 3 h w"], count: int = 4, *, normed: bool = True) -> list[Tokens]:
+        """Outputs of ``count`` evenly spaced blocks, the last one among them; differentiable, float32."""
         depth = len(self._model.blocks)
         if not 1 <= count <= depth:
             raise InputError(f"{self.name} has {depth} blocks, expected 1 to {depth} layers, found {count}.")
@@ -124,7 +124,7 @@ class ViTEncoder(TrainableEncoder):
             self._normalised(pixels),
             indices=[(k + 1) * depth // count - 1 for k in range(count)],
             return_prefix_tokens=True,
-            norm=True,
+            norm=normed,
             output_fmt="NCHW",
             intermediates_only=True,
         )
@@ -159,7 +159,7 @@ class ViTEncoder(TrainableEncoder):
         first = model.num_prefix_tokens
         x = torch.cat([x[:, :first], x[:, first:].gather(1, kept[..., None].expand(-1, -1, x.shape[2]))], 1)
         x = model.norm_pre(x)
-        turns = {} if rope is None else {"rope": rope[kept][:, None]}  # alike for all heads
+        turns = {} if rope is None else {"rope": rope[: kept.shape[1]]}  # alike for all heads
         for block in model.blocks:
             x = block(x, **turns)
         found: Tensor = model.norm(x)[:, first:].to(torch.float32)

@@ -93,7 +93,8 @@ class HeldPhotos:
         for place in evenly_spaced(len(self), len(self) if most is None else most):
             (seen,) = self.look([self.chosen[place]])
             grid = self._sight.nodes(seen)
-            layers = student(seen.pixels[None].to(device).to(torch.float32) / 255)
+            pixels = seen.pixels[None].to(device).to(torch.float32) / 255
+            layers = student(pixels)
             said = [self._outputs.get(teacher, seen, grid) for teacher in self._teachers]
             wanted = [
                 space.standardized(
@@ -102,7 +103,8 @@ class HeldPhotos:
                 for space, one in zip(spaces, said, strict=True)
             ]
             told = [student.told(teacher, layers) for teacher in range(len(said))]
-            yield Compared(seen.pixels.permute(1, 2, 0).numpy(), layers[-1].patches[0], wanted, told)
+            own = student.described(pixels, layers).patches[0]
+            yield Compared(seen.pixels.permute(1, 2, 0).numpy(), own, wanted, told)
 
     def figures(self, student: Student, spaces: Iterable[TeacherStatistics]) -> dict[str, float]:
         """For each teacher the mean loss, and the mean cosine between patches as told and as wanted."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from render.errors import InputError
 from render.progress import Progress, silent
 from training.distillation.co.seeing import Seen, alike
-from training.distillation.co.teachers import Teacher, on_grid
+from training.distillation.co.teachers import Teacher, full_precision, on_grid
 from training.locking import try_to_lock
 from uplift.encoders.base import Tokens
 from uplift.field import HALF_MAX, read_safetensors, write_safetensors
@@ -157,7 +157,8 @@ class Outputs:
         self, teacher: Teacher, seen: Sequence[Seen], names: Sequence[str], grid: tuple[int, int]
     ) -> list[Tokens]:
         """What a teacher says of photos of one size, written."""
-        told = on_grid(teacher.describe(torch.stack([one.pixels for one in seen])), grid)
+        with full_precision():
+            told = on_grid(teacher.describe(torch.stack([one.pixels for one in seen])), grid)
         found = []
         for index, name in enumerate(names):
             cls = None if told.cls is None else _stored(told.cls[index], teacher.name)

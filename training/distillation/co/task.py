@@ -192,7 +192,7 @@ class CoDistillation(Task):
             "validation": None if self._validation is None else self._validation.fingerprint,
             "sharing": settings.sharing,
             "projector": self.student.kind,
-            "rungs": max(one.rungs for one in self.student.projectors),
+            "hidden": list(self.student.projectors[0].hidden),
             "stages": [list(stages.sides), list(stages.shares)],
             "augment": settings.augment,
             "crop_scale": settings.least,

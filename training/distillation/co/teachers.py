@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -63,7 +65,12 @@ class Teacher:
 
     @torch.no_grad()
     def describe(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Tokens:
-        """What it says of photos of one size, on its own grid; float32, on its device."""
+        """What it says of photos of one size, on its own grid; float32, on its device.
+
+        It computes in the precision around it: asked about crops at every step in that of the training, as UNIC's
+        released training does (but the first statistics are taken, and students validated, before it begins), and in
+        full where what it says is kept, see :func:`full_precision`.
+        """
         h, w = pixels.shape[2:]
         scale = 1.0 if self.side is None else self.side / max(h, w)
         if isinstance(self.encoder, TrainableEncoder):
@@ -78,6 +85,16 @@ class Teacher:
             return Tokens(maps, None)
         told = [self.encoder.encode_global(one) for one in seen]
         return Tokens(maps, torch.stack([one.to(torch.float32) for one in told if one is not None]))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No automatic casting within: what is kept must not depend on the precision of whoever needed it first."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def fit_to(encoder: Encoder, photos: Photos, progress: Progress = silent) -> None:
