@@ -159,7 +159,7 @@ class ViTEncoder(TrainableEncoder):
         first = model.num_prefix_tokens
         x = torch.cat([x[:, :first], x[:, first:].gather(1, kept[..., None].expand(-1, -1, x.shape[2]))], 1)
         x = model.norm_pre(x)
-        turns = {} if rope is None else {"rope": rope[: kept.shape[1]]}  # alike for all heads
+        turns = {} if rope is None else {"rope": rope[kept][:, None]}  # alike for all heads
         for block in model.blocks:
             x = block(x, **turns)
         found: Tensor = model.norm(x)[:, first:].to(torch.float32)
