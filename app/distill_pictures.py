@@ -37,7 +37,10 @@ def explained_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def correlation_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
-    """Correlation of the changes of two teachers' losses, a bar for each pair, as figure 5 has it."""
+    """Correlation of the changes of two teachers' losses, a bar for each pair, as figure 5 has it.
+
+    Where there are too few steps for a correlation stands "none".
+    """
     pairs = [(i, j) for i in range(len(analyses.teachers)) for j in range(i + 1, len(analyses.teachers))]
     figure = _figure()
     axes = figure.add_subplot()
@@ -46,6 +49,9 @@ def correlation_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
     axes.set_xticks(
         range(len(pairs)), [f"{analyses.teachers[i]}\n{analyses.teachers[j]}" for i, j in pairs], fontsize=8
     )
+    for place, height in enumerate(heights):
+        if np.isnan(height):
+            axes.text(place, 0, "none", ha="center", va="bottom", fontsize=8)
     axes.set_ylabel("correlation of loss updates")
     axes.set_ylim(min(-0.05, *np.nan_to_num(heights), 0), 1)
     axes.grid(axis="y", alpha=0.3)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -16,10 +19,11 @@ from PIL import Image
 from torch import nn
 
 from render.errors import InputError
-from tests.co_distilled import blank, make_task, photo_folders, two_teachers
+from tests.co_distilled import SCHEDULE, blank, make_task, photo_folders, two_teachers
 from tests.miniatures import tiny_objects
 from tests.test_encoders import photo
-from training.distillation.co.analyses import Spread, components_for, loss_correlations
+from tests.test_loop_processes import ROOT
+from training.distillation.co.analyses import Spread, analyse, components_for, loss_correlations
 from training.distillation.co.losses import distillation_loss, drawn, kept, scale_of, token_loss
 from training.distillation.co.outputs import Outputs
 from training.distillation.co.photos import (
@@ -32,13 +36,13 @@ from training.distillation.co.photos import (
     parse_sources,
     thinned,
 )
-from training.distillation.co.sampling import Sampler, allowed
+from training.distillation.co.running import run_task
+from training.distillation.co.sampling import Sampler, allowed, evenly_over_owners
 from training.distillation.co.seeing import RATIO, Seen, Stages, _part, cropped, recoloured, together, whole
 from training.distillation.co.settings import SMALLEST_CROP, Settings
 from training.distillation.co.statistics import Statistics
 from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
-from training.locking import try_to_lock
 from training.loop import draws_of
 from uplift.encoders import load_encoder
 from uplift.encoders._projectors import (
@@ -346,6 +350,12 @@ def test_batches_are_balanced_over_owners_then_folders_then_photos() -> None:
     spread = [round(place * 99 / 8) for place in range(9)]
     assert sampler.evenly(27) == [*spread, *range(100, 105), *(105, 125, 144), *(145, 149, 154), 155]
     assert sampler.evenly(1) == [0, 100, 105, 145, 155], "one of each folder at least"
+    held = sources(generic_0=466, depth_0=12)
+    chosen = evenly_over_owners(held, 64)
+    assert [sum(held.source_of(photo) == place for photo in chosen) for place in range(2)] == [32, 12]
+    shown = evenly_over_owners(held, 4, chosen)
+    assert [held.source_of(photo) for photo in shown] == [0, 0, 1, 1]
+    assert set(shown) <= set(chosen)
 
 
 def test_the_photos_of_steps_to_come_are_known_ahead() -> None:
@@ -416,12 +426,20 @@ def test_colours_vary_with_the_seed_and_places_stay() -> None:
     same = sum(torch.equal(one, pixels) for one in found)
     assert 10 < grey < 32
     assert 8 < same < 28
-    edge = torch.zeros(3, 4, 8, dtype=torch.uint8)
-    edge[:, :, 4:] = 200
-    for seed in range(20):
-        values = recoloured(edge, np.random.default_rng(seed)).float().mean(0)
-        assert float(values[:, :4].std()) == float(values[:, 4:].std()) == 0
-        assert float(values[0, 7]) > float(values[0, 0])
+    edge = torch.full((3, 9, 40), 60, dtype=torch.uint8)
+    edge[:, :, 20:] = 120  # too dark to be inverted, unless it was made brighter
+    for seed in range(40):
+        values = recoloured(edge, np.random.default_rng(seed)).float()
+        for side in (values[..., :16], values[..., 24:]):  # farther from the edge than a blur reaches
+            assert float((side - side[:, :1, :1]).abs().max()) == 0
+    found = [recoloured(edge, np.random.default_rng(seed)) for seed in range(200)]
+    soft = sum(len(one[0].unique()) > 2 for one in found)
+    dark = sum(
+        bool(recoloured(torch.full_like(edge, 250), np.random.default_rng(seed)).max() < 90) for seed in range(200)
+    )
+    assert 20 < soft < 64, "one of five is blurred"
+    assert 20 < dark < 64, "one of five has its bright colours inverted"
+    assert recoloured(edge[:, :1, :1], np.random.default_rng(seed)).shape == (3, 1, 1)
 
 
 def test_threads_that_read_are_gone_afterwards() -> None:
@@ -583,7 +601,21 @@ def test_processes_that_share_a_folder_describe_each_photo_once(
     assert not counted.photos, "all files are whole"
 
 
-def test_a_part_in_other_hands_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+HOLDER = """
+import sys, time
+from pathlib import Path
+from training.locking import try_to_lock
+lock, left = sys.argv[1:]
+file = open(lock, "a")
+Path(left).write_bytes(b"half of a map")
+print(try_to_lock(file), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_part_in_other_hands_is_waited_for_and_taken_over_from_a_killed_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.distillation.co.outputs.LOOK", 0.01)
     teachers, seen, said = two_teachers()[1:], some_photos(1), []
     prepare(Outputs(tmp_path, keep=0), teachers, seen)
@@ -591,18 +623,27 @@ def test_a_part_in_other_hands_is_waited_for(tmp_path: Path, monkeypatch: pytest
     content = file.read_bytes()
     file.unlink()
     (lock,) = (path for path in tmp_path.rglob("*") if path.parent.name == ".locks")
-    counted, held = Counted(monkeypatch), lock.open("a")
-    assert try_to_lock(held)
+    left, others = file.parent / f".{file.stem}-abc.safetensors", file.parent / ".zz-abc.safetensors"
+    others.touch()
+    counted = Counted(monkeypatch)
+    arguments = [sys.executable, "-c", HOLDER, str(lock), str(left)]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        os.utime(left, (0, 0))
+        os.utime(others, (0, 0))
 
-    def told(done: int, total: int, what: str) -> None:
-        said.append(what)
-        if what.endswith("another process)"):  # which now is done
-            file.write_bytes(content)
-            held.close()
+        def told(done: int, total: int, what: str) -> None:
+            said.append(what)
+            if what.endswith("another process)"):
+                holder.kill()
 
-    prepare(Outputs(tmp_path, keep=0), teachers, seen, progress=told)
+        prepare(Outputs(tmp_path, keep=0), teachers, seen, progress=told)
     assert "what teachers say (waiting for another process)" in said
-    assert not counted.calls
+    assert counted.calls == [1]
+    assert file.read_bytes() == content
+    assert not left.exists()
+    assert others.exists(), "somebody else's"
 
 
 def test_explained_variance_is_that_of_a_principal_component_analysis() -> None:
@@ -648,4 +689,8 @@ def test_what_cannot_be_trained_is_refused(folder: Path, tmp_path: Path) -> None
     ):
         with pytest.raises(InputError, match=complaint):
             make_task(folder, **changes)
+    with pytest.raises(InputError, match="on photos that are not trained on, found none"):
+        analyse(make_task(folder, validation=None))
+    with pytest.raises(InputError, match="expected 6 steps with the seed 0, found 3 with 0; make the task of the same"):
+        run_task(make_task(folder), replace(SCHEDULE, steps=3), tmp_path)
     assert replace(Settings(), augment="flips").recolours is False

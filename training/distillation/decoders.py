@@ -291,7 +291,7 @@ def _fitted(
         chosen = torch.from_numpy(random.integers(len(examples.patches), size=settings.batch))
         patches, whole, depths = (part[chosen].to(device).float() for part in examples)
         known = depths > 0
-        if bool(known.any()):
+        if int(known.sum()) > 1:  # a single value has no variance
             with torch.autocast(device.type, torch.bfloat16, enabled=quick):
                 told = head(patches, whole)
             optimizer.zero_grad()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from render.errors import InputError
 from render.progress import Progress, silent
 from training.distillation.co.task import CoDistillation
 
@@ -88,15 +89,19 @@ def analyse(task: CoDistillation, progress: Progress = silent) -> Analyses:
     Args:
         task: When it is trained; with photos for validation.
         progress: Told after every photo.
+
+    Raises:
+        InputError: there are no photos for validation.
     """
     held = task.held
+    if held is None:
+        raise InputError("Analyses compare features on photos that are not trained on, found none; keep some back.")
     spreads = [(Spread(teacher.dimension), Spread(teacher.dimension)) for teacher in task.teachers]
-    if held is not None:
-        for done, one in enumerate(held.compared(task.student, task.statistics), 1):
-            for pair, wanted, told in zip(spreads, one.wanted, one.told, strict=True):
-                pair[0].add(wanted.patches)
-                pair[1].add(told.patches)
-            progress(done, len(held), "explained variance")
+    for done, one in enumerate(held.compared(task.student, task.statistics), 1):
+        for pair, wanted, told in zip(spreads, one.wanted, one.told, strict=True):
+            pair[0].add(wanted.patches)
+            pair[1].add(told.patches)
+        progress(done, len(held), "explained variance")
     return Analyses(
         [teacher.name for teacher in task.teachers],
         [(teacher.explained(), projector.explained()) for teacher, projector in spreads],

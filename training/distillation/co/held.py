@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from training.distillation.co.losses import distillation_loss
 from training.distillation.co.outputs import Outputs
-from training.distillation.co.photos import Photos, evenly_spaced
+from training.distillation.co.photos import Photos
+from training.distillation.co.sampling import evenly_over_owners
 from training.distillation.co.seeing import Seen, Sight
 from training.distillation.co.statistics import TeacherStatistics
 from training.distillation.co.student import Student
@@ -63,14 +64,14 @@ class HeldPhotos:
         """Choose photos; nothing is read yet.
 
         Args:
-            photos: To choose from, evenly.
+            photos: To choose from, evenly over owners and folders as a training draws them.
             teachers: Who says what the student should.
             outputs: Of the teachers.
             sight: Sees whole photos.
             side: Larger photos are shrunk to so many pixels along their longer side.
-            most: How many photos.
+            most: About how many photos.
         """
-        self.side, self.chosen = side, evenly_spaced(len(photos), most)
+        self.side, self.chosen = side, evenly_over_owners(photos, most)
         self.photos, self._teachers, self._outputs, self._sight = photos, list(teachers), outputs, sight
         self._seen: dict[int, Seen] = {}
 
@@ -88,10 +89,10 @@ class HeldPhotos:
     def compared(
         self, student: Student, spaces: Iterable[TeacherStatistics], most: int | None = None
     ) -> Iterator[Compared]:
-        """What student and teachers say of so many of the photos, evenly spaced; None = of all."""
+        """What student and teachers say of about so many of the photos, evenly over their owners; None = of all."""
         spaces, device = list(spaces), student.encoder.device
-        for place in evenly_spaced(len(self), len(self) if most is None else most):
-            (seen,) = self.look([self.chosen[place]])
+        for index in self.chosen if most is None else evenly_over_owners(self.photos, most, self.chosen):
+            (seen,) = self.look([index])
             grid = self._sight.nodes(seen)
             pixels = seen.pixels[None].to(device).to(torch.float32) / 255
             layers = student(pixels)
@@ -107,7 +108,10 @@ class HeldPhotos:
             yield Compared(seen.pixels.permute(1, 2, 0).numpy(), own, wanted, told)
 
     def figures(self, student: Student, spaces: Iterable[TeacherStatistics]) -> dict[str, float]:
-        """For each teacher the mean loss, and the mean cosine between patches as told and as wanted."""
+        """For each teacher the mean loss, and the mean cosine between patches as told and as wanted.
+
+        All photos count for all teachers, however those for training are shared.
+        """
         sums: dict[str, float] = {}
         for one in self.compared(student, spaces):
             for teacher, told, wanted in zip(self._teachers, one.told, one.wanted, strict=True):

@@ -6,7 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ KEPT_BYTES = 1 << 30  # that are kept in memory; the others are read whenever th
 TOGETHER = 8  # photos that a teacher sees at once
 LOCKS = ".locks"  # folder of a teacher's locks: one for each first letter of a file's name
 LOOK = 0.2  # seconds between tries of a lock
+YOUNG = 60.0  # seconds: an unfinished file may still be written
 UNSAFE = re.compile(r"[^\w.-]")  # what folders on some system may not be called
 
 Reader = Callable[[Sequence[int]], list[Seen]]
@@ -114,6 +115,7 @@ class Outputs:
                         time.sleep(LOOK)
                     continue
                 refused = 0
+                _clean(self.folder / _folder(teacher), letter)
                 for start in range(0, len(numbers), TOGETHER):
                     some = numbers[start : start + TOGETHER]
                     self._describe(teacher, read(some), nodes)
@@ -186,6 +188,18 @@ class Outputs:
         if name not in self._kept and size <= self._left:
             self._left -= size
             self._kept[name] = tokens
+
+
+def _clean(folder: Path, letter: str) -> None:
+    """Delete what processes left that were killed while they wrote, of files that begin with a letter.
+
+    Whoever holds the letter's lock is alone with them, but for a training that makes a damaged file again: what is
+    younger than a minute may be its own.
+    """
+    for left in folder.glob(f".{letter}*"):
+        with suppress(FileNotFoundError):
+            if left.is_file() and time.time() - left.stat().st_mtime > YOUNG:
+                left.unlink()
 
 
 def _folder(teacher: Teacher) -> str:

@@ -196,14 +196,10 @@ class Photos:
         source = self.source_of(index)
         return as_image(self.sources[source].photos[index - self.starts[source]].image())
 
-    def evenly_of(self, source: int, most: int) -> list[int]:
-        """So many photos of a source at most, evenly spaced."""
-        start, end = self.starts[source : source + 2]
-        return [start + place for place in evenly_spaced(end - start, most)]
-
     def evenly(self, most: int) -> list[int]:
         """So many photos of every source at most, evenly spaced."""
-        return [photo for source in range(len(self.sources)) for photo in self.evenly_of(source, most)]
+        spans = zip(self.starts[:-1], self.starts[1:], strict=True)
+        return [start + place for start, end in spans for place in evenly_spaced(end - start, most)]
 
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from render.errors import InputError
 from render.progress import Progress, silent
 from training.distillation.co.export import ENCODER, LOSSES, check_kept, export, save_losses
 from training.distillation.co.outputs import Outputs
@@ -15,7 +16,7 @@ from training.distillation.co.seeing import READERS
 from training.distillation.co.settings import Settings
 from training.distillation.co.task import CoDistillation
 from training.distillation.co.teachers import Teacher
-from training.loop import Schedule, check, place, train
+from training.loop import Schedule, place, train
 from uplift.encoders.base import TrainableEncoder
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def co_distil(
     A finished training is not trained again: its checkpoint is read and validated.  What teachers say of whole photos
     is described before the first step, for the photos alone that the schedule will draw; processes share a folder of
     outputs without describing a photo twice.  Under ``accelerate launch`` all processes call this with equal
-    arguments, and the main one writes.
+    arguments, the main one writes, and all return when the files are there.
 
     Args:
         student: What the student begins as, on the device; it stays as it is.
@@ -70,7 +71,7 @@ def co_distil(
         out: Folder for checkpoint, log, pictures and results.
         schedule: Steps, rates, precision; its seed is that of batches, crops, dropping and projectors.
         settings: What is trained; None = the defaults.
-        validation: Photos that are not trained on, of which 64 are looked at, evenly spaced.
+        validation: Photos that are not trained on, of which about 64 are looked at, evenly over owners and folders.
         outputs: Folder of what teachers say of whole photos, or an object of it that trainings of one process share;
             for ``flips`` alone, which need it.
         keep: Teachers whose projectors stay in the file.
@@ -171,7 +172,7 @@ def run_task(
     device: str | torch.device = "auto",
     progress: Progress = silent,
 ) -> CoDistilled:
-    """Train the task of :func:`make_task` and write what it leaves.
+    """Train the task of :func:`make_task` and write what it leaves; all processes return when the files are there.
 
     Args:
         task: Of this schedule.
@@ -182,13 +183,25 @@ def run_task(
         about: JSON values that travel in the file.
         device: auto, cpu, cuda or cuda:N.
         progress: Told what is done.
+
+    Raises:
+        InputError: as :func:`co_distil`, or the task is of another schedule.
+        OSError: as :func:`co_distil`.
+        RuntimeError: as :func:`co_distil`.
     """
+    from accelerate import PartialState
+
+    if (task.steps, task.seed) != (schedule.steps, schedule.seed):
+        raise InputError(
+            f"A task knows ahead what its schedule draws: expected {task.steps} steps with the seed {task.seed}, found "
+            f"{schedule.steps} with {schedule.seed}; make the task of the same schedule."
+        )
     out, at = Path(out), place(device)
-    check(task, schedule, at, out)
     figures = train(task, schedule, out, device=device, progress=progress)
     result = CoDistilled(out / ENCODER, out / LOSSES, figures, task)
     if at.main:
         made = {"steps": schedule.steps, "rate": schedule.rate, "seed": schedule.seed, "scratch": start is None}
         export(task, out, start=start, keep=keep, about={**made, "figures": dict(figures), **(about or {})})
         save_losses(task, out)
+    PartialState().wait_for_everyone()
     return result

@@ -9,7 +9,7 @@ import numpy as np
 
 from render.errors import InputError
 from training.distillation.co.losses import scale_of
-from training.distillation.co.photos import GENERIC, Photos
+from training.distillation.co.photos import GENERIC, Photos, evenly_spaced
 from training.distillation.co.settings import SHARINGS, Sharing
 from training.loop import draws_of
 
@@ -90,9 +90,7 @@ class Sampler:
         owners = [source.owner for source in photos.sources]
         self.photos, self.allowed = photos, allowed(owners, teachers, sharing)
         self._batch, self._drop = batch, drop
-        self._folders = [
-            np.array([place for place, one in enumerate(owners) if one == owner]) for owner in dict.fromkeys(owners)
-        ]
+        self._folders = [np.array(places) for places in _folders(photos)]
 
     def batch(self, random: Generator) -> list[Item]:
         """The photos of a step, their seeds and their scale."""
@@ -115,8 +113,7 @@ class Sampler:
 
     def evenly(self, most: int) -> list[int]:
         """About so many photos, one of every source at least: evenly over owners, folders, and within each."""
-        each = {place: most // len(self._folders) // len(some) for some in self._folders for place in some.tolist()}
-        return [photo for place in sorted(each) for photo in self.photos.evenly_of(place, max(1, each[place]))]
+        return evenly_over_owners(self.photos, most)
 
     def _photos(self, random: Generator) -> Int[np.ndarray, " b"]:
         """The first draws of a batch, which its photos depend on alone."""
@@ -126,6 +123,28 @@ class Sampler:
         sources = np.array([_at(self._folders[owner], part) for owner, part in zip(owners, folder, strict=True)])
         counts = np.diff(starts)[sources]
         return starts[sources] + np.minimum((within * counts).astype(int), counts - 1)
+
+
+def evenly_over_owners(photos: Photos, most: int, among: Sequence[int] | None = None) -> list[int]:
+    """About so many photos, one of every source at least: evenly over owners, folders, and within each.
+
+    Args:
+        photos: To choose from.
+        most: How many; fewer where an owner or a folder has less than its part.
+        among: Numbers of the photos that may be chosen, in order; None = all.
+    """
+    of: list[list[int]] = [[] for _ in photos.sources]
+    for photo in range(len(photos)) if among is None else among:
+        of[photos.source_of(photo)].append(photo)
+    owners = _folders(photos)
+    each = {place: max(1, most // len(owners) // len(some)) for some in owners for place in some}
+    return [known[i] for place, known in enumerate(of) for i in evenly_spaced(len(known), each[place])]
+
+
+def _folders(photos: Photos) -> list[list[int]]:
+    """The sources of every owner."""
+    owners = [source.owner for source in photos.sources]
+    return [[place for place, one in enumerate(owners) if one == owner] for owner in dict.fromkeys(owners)]
 
 
 def _at(items: Int[np.ndarray, " n"], part: float) -> int:

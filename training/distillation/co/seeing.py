@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 RATIO = (3 / 4, 4 / 3)  # of a crop's width and height
 TRIES = 10  # for a crop that lies inside the photo
 FLIPPED = 0.5  # of what is seen is mirrored
-RECOLOURED, GREY = 0.8, 0.2  # of crops: with other colours; with none
+RECOLOURED, GREY, BLURRED, SOLARIZED = 0.8, 0.2, 0.2, 0.2  # of crops: with other colours; with none; and so on
 JITTER = (0.4, 0.4, 0.2)  # brightness, contrast and saturation change by factors of 1 - this to 1 + this
 HUE = 0.1  # turns around the circle of hues, to either side
+BLUR, KERNEL = (0.1, 5.0), 9  # deviation and width of the Gaussian, in pixels
+SOLAR = 128  # colours from here on are inverted
 READERS = 8  # threads that read and crop photos
 CROP, COLOURS = 0, 2  # the draws of an item's seed that decide what is seen; dropping has others
 
@@ -200,10 +202,10 @@ def whole(image: UInt8[np.ndarray, "h w 3"], grid: tuple[int, int], patch: int) 
 
 
 def recoloured(pixels: UInt8[Tensor, "3 h w"], random: Generator) -> UInt8[Tensor, "3 h w"]:
-    """A photo whose colours vary as self-supervised trainings commonly let them (BYOL, DINO).
+    """A photo whose colours vary as in UNIC's released training.
 
-    Four times of five brightness, contrast, saturation and hue change, in this order; one time of five, drawn for
-    itself, it becomes grey.  The texts do not say how UNIC and DUNE do it.
+    Four times of five brightness, contrast, saturation and hue change, in random order.  One time of five each, drawn
+    for itself and in this order, it becomes grey, is blurred, or has its bright colours inverted.
 
     Args:
         pixels: The photo.
@@ -211,15 +213,22 @@ def recoloured(pixels: UInt8[Tensor, "3 h w"], random: Generator) -> UInt8[Tenso
     """
     from torchvision.transforms.v2 import functional
 
-    jitters, greys = random.random(2) < (RECOLOURED, GREY)
-    brightness, contrast, saturation = (float(random.uniform(1 - width, 1 + width)) for width in JITTER)
-    hue = float(random.uniform(-HUE, HUE))
+    jitters, greys, blurs, inverts = random.random(4) < (RECOLOURED, GREY, BLURRED, SOLARIZED)
+    factors = [float(random.uniform(1 - width, 1 + width)) for width in JITTER]
+    hue, deviation, order = float(random.uniform(-HUE, HUE)), float(random.uniform(*BLUR)), random.permutation(4)
+    adjust = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)
+    changes = [*zip(adjust, factors, strict=True), (functional.adjust_hue, hue)]
     found = pixels
-    if jitters:
-        found = functional.adjust_contrast(functional.adjust_brightness(found, brightness), contrast)
-        found = functional.adjust_hue(functional.adjust_saturation(found, saturation), hue)
+    for place in order if jitters else ():
+        change, value = changes[place]
+        found = change(found, value)
     if greys:
         found = functional.rgb_to_grayscale(found, num_output_channels=3)
+    if blurs:
+        width = min(KERNEL, 2 * min(found.shape[1:]) - 1)  # mirrored borders are no wider than the photo
+        found = functional.gaussian_blur(found, [width, width], [deviation, deviation])
+    if inverts:
+        found = functional.solarize(found, SOLAR)
     return found.contiguous()
 
 

@@ -23,9 +23,12 @@ DROP = 0.5  # how often a teacher that is not the worst is dropped (UNIC)
 class Settings:
     """What is trained, and on what is seen of photos.
 
-    The texts leave augmentation to UNIC.  Crops here take 0.32 to 1 of a photo (DUNE's released training: from 0.4),
-    and their colours vary as those of self-supervised trainings commonly do.  The schedule is the caller's; the
-    released one warms up for a fifth of the steps and has betas of 0.9 and 0.99.
+    The texts leave augmentation to UNIC, whose training is public.  Colours vary as there.  What differs: crops take
+    0.32 to 1 of a photo (UNIC: from 0.08, DUNE's released training: from 0.4), the student's blocks are never left out
+    (UNIC: one time of ten, stochastic depth), projectors begin with PyTorch's own random weights (UNIC: normal ones of
+    deviation 0.02, cut off), and the training loop clips gradients to a norm of 3 unless its schedule says otherwise
+    (UNIC: never).  The schedule is the caller's; DUNE's released one warms up for a fifth of the steps and has betas of
+    0.9 and 0.99.
 
     Attributes:
         sharing: Whose photos a projector learns from.

@@ -101,7 +101,7 @@ class Student(nn.Module):
         """timm's blocks ask themselves at every call which attention they compute."""
         spelled_out = device.type == "cpu" and torch.is_autocast_enabled("cpu")
         for module in self._fused:
-            module.fused_attn = not spelled_out  # type: ignore[assignment]
+            module.fused_attn = not spelled_out
 
     def _freeze_what_nothing_depends_on(self) -> None:
         """Parameters that no projector depends on get no gradient, for which several processes would wait."""

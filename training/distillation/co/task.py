@@ -41,6 +41,8 @@ class CoDistillation(Task):
     that stay weigh the same and together 1: a teacher that is behind stays more often.  The loss is the mean over them.
 
     Attributes:
+        steps: Of the schedule.
+        seed: Of the schedule.
         teachers: In order.
         student: What is trained.
         statistics: Of each teacher's tokens.
@@ -75,7 +77,7 @@ class CoDistillation(Task):
             encoder: What the student begins as; it stays as it is.
             teachers: Frozen, with names of their own.
             photos: To train on.
-            steps: Of the training.
+            steps: Of the schedule.
             settings: What is trained; None = the defaults.
             validation: Photos that are not trained on.
             seed: Of the projectors' weights, and that of the schedule, by which the photos of all steps are known.
@@ -93,7 +95,7 @@ class CoDistillation(Task):
         _check(names, steps, settings, outputs)
         self.teachers, self.settings = list(teachers), settings
         self._photos, self._validation = photos, validation
-        self._steps, self._progress = steps, progress
+        self.steps, self.seed, self._progress = steps, seed, progress
         self.sampler = Sampler(photos, names, sharing=settings.sharing, batch=settings.batch, drop=settings.drop)
         self.partly = not bool(self.sampler.allowed.all())  # a projector may get none of a step's photos
         stages = Stages.parse(settings.stages or [str(encoder.window)], encoder.patch)
@@ -133,7 +135,7 @@ class CoDistillation(Task):
             InputError: what a teacher says is not finite, or a photo cannot be read.
             OSError: the disk is full, or the folder of the outputs cannot be written.
         """
-        self.ahead.describe(round(progress * self._steps), self.held, self._progress)
+        self.ahead.describe(round(progress * self.steps), self.held, self._progress)
 
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:
         """Equation 1 with teacher dropping, a mean over the items; each teacher's loss before dropping."""
@@ -170,7 +172,7 @@ class CoDistillation(Task):
         for one, sums in zip(moving, together, strict=False):
             one.update(sums)
         total, count = together[-1].reshape(2, -1)
-        self.losses[round(progress * self._steps)] = (total / count).to(self.losses)
+        self.losses[round(progress * self.steps)] = (total / count).to(self.losses)
 
     def validate(self) -> dict[str, float]:
         """On photos that are not trained on: for each teacher the loss, and the cosine of patches to the teacher's."""
