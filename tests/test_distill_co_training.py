@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -41,7 +42,7 @@ from training.distillation.co.outputs import Outputs
 from training.distillation.co.photos import Photos
 from training.distillation.co.running import CoDistilled, co_distil, prepare_outputs
 from training.distillation.co.sampling import Item
-from training.distillation.co.seeing import Seen
+from training.distillation.co.seeing import Seen, digest_of
 from training.distillation.co.task import CoDistillation
 from training.distillation.co.teachers import Teacher
 from training.loop import CHECKPOINT, LOG, draws_of, train
@@ -303,7 +304,7 @@ def test_only_photos_that_will_be_drawn_are_described_and_once_for_all_trainings
     plain = Teacher.describe
 
     def counted(teacher: Teacher, pixels: torch.Tensor) -> Tokens:
-        described.update(f"{teacher.name} {Seen(one).digest}" for one in pixels)
+        described.update(f"{teacher.name} {digest_of(one)}" for one in pixels)
         return plain(teacher, pixels)
 
     monkeypatch.setattr(Teacher, "describe", counted)
@@ -317,7 +318,7 @@ def test_only_photos_that_will_be_drawn_are_described_and_once_for_all_trainings
     needs = task.needs()
     assert needs.photos == len(drawn)
     assert needs.disk == 2 * (2 * 2 + 1) * (64 + 3) * (len(drawn) + 2)
-    assert needs.memory == needs.disk + photos.memory() + 2 * 48 * 64 * 3
+    assert needs.memory == needs.disk + (len(drawn) + 2) * 3 * 32 * 32, "shrunk photos are kept"
     done = [co_distilled(folder, tmp_path / f"{seed}", seed, photos, outputs=outputs) for seed in (1, 1, 2)]
     assert set(described.values()) == {1}
     files = list((tmp_path / "teachers").rglob("*.safetensors"))
@@ -332,6 +333,64 @@ def test_only_photos_that_will_be_drawn_are_described_and_once_for_all_trainings
     assert set(described.values()) == {1}
     assert load_encoder(f"distilled:{again.encoder}@rgb", device="cpu").dimension == 3
     np.testing.assert_array_equal(np.load(again.losses)["losses"], again.task.losses.numpy())
+
+
+def test_photos_that_did_not_change_are_not_opened_to_find_out_what_there_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    plain = Photos.read
+
+    def counted(photos: Photos, index: int) -> np.ndarray:
+        opened.append(photos.photo(index).name)
+        return plain(photos, index)
+
+    own = Path(shutil.copytree(folder, tmp_path / "photos"))
+    settings, schedule = settings_of(augment="flips", batch=8), replace(SCHEDULE, steps=20)
+
+    def describe() -> list[str]:
+        opened.clear()
+        photos, held = train_and_held(own)
+        outputs = tmp_path / "teachers"
+        prepare_outputs(blank(0), two_teachers(), photos, schedule, settings, validation=held, outputs=outputs)
+        return sorted(opened)
+
+    monkeypatch.setattr(Photos, "read", counted)
+    assert len(describe()) >= 12
+    assert describe() == []
+    os.utime(own / "wide" / "2.png", (1, 1))
+    known = tmp_path / "teachers" / "seen.jsonl"
+    *lines, last = known.read_text().splitlines()
+    known.write_text("\n".join([*lines, last[:20], ""]))  # the disk was full
+    assert describe()[0] == "2.png"
+    assert len(opened) == 2
+    assert describe() == []
+    assert len(list((tmp_path / "teachers").rglob("*.safetensors"))) == 2 * 12
+
+
+def test_what_teachers_say_of_photos_for_validation_is_kept_with_crops_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_task(folder, outputs=tmp_path)
+    first.describe_ahead()
+    figures = first.validate()
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2 * 2
+    assert first.needs().photos == 0
+    assert first.needs().disk == 2 * 2 * (2 * 2 + 1) * (64 + 3)
+    again = make_task(folder, outputs=tmp_path)
+    monkeypatch.setattr(Teacher, "describe", None)
+    again.describe_ahead()
+    assert again.validate() == figures
+
+
+def test_how_long_teachers_take_is_told_by_a_photo_of_each(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.distillation.co.ahead._seconds", lambda teacher, _: 2.0 if teacher.side else 0.5)
+    task = make_task(folder, sharing="generic", batch=8)
+    assert task.pace() == (2 * (2.0 + 0.5), 8 * (0.5 * 2.0 + 0.5)), "the larger one teaches generic photos alone"
+    once = make_task(folder, augment="flips", outputs=tmp_path, steps=50)
+    assert once.pace() == (12 * 2.5, 0.0)
 
 
 def test_in_half_precision_losses_are_nearly_those_of_full_precision(
@@ -508,6 +567,9 @@ def test_the_command_writes_a_student_losses_analyses_and_pictures(commanded: Pa
     assert encoder.licence == "Apache-2.0"
 
 
+LATER = ("--teacher-weights", f"{TINY_VIT}=nowhere.pt")  # would be refused, when teachers are loaded
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -521,20 +583,21 @@ def test_the_command_writes_a_student_losses_analyses_and_pictures(commanded: Pa
         (["--student", "rgb"], "cannot be made without its weights"),
         (["--weights", "some.pt"], "from scratch takes no weights"),
         (["--stages", "40:1"], "choose a multiple, such as 32"),
-        (["--teacher-sides", "rgb=far"], "given in pixels, found 'far'"),
         (["--teacher-sides", "sam=64"], "--teacher-sides NAME=SIDE"),
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt"], "There is no file of weights at nowhere.pt"),
-        (["--projector", "ladder", "--rungs", "9"], "has 6 blocks"),
-        (["--batch", "3", "--accumulate", "2"], "choose a multiple of 2"),
         (["--steps", "0"], "steps to be 1 or more, found 0"),
         (["--photos", "0"], "--photos"),
         (["--crop-scale", "2"], "from above 0 to 1 of a photo, found 2"),
         (["--crop-scale", "0.5", "--augment", "flips"], "have no crops, found a crop scale"),
         (["--plain-colours", "--augment", "flips"], "--plain-colours is for --augment crops, found flips"),
-        (["--cache", "kept"], "--cache is for --augment flips, found crops"),
         (["--rungs", "2"], "A ladder has rungs, found 2 of a transformer projector"),
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--warmup", "2"], "a warmup between 0 and 1"),
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--stages", "40"], "choose a multiple, such as 32"),
+        ([*LATER, "--projector", "ladder", "--rungs", "9"], "has 6 blocks"),
+        ([*LATER, "--batch", "3", "--accumulate", "2"], "choose a multiple of 2"),
+        ([*LATER, "--precision", "fp16"], "(fp16) needs CUDA"),
+        ([*LATER, "--teacher-sides", "rgb=far"], "given in pixels, found 'far'"),
+        (["--teacher-sides", f"{TINY_VIT}=4"], "patches of 16 pixels, found a side of 4"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -559,7 +622,7 @@ def test_what_a_teacher_lacks_is_said_with_the_teachers_option(
 def test_a_folder_of_another_training_is_refused(
     folder: Path, weights: Path, commanded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(folder, weights, commanded, *FLIPS, "--drop", "0.25")) == 2
+    assert main(command(folder, weights, commanded, *FLIPS, "--drop", "0.25", *LATER)) == 2
     assert "belongs to another training: expected drop 0.25, found drop 0.5" in capsys.readouterr().err
 
 
@@ -572,6 +635,8 @@ def test_two_processes_train_as_one_does(folder: Path, weights: Path, commanded:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("student: ") == 1, "one of the two speaks"
+    assert "beside the networks, in each of 2 processes" in done.stdout
+    assert "time: teachers describe these in about 0." in done.stdout
     losses = [np.load(out / "losses.npz")["losses"] for out in (tmp_path, commanded)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     states = [torch.load(out / "checkpoint.pt", weights_only=True)["task"] for out in (tmp_path, commanded)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.console import progress_bars, say, size, wrote
+from app.console import duration, progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,8 @@ class DistillCo:
     """
 
     teachers: tuple[str, ...]
-    """Encoders to learn from, such as tiny-dino tiny-clip dinov2-reg-large clip:ViT-L-14/openai sam-vit-l."""
+    """Encoders to learn from, such as tiny-dino tiny-clip dinov2-reg-large sam-vit-l or the image tower
+    timm:vit_large_patch14_clip_224.openai; clip:NAME describes thousands of crops of a photo and takes long."""
     data: tuple[str, ...]
     """Photos as NAME=FOLDER: a teacher's own, or generic=FOLDER.  A folder holds photos (also in folders of its own), a
     scene or scenes.  Of all owners photos are drawn equally often, and of each owner's folders."""
@@ -77,7 +78,8 @@ class DistillCo:
     photos: int | None = None
     """Most photos of each folder, evenly spaced; by default all."""
     cache: Path | None = None
-    """Folder of what teachers say of whole photos, which several trainings may share; by default OUT/teachers."""
+    """Folder of what teachers say of whole photos (with flips all, with crops those for validation), which several
+    trainings may share; by default OUT/teachers."""
     steps: int = 2000
     """Steps of the optimizer."""
     batch: int = 16
@@ -106,18 +108,20 @@ class DistillCo:
         import torch
 
         from render.progress import silent
+        from training.distillation.co.early import check_early
         from training.distillation.co.running import make_task, run_task
-        from training.distillation.co.seeing import Stages
         from training.loop import check, place
+        from training.loop.processes import resolve_precision
 
         settings, schedule = self._settings(), self._schedule()
         self._check()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at = place(self.device)
+        resolve_precision(self.precision, at.device)
         photos, validation = self._photos()
         start = self._student(at.device)
-        Stages.parse(settings.stages or [str(start.window)], start.patch)  # before teachers are loaded
+        check_early(start, self.teachers, photos, schedule, settings, validation=validation, at=at, out=self.out)
         with progress_bars() as bars:
             progress: Progress = bars if at.main else silent
             task = make_task(
@@ -127,12 +131,12 @@ class DistillCo:
                 schedule,
                 settings,
                 validation=validation,
-                outputs=(self.cache or self.out / CACHE) if self.augment == "flips" else None,
+                outputs=self.cache or self.out / CACHE,
                 progress=progress,
             )
             check(task, schedule, at, self.out)
             if at.main:
-                self._announce(start, task, photos, validation)
+                self._announce(start, task, photos, validation, at.count)
             done = run_task(
                 task,
                 schedule,
@@ -187,18 +191,24 @@ class DistillCo:
         return trainable(load_encoder(self.student, self.weights, device))
 
     def _teachers(self, device: torch.device, photos: Photos, progress: Progress) -> list[Teacher]:
-        from training.distillation.co.teachers import Teacher, fit_to
+        from training.distillation.co.teachers import Teacher, check_side, fit_to
 
-        weights = _named(self.teacher_weights, "--teacher-weights NAME=FILE", self.teachers)
-        sides = _sides(_named(self.teacher_sides, "--teacher-sides NAME=SIDE", self.teachers))
-        found = []
-        for name in self.teachers:
-            encoder = _load_teacher(name, weights.get(name), device)
+        weights, sides = self._of_teachers()
+        loaded = {name: _load_teacher(name, weights.get(name), device) for name in self.teachers}
+        for name, encoder in loaded.items():
+            check_side(name, encoder, sides.get(name))
+        for encoder in loaded.values():
             fit_to(encoder, photos, progress)
-            found.append(Teacher(name, encoder, side=sides.get(name)))
-        return found
+        return [Teacher(name, encoder, side=sides.get(name)) for name, encoder in loaded.items()]
 
-    def _announce(self, student: TrainableEncoder, task: CoDistillation, photos: Photos, validation: Photos) -> None:
+    def _of_teachers(self) -> tuple[dict[str, str], dict[str, int]]:
+        """Files of weights and sides, by teacher."""
+        weights = _named(self.teacher_weights, "--teacher-weights NAME=FILE", self.teachers)
+        return weights, _sides(_named(self.teacher_sides, "--teacher-sides NAME=SIDE", self.teachers))
+
+    def _announce(
+        self, student: TrainableEncoder, task: CoDistillation, photos: Photos, validation: Photos, processes: int
+    ) -> None:
         made_from = [*([] if self.scratch else [student]), *(teacher.encoder for teacher in task.teachers)]
         for encoder in made_from:
             if encoder.licence:
@@ -209,13 +219,15 @@ class DistillCo:
         for source in photos.sources:
             say(f"{len(source.photos)} {source.owner} photos in {source.name}")
         say(f"{len(validation)} photos for validation")
-        needs = task.needs()
-        say(f"memory: about {size(needs.memory)} beside the networks")
-        if needs.disk:
-            where = self.cache or self.out / CACHE
-            say(
-                f"disk: about {size(needs.disk)} in {where}, what teachers say of the {needs.photos} photos to be drawn"
-            )
+        needs, pace = task.needs(), task.pace()
+        each = f", in each of {processes} processes" if processes > 1 else ""
+        say(f"memory: about {size(needs.memory)} beside the networks{each}")
+        whole = f"the {needs.photos} photos to be drawn and " if needs.photos else ""
+        where = self.cache or self.out / CACHE
+        say(f"disk: about {size(needs.disk)} in {where}, what teachers say of {whole}those for validation")
+        say(f"time: teachers describe these in about {duration(pace.ahead / processes)}, but for what is there already")
+        if pace.step:
+            say(f"time: teachers take about {duration(pace.step / processes)} of every step")
 
     def _settings(self) -> Settings:
         from training.distillation.co.settings import Settings
@@ -262,12 +274,9 @@ class DistillCo:
             )
         if self.scratch and self.weights is not None:
             raise InputError(f"A student from scratch takes no weights, found {self.weights}; leave one of both out.")
-        for given, option, needed in (
-            (self.plain_colours, "--plain-colours", "crops"),
-            (self.cache is not None, "--cache", "flips"),
-        ):
-            if given and self.augment != needed:
-                raise InputError(f"{option} is for --augment {needed}, found {self.augment}; leave it out.")
+        if self.plain_colours and self.augment != "crops":
+            raise InputError(f"--plain-colours is for --augment crops, found {self.augment}; leave it out.")
+        self._of_teachers()
         owners = [owner for owner, _ in parse_sources(self.data, self.teachers)]
         allowed(owners, self.teachers, self.sharing)
         check_kept(self.keep, self.teachers)

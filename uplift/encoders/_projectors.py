@@ -82,7 +82,7 @@ class LadderProjector(nn.Module):
             hidden: Of every rung, how many times as wide as the student its hidden layer is; None = 1, of the last 4.
         """
         super().__init__()
-        self.rungs, self.hidden = rungs, tuple(hidden or [*[NARROW] * (rungs - 1), WIDER])
+        self.rungs, self.hidden = rungs, tuple(hidden or hidden_of("ladder", rungs))
         if len(self.hidden) != rungs:
             raise ValueError(f"{rungs} rungs have as many hidden layers, found {len(self.hidden)}")
         self.steps = nn.ModuleList(SimpleProjector(width, dimension, whole=whole, wider=one) for one in self.hidden)
@@ -142,6 +142,11 @@ class TransformerProjector(nn.Module):
 
 
 Projector: TypeAlias = SimpleProjector | LadderProjector | TransformerProjector
+
+
+def hidden_of(kind: ProjectorKind, rungs: int = RUNGS) -> tuple[int, ...]:
+    """How many times as wide as the student the hidden layers of a projector are, of every rung of a ladder."""
+    return (*[NARROW] * (rungs - 1), WIDER) if kind == "ladder" else (WIDER,)
 
 
 def make_projector(

@@ -85,6 +85,10 @@ class HeldPhotos:
                 self._seen[index] = self._sight.whole(self.photos.read(index), self.side)
         return [self._seen[index] for index in photos]
 
+    def view(self, photo: int) -> str:
+        """Tells the file of a photo, when it changed, and how it is seen; "" where the file is not known."""
+        return self._sight.view(photo, self.side, self.photos)
+
     @torch.no_grad()
     def compared(
         self, student: Student, spaces: Iterable[TeacherStatistics], most: int | None = None

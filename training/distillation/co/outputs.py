@@ -15,6 +15,7 @@ from torch import Tensor
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.distillation.co.remembered import Known, Remembered
 from training.distillation.co.seeing import Seen, alike
 from training.distillation.co.teachers import Teacher, full_precision, on_grid
 from training.locking import try_to_lock
@@ -33,6 +34,12 @@ UNSAFE = re.compile(r"[^\w.-]")  # what folders on some system may not be called
 
 Reader = Callable[[Sequence[int]], list[Seen]]
 """What is seen of photos, by their numbers."""
+View = Callable[[int], str]
+"""Tells a photo's file, when it changed, and how it is seen; "" where that is not known."""
+
+
+def _nobody(_: int) -> str:
+    return ""
 
 
 class Outputs:
@@ -52,6 +59,7 @@ class Outputs:
         self.folder, self.most = None if folder is None else Path(folder), keep
         self._kept: dict[str, Tokens] = {}
         self._left = keep
+        self._remembered = Remembered(self.folder)
 
     def get(self, teacher: Teacher, seen: Seen, grid: tuple[int, int]) -> Tokens:
         """What a teacher says of a photo, before mirroring: patches ``[gh, gw, d]``, global ``[d]`` or None.
@@ -62,7 +70,7 @@ class Outputs:
             InputError: values are not finite.
             OSError: the disk is full, or the folder cannot be written.
         """
-        name = _name(teacher, seen, grid)
+        name = _name(teacher, seen.digest, grid)
         found = self._kept.get(name) or self._read(name)
         if found is None:  # nobody described it yet, or its file is gone or damaged
             (found,) = self._described(teacher, [seen], [name], grid)
@@ -75,6 +83,7 @@ class Outputs:
         read: Reader,
         nodes: Callable[[Seen], tuple[int, int]],
         *,
+        view: View = _nobody,
         first: float = 0.0,
         what: str = "what teachers say",
         progress: Progress = silent,
@@ -89,6 +98,8 @@ class Outputs:
             wanted: For each teacher, numbers of photos.
             read: Sees photos.
             nodes: The student's grid on what is seen.
+            view: Of photos by their numbers: those whose files were read before are not opened to find out what there
+                is of them.
             first: The part of the parts to begin with, from 0 to below 1; processes that start together differ.
             what: As progress calls it.
             progress: Told of every photo and teacher.
@@ -99,7 +110,7 @@ class Outputs:
         """
         if self.folder is None:
             return
-        missing = self._missing(wanted, read, nodes, what, progress)
+        missing = self._missing(wanted, self._found_out(wanted, read, nodes, view, what, progress))
         parts = [(teacher, part) for teacher, parts in missing for part in sorted(parts.items())]
         begin = int(first * len(parts))
         waiting = deque(parts[begin:] + parts[:begin])
@@ -122,32 +133,48 @@ class Outputs:
                     done += len(some)
                     progress(done, total, what)
 
-    def _missing(
+    def _found_out(
         self,
         wanted: Sequence[tuple[Teacher, Sequence[int]]],
         read: Reader,
         nodes: Callable[[Seen], tuple[int, int]],
+        view: View,
         what: str,
         progress: Progress,
+    ) -> dict[int, Known]:
+        """What is seen of all photos; those that are not remembered are read."""
+        everyone = sorted({number for _, numbers in wanted for number in numbers})
+        views = {number: view(number) for number in everyone}
+        found = {number: known for number in everyone if (known := self._remembered.get(views[number])) is not None}
+        others = [number for number in everyone if number not in found]
+        for start in range(0, len(others), TOGETHER):
+            progress(start, len(others), f"{what} (looking for what is there)")
+            some = others[start : start + TOGETHER]
+            new = {number: Known(seen.digest, nodes(seen)) for number, seen in zip(some, read(some), strict=True)}
+            self._remembered.add({views[number]: known for number, known in new.items()})
+            found |= new
+        return found
+
+    def _missing(
+        self, wanted: Sequence[tuple[Teacher, Sequence[int]]], known: Mapping[int, Known]
     ) -> list[tuple[Teacher, Mapping[str, list[int]]]]:
         """For each teacher the photos without a file, by the first letter of its name."""
-        everyone = sorted({number for _, numbers in wanted for number in numbers})
-        chosen = [frozenset(numbers) for _, numbers in wanted]
-        found: list[tuple[Teacher, dict[str, list[int]]]] = [(teacher, {}) for teacher, _ in wanted]
-        for start in range(0, len(everyone), TOGETHER):
-            progress(start, len(everyone), f"{what} (looking for what is there)")
-            some = everyone[start : start + TOGETHER]
-            for number, seen in zip(some, read(some), strict=True):
-                for (teacher, parts), numbers in zip(found, chosen, strict=True):
-                    if number in numbers and not self._is_there(_name(teacher, seen, nodes(seen))):
-                        parts.setdefault(seen.digest[0], []).append(number)
-        return [(teacher, parts) for teacher, parts in found if parts]
+        found: list[tuple[Teacher, Mapping[str, list[int]]]] = []
+        for teacher, numbers in wanted:
+            parts: dict[str, list[int]] = {}
+            for number in numbers:
+                digest, grid = known[number]
+                if not self._is_there(_name(teacher, digest, grid)):
+                    parts.setdefault(digest[0], []).append(number)
+            if parts:
+                found.append((teacher, parts))
+        return found
 
     def _describe(self, teacher: Teacher, seen: Sequence[Seen], nodes: Callable[[Seen], tuple[int, int]]) -> None:
         """Describe photos of which there is still no file."""
         for rows in alike(seen):
             grid = nodes(seen[rows[0]])
-            names = {row: _name(teacher, seen[row], grid) for row in rows}
+            names = {row: _name(teacher, seen[row].digest, grid) for row in rows}
             some = [row for row in rows if not self._is_there(names[row])]
             if some:
                 told = self._described(teacher, [seen[row] for row in some], [names[row] for row in some], grid)
@@ -206,9 +233,9 @@ def _folder(teacher: Teacher) -> str:
     return f"{UNSAFE.sub('_', teacher.name)[-40:]}-{teacher.fingerprint[:16]}"
 
 
-def _name(teacher: Teacher, seen: Seen, grid: tuple[int, int]) -> str:
+def _name(teacher: Teacher, digest: str, grid: tuple[int, int]) -> str:
     """Of a file, below the folder of all."""
-    return f"{_folder(teacher)}/{seen.digest[:32]}-{grid[0]}x{grid[1]}.safetensors"
+    return f"{_folder(teacher)}/{digest[:32]}-{grid[0]}x{grid[1]}.safetensors"
 
 
 @contextmanager

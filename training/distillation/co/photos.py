@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from render.errors import InputError
 from render.scene import TRANSFORMS
+from render.spacing import evenly, evenly_spaced
 from render.views import View, read_photo
 from training.probing.data.files import PHOTOS
+from training.rooms.writing import ROOM
 from training.scenes import open_scenes
 from uplift.encoders.base import as_image
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 GENERIC = "generic"  # whose photos are no teacher's own
 HELD_OUT = 20  # one photo of so many is validated on
+A = TypeVar("A")
 KEPT_BYTES = 2 << 30  # of photos that are kept in memory; the others are read whenever they are needed
 
 
@@ -36,11 +39,22 @@ class Photo:
         name: Within its source.
         image: Gives ``[h, w, 3]`` uint8.
         size: Bytes of its file; 0 where it has none.
+        file: Where that lies, how large it is and when it changed: as long as this stays, so do the pixels.  "" where
+            that is not known.
     """
 
     name: str
     image: Callable[[], UInt8[np.ndarray, "h w 3"]]
     size: int = 0
+    file: str = ""
+
+    @staticmethod
+    def of_file(name: str, path: Path) -> Photo:
+        """A photo that is a file as it is; nothing is read yet."""
+        found = path.stat()
+        return Photo(
+            name, partial(read_photo, path), found.st_size, f"{path.resolve()} {found.st_size} {found.st_mtime_ns}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,43 +109,58 @@ def open_source(owner: str, folder: Path, *, without: Path | None = None) -> Sou
         without: A folder whose pictures are no photos, such as that of the training.
 
     Raises:
-        InputError: no such folder, or there are no photos.
+        InputError: no such folder, there are no photos, there are scenes and other photos, or scenes deeper down.
     """
     if not folder.is_dir():
         raise InputError(f"Expected a folder of photos or scenes at {folder}, found none.")
-    if (folder / TRANSFORMS).is_file() or any(folder.glob(f"*/{TRANSFORMS}")):
-        photos = []
-        for scene in open_scenes([folder]):
-            scene.require_photos()
-            photos += [_of_view(scene.path.name, view) for view in scene.views]
-    else:
-        deeper = next(iter(sorted(folder.rglob(TRANSFORMS))), None)
-        if deeper is not None:  # its maps of depth and classes are no photos
-            raise InputError(
-                f"Scenes lie deeper in {folder}, such as {deeper.parent}: give the folder that holds them, "
-                f"{deeper.parent.parent}, and others as sources of their own."
-            )
-        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PHOTOS and f.is_file())
-        files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
-        if without is not None and folder.resolve() in without.resolve().parents:
-            files = [f for f in files if without.resolve() not in f.resolve().parents]
-        photos = [Photo(str(f.relative_to(folder)), partial(read_photo, f), f.stat().st_size) for f in files]
+    away = None if without is None else without.resolve()
+    if away is not None and folder.resolve() not in away.parents:
+        away = None
+
+    def counts(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return not hidden and (away is None or away not in path.resolve().parents)
+
+    scenes = _scenes_in(folder, counts)
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PHOTOS and f.is_file() and counts(f))
+    loose = [f for f in files if not any(scene == f.parent or scene in f.parents for scene in scenes)]
+    if scenes and loose:
+        raise InputError(
+            f"{folder} holds scenes and, beside them, photos such as {loose[0]}: give folders that hold either, as "
+            "sources of their own."
+        )
+    photos = []
+    for scene in open_scenes(scenes):
+        scene.require_photos()
+        photos += [_of_view(scene.path.name, view) for view in scene.views]
+    photos += [Photo.of_file(str(f.relative_to(folder)), f) for f in loose]
     if not photos:
         raise InputError(f"Expected photos ({', '.join(PHOTOS)}) or scenes in {folder}, found none.")
     return Source(owner, folder.resolve().name, photos)
+
+
+def _scenes_in(folder: Path, counts: Callable[[Path], bool]) -> list[Path]:
+    """The folder, if it is a scene, or the scenes in it; InputError where some lie deeper or are not whole."""
+    if (folder / TRANSFORMS).is_file():
+        return [folder]
+    found = sorted({f.parent for name in (TRANSFORMS, ROOM) for f in folder.rglob(name) if counts(f)})
+    scenes = [place for place in found if place.parent == folder and (place / TRANSFORMS).is_file()]
+    others = [place for place in found if not any(scene == place or scene in place.parents for scene in scenes)]
+    if others:  # their maps of depth and classes are no photos
+        if not (others[0] / TRANSFORMS).is_file():
+            raise InputError(f"{others[0]} is a room without its {TRANSFORMS}: make it again, or leave it out.")
+        raise InputError(
+            f"Scenes lie deeper in {folder}, such as {others[0]}: give the folder that holds them, "
+            f"{others[0].parent}, and others as sources of their own."
+        )
+    return scenes
 
 
 def thinned(source: Source, most: int | None) -> Source:
     """A source with so many of its photos at most, evenly spaced; None = all."""
     if most is None or len(source.photos) <= most:
         return source
-    return replace(source, photos=[source.photos[i] for i in evenly_spaced(len(source.photos), most)])
-
-
-def evenly_spaced(count: int, most: int) -> list[int]:
-    """So many of ``count`` places at most, the first and the last among them; of one the first alone."""
-    chosen: list[int] = np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
-    return chosen
+    return replace(source, photos=evenly(source.photos, most))
 
 
 def held_out(source: Source) -> tuple[Source, Source]:
@@ -151,6 +180,7 @@ class Photos:
     Attributes:
         sources: In the order in which they were given.
         starts: Number of the first photo of each source, and in the end how many there are.
+        most: Bytes that may be kept in memory.
     """
 
     def __init__(self, sources: Sequence[Source], *, keep: int = KEPT_BYTES) -> None:
@@ -162,8 +192,8 @@ class Photos:
         """
         self.sources = list(sources)
         self.starts = np.cumsum([0, *(len(source.photos) for source in sources)]).tolist()
-        self._kept: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
-        self._most, self._left, self._lock = keep, keep, Lock()
+        self._kept: dict[Hashable, Any] = {}
+        self.most, self._left, self._lock = keep, keep, Lock()
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -178,14 +208,29 @@ class Photos:
         Raises:
             InputError: it cannot be read.
         """
-        found = self._kept.get(index)
+        return self.kept(index, lambda: self.read(index), lambda found: found.nbytes)
+
+    def kept(self, name: Hashable, make: Callable[[], A], size: Callable[[A], int]) -> A:
+        """What is made of photos, kept in memory if there is room; several threads may ask.
+
+        Args:
+            name: By which it is known again.
+            make: Makes it, if it is not kept.
+            size: Its bytes.
+        """
+        found = self._kept.get(name)
         if found is None:
-            found = self.read(index)
+            found = make()
             with self._lock:
-                if index not in self._kept and found.nbytes <= self._left:
-                    self._left -= found.nbytes
-                    self._kept[index] = found
-        return found
+                if name not in self._kept and size(found) <= self._left:
+                    self._left -= size(found)
+                    self._kept[name] = found
+        return cast(A, found)
+
+    def photo(self, index: int) -> Photo:
+        """A photo by its number."""
+        source = self.source_of(index)
+        return self.sources[source].photos[index - self.starts[source]]
 
     def read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """A photo, read anew and not kept.
@@ -193,8 +238,7 @@ class Photos:
         Raises:
             InputError: it cannot be read.
         """
-        source = self.source_of(index)
-        return as_image(self.sources[source].photos[index - self.starts[source]].image())
+        return as_image(self.photo(index).image())
 
     def evenly(self, most: int) -> list[int]:
         """So many photos of every source at most, evenly spaced."""
@@ -204,13 +248,13 @@ class Photos:
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of the first photo of each source, in pixels; they tell about how large the others are."""
-        return [self.image(start).shape[:2] for start in self.starts[:-1]]
+        return [self.read(start).shape[:2] for start in self.starts[:-1]]
 
     def memory(self) -> int:
         """About how many bytes will be kept, if all are asked for and those of a source are of one size."""
         counts = np.diff(self.starts).tolist()
         needed = sum(3 * h * w * count for (h, w), count in zip(self.sizes, counts, strict=True))
-        return min(self._most, needed)
+        return min(self.most, needed)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -220,5 +264,9 @@ class Photos:
 
 
 def _of_view(scene: str, view: View) -> Photo:
-    size = 0 if view.path is None else view.path.stat().st_size
-    return Photo(f"{scene}/{view.name}", view.image, size)
+    name = f"{scene}/{view.name}"
+    if view.path is None:
+        return Photo(name, view.image)
+    found = Photo.of_file(name, view.path)
+    # Without its distortion a photo is not what its file alone tells.
+    return replace(found, image=view.image, file=found.file if view.lens is None else "")

@@ -73,7 +73,7 @@ def co_distil(
         settings: What is trained; None = the defaults.
         validation: Photos that are not trained on, of which about 64 are looked at, evenly over owners and folders.
         outputs: Folder of what teachers say of whole photos, or an object of it that trainings of one process share;
-            for ``flips`` alone, which need it.
+            ``flips`` need it, crops keep what is said of photos for validation there, if it is given.
         keep: Teachers whose projectors stay in the file.
         scratch: Whether the student's weights were drawn, so that their licence does not count.
         about: JSON values that travel in the file.

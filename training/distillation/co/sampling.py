@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from render.errors import InputError
+from render.spacing import evenly
 from training.distillation.co.losses import scale_of
-from training.distillation.co.photos import GENERIC, Photos, evenly_spaced
+from training.distillation.co.photos import GENERIC, Photos
 from training.distillation.co.settings import SHARINGS, Sharing
 from training.loop import draws_of
 
@@ -70,6 +71,11 @@ class Sampler:
 
     Generic photos are one owner's, however many teachers they stand for; so each specialist's projector gets as many
     photos as the generic ones are, whatever folders they are spread over.
+
+    Attributes:
+        photos: To draw from.
+        allowed: Which sources teach in whose name; ``[s, t]``.
+        batch_size: Photos of a step.
     """
 
     def __init__(
@@ -89,13 +95,13 @@ class Sampler:
         """
         owners = [source.owner for source in photos.sources]
         self.photos, self.allowed = photos, allowed(owners, teachers, sharing)
-        self._batch, self._drop = batch, drop
+        self.batch_size, self._drop = batch, drop
         self._folders = [np.array(places) for places in _folders(photos)]
 
     def batch(self, random: Generator) -> list[Item]:
         """The photos of a step, their seeds and their scale."""
         photos = self._photos(random)
-        seeds = random.integers(2**31, size=self._batch).tolist()
+        seeds = random.integers(2**31, size=self.batch_size).tolist()
         scale = scale_of(self.may(photos), seeds, self._drop)
         return [Item(photo, seed, scale) for photo, seed in zip(photos.tolist(), seeds, strict=True)]
 
@@ -104,7 +110,7 @@ class Sampler:
         found: np.ndarray = self.allowed[[self.photos.source_of(int(photo)) for photo in photos]]
         return found
 
-    def upcoming(self, seed: int, steps: range) -> list[int]:
+    def upcoming(self, seed: int, steps: Iterable[int]) -> list[int]:
         """The photos that steps of a training draw, each once, in order."""
         needed = np.zeros(len(self.photos), bool)
         for step in steps:
@@ -117,8 +123,8 @@ class Sampler:
 
     def _photos(self, random: Generator) -> Int[np.ndarray, " b"]:
         """The first draws of a batch, which its photos depend on alone."""
-        owners = random.integers(len(self._folders), size=self._batch)
-        folder, within = random.random((2, self._batch))
+        owners = random.integers(len(self._folders), size=self.batch_size)
+        folder, within = random.random((2, self.batch_size))
         starts = np.asarray(self.photos.starts)
         sources = np.array([_at(self._folders[owner], part) for owner, part in zip(owners, folder, strict=True)])
         counts = np.diff(starts)[sources]
@@ -138,7 +144,7 @@ def evenly_over_owners(photos: Photos, most: int, among: Sequence[int] | None = 
         of[photos.source_of(photo)].append(photo)
     owners = _folders(photos)
     each = {place: max(1, most // len(owners) // len(some)) for some in owners for place in some}
-    return [known[i] for place, known in enumerate(of) for i in evenly_spaced(len(known), each[place])]
+    return [photo for place, known in enumerate(of) for photo in evenly(known, each[place])]
 
 
 def _folders(photos: Photos) -> list[list[int]]:

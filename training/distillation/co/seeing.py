@@ -6,8 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -46,10 +45,12 @@ class Seen:
 
     Attributes:
         pixels: ``[3, h, w]`` uint8; crops are mirrored already.
+        digest: Of whole photos: hash of the pixels, as they are before mirroring.
         mirrored: Whether the student sees it mirrored, and maps are mirrored with it.
     """
 
     pixels: UInt8[Tensor, "3 h w"]
+    digest: str = ""
     mirrored: bool = False
 
     @property
@@ -57,19 +58,13 @@ class Seen:
         """As the student sees it."""
         return self.pixels.flip(-1) if self.mirrored else self.pixels
 
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the pixels, as they are before mirroring."""
-        digest = hashlib.sha256(str(list(self.pixels.shape)).encode())
-        digest.update(self.pixels.contiguous().numpy().data)
-        return digest.hexdigest()
-
 
 class Sight:
     """Looks at photos as a co-distillation does.
 
     Attributes:
         stages: Sides of what is seen.
+        patch: Of the student, in pixels.
         grid: The student's grid on a photo of ``h`` by ``w`` pixels that is seen whole at a side.
     """
 
@@ -86,7 +81,7 @@ class Sight:
             readers: Threads at most, beside which there is this one; 1 = no other.
         """
         self.stages, self._photos, self._settings, self._readers = stages, photos, settings, readers
-        self._patch, self.grid = encoder.patch, encoder.grid
+        self.patch, self.grid = encoder.patch, encoder.grid
 
     def look(self, items: Sequence[Item], side: int) -> list[Seen]:
         """What is seen of the photos of a step, at a side in pixels."""
@@ -94,21 +89,33 @@ class Sight:
 
     def look_at_whole(self, photos: Sequence[int], side: int) -> list[Seen]:
         """What is seen of whole photos, at a side in pixels."""
-        return together(lambda photo: self.whole(self._photos.image(photo), side), photos, self._readers)
+        return together(lambda photo: self._whole(photo, side), photos, self._readers)
+
+    def view(self, photo: int, side: int, photos: Photos | None = None) -> str:
+        """Tells the file of a photo, when it changed, and how it is seen whole; "" where the file is not known."""
+        file = (self._photos if photos is None else photos).photo(photo).file
+        return f"{file} {side} {self.patch}" if file else ""
+
+    def _whole(self, photo: int, side: int) -> Seen:
+        """A whole photo of the training, kept if there is room: smaller than the file's, and with its hash."""
+        return self._photos.kept(
+            (photo, side, self.patch), lambda: self.whole(self._photos.read(photo), side), lambda one: one.pixels.nbytes
+        )
 
     def whole(self, image: UInt8[np.ndarray, "h w 3"], side: int) -> Seen:
         """A whole photo; a larger one is shrunk until its longer side has so many pixels."""
-        return Seen(whole(image, self.grid(image.shape[0], image.shape[1], side), self._patch))
+        pixels = whole(image, self.grid(image.shape[0], image.shape[1], side), self.patch)
+        return Seen(pixels, digest_of(pixels))
 
     def nodes(self, seen: Seen) -> tuple[int, int]:
         """The student's grid on what is seen."""
-        return seen.pixels.shape[1] // self._patch, seen.pixels.shape[2] // self._patch
+        return seen.pixels.shape[1] // self.patch, seen.pixels.shape[2] // self.patch
 
     def _seen(self, item: Item, side: int) -> Seen:
-        image = self._photos.image(item.photo)
         random = np.random.default_rng([CROP, item.seed])
         if self._settings.augment == "flips":
-            return Seen(self.whole(image, side).pixels, mirrored=bool(random.random() < FLIPPED))
+            return replace(self._whole(item.photo, side), mirrored=bool(random.random() < FLIPPED))
+        image = self._photos.image(item.photo)
         pixels = cropped(image, random, side, self._settings.least)
         if self._settings.recolours:
             pixels = recoloured(pixels, np.random.default_rng([COLOURS, item.seed]))
@@ -230,6 +237,13 @@ def recoloured(pixels: UInt8[Tensor, "3 h w"], random: Generator) -> UInt8[Tenso
     if inverts:
         found = functional.solarize(found, SOLAR)
     return found.contiguous()
+
+
+def digest_of(pixels: UInt8[Tensor, "3 h w"]) -> str:
+    """Hash of pixels."""
+    digest = hashlib.sha256(str(list(pixels.shape)).encode())
+    digest.update(pixels.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def alike(seen: Sequence[Seen]) -> list[list[int]]:

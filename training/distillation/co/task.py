@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
-from training.distillation.co.ahead import Ahead, Needs
+from training.distillation.co.ahead import Ahead, Needs, Pace
 from training.distillation.co.held import HeldPhotos
 from training.distillation.co.losses import distillation_loss, kept
 from training.distillation.co.outputs import TOGETHER, Outputs
@@ -25,6 +25,7 @@ from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
 from training.loop import Task
 from training.sheets import sheet
+from uplift.encoders._projectors import hidden_of
 from uplift.encoders.base import Tokens, TrainableEncoder
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ class CoDistillation(Task):
             settings: What is trained; None = the defaults.
             validation: Photos that are not trained on.
             seed: Of the projectors' weights, and that of the schedule, by which the photos of all steps are known.
-            outputs: What teachers say of whole photos, for ``flips``.
+            outputs: What teachers say of whole photos: those for validation, and with ``flips``, which need it, those
+                of the training.
             readers: Threads at most that read and crop photos.
             progress: Told while teachers describe photos before the first step.
 
         Raises:
             InputError: numbers or names are out of range, two teachers have one name, a teacher or a source is left
-                out by the sharing, or outputs are missing or not needed.
+                out by the sharing, or outputs are missing.
         """
         super().__init__()
         settings = Settings() if settings is None else settings
@@ -105,8 +107,9 @@ class CoDistillation(Task):
         self.statistics = nn.ModuleList(TeacherStatistics(one.dimension, whole=one.has_whole) for one in teachers)
         self.register_buffer("losses", torch.full((steps, len(teachers)), torch.nan))
         self._sums = np.zeros((2, len(teachers)))  # of the losses of a step, and how many they are
-        self._outputs = outputs
-        self.ahead = Ahead(teachers, photos, self.sampler, self.sight, outputs, seed=seed, steps=steps)
+        once = settings.augment == "flips"
+        self._outputs = outputs if once else None  # what is said of crops is not kept
+        self.ahead = Ahead(teachers, photos, self.sampler, self.sight, outputs, once=once, seed=seed, steps=steps)
         self.held = None
         if validation is not None:
             said = Outputs(None) if outputs is None else outputs
@@ -186,26 +189,17 @@ class CoDistillation(Task):
 
     def identity(self) -> dict[str, Any]:
         """Student, teachers, photos and what is made of them."""
-        stages, settings = self.sight.stages, self.settings
-        return {
-            "student": self._start,
-            "teachers": {teacher.name: teacher.fingerprint for teacher in self.teachers},
-            "photos": self._photos.fingerprint,
-            "validation": None if self._validation is None else self._validation.fingerprint,
-            "sharing": settings.sharing,
-            "projector": self.student.kind,
-            "hidden": list(self.student.projectors[0].hidden),
-            "stages": [list(stages.sides), list(stages.shares)],
-            "augment": settings.augment,
-            "crop_scale": settings.least,
-            "colours": settings.recolours,
-            "batch": settings.batch,
-            "drop": settings.drop,
-        }
+        teachers = {teacher.name: teacher.fingerprint for teacher in self.teachers}
+        photos, stages = (self._photos, self._validation), self.sight.stages
+        return {"teachers": teachers, **identity_without_teachers(self._start, *photos, stages, self.settings)}
 
     def needs(self) -> Needs:
         """What the training takes, as the first photos of all sources tell; reads these."""
         return self.ahead.needs(self.held)
+
+    def pace(self) -> Pace:
+        """How long teachers take, as each does for one photo; asks them."""
+        return self.ahead.pace(self.held)
 
     def _compare(self, found: Tensor, seen: Sequence[Seen], rows: list[int], may: Bool[np.ndarray, "b t"]) -> None:
         """Write the losses of photos of one size into ``found``."""
@@ -257,14 +251,38 @@ class CoDistillation(Task):
             one.update(one.gathered())
 
 
+def identity_without_teachers(
+    student: str, photos: Photos, validation: Photos | None, stages: Stages, settings: Settings
+) -> dict[str, Any]:
+    """The part of a training's identity that is known before its teachers are loaded; JSON values.
+
+    Args:
+        student: Fingerprint of what the student begins as.
+        photos: To train on.
+        validation: Photos that are not trained on.
+        stages: Sides of what is seen.
+        settings: What is trained.
+    """
+    return {
+        "student": student,
+        "photos": photos.fingerprint,
+        "validation": None if validation is None else validation.fingerprint,
+        "sharing": settings.sharing,
+        "projector": settings.projector,
+        "hidden": list(hidden_of(settings.projector, settings.ladder)),
+        "stages": [list(stages.sides), list(stages.shares)],
+        "augment": settings.augment,
+        "crop_scale": settings.least,
+        "colours": settings.recolours,
+        "batch": settings.batch,
+        "drop": settings.drop,
+    }
+
+
 def _check(names: Sequence[str], steps: int, settings: Settings, outputs: Outputs | None) -> None:
     if not names or len(set(names)) < len(names):
         raise InputError(f"Co-distillation takes one teacher or more, each once; found {', '.join(names) or 'none'}.")
     if steps < 1:
         raise InputError(f"Co-distillation needs steps of 1 or more, found {steps}.")
-    if (settings.augment == "flips") != (outputs is not None):
-        found = "none" if outputs is None else str(outputs.folder)
-        raise InputError(
-            "What teachers say is kept of whole photos (flips) alone, in a folder: expected one with flips and none "
-            f"with crops, found {found} with {settings.augment}."
-        )
+    if settings.augment == "flips" and outputs is None:
+        raise InputError("What teachers say of whole photos (flips) is kept: expected a folder for it, found none.")

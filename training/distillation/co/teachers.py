@@ -42,9 +42,7 @@ class Teacher:
             InputError: ``side`` is less than a patch, or the global token has another dimension than the patches.
         """
         self.name, self.encoder, self.side = name, encoder, side
-        patch = encoder.patch if isinstance(encoder, TrainableEncoder) else 1
-        if side is not None and side < patch:
-            raise InputError(f"{name} sees patches of {patch} pixels, found a side of {side}; choose a larger one.")
+        check_side(name, encoder, side)
         told = encoder.encode_global(np.zeros((SMALL, SMALL, 3), np.uint8))
         if told is not None and len(told) != encoder.dimension:
             raise InputError(
@@ -87,6 +85,13 @@ class Teacher:
         return Tokens(maps, torch.stack([one.to(torch.float32) for one in told if one is not None]))
 
 
+def check_side(name: str, encoder: Encoder, side: int | None) -> None:
+    """Raise InputError where what an encoder is to see is less than one of its patches."""
+    patch = encoder.patch if isinstance(encoder, TrainableEncoder) else 1
+    if side is not None and side < patch:
+        raise InputError(f"{name} sees patches of {patch} pixels, found a side of {side}; choose a larger one.")
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """No automatic casting within: what is kept must not depend on the precision of whoever needed it first."""
@@ -102,7 +107,7 @@ def fit_to(encoder: Encoder, photos: Photos, progress: Progress = silent) -> Non
     if encoder.fitted:
         return
     chosen = photos.evenly(max(1, encoder.photos_to_fit // len(photos.sources)))
-    encoder.fit([photos.image(index) for index in chosen], progress)
+    encoder.fit([photos.read(index) for index in chosen], progress)
 
 
 def on_grid(tokens: Tokens, grid: tuple[int, int]) -> Tokens:

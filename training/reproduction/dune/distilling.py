@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
-from render.views import read_photo
 from training.distillation.co.photos import GENERIC, Photo, Photos, Source, held_out
 from training.distillation.co.settings import Settings
 from training.loop import Schedule
@@ -145,9 +143,7 @@ def _source(places: Places, row: Row, name: str) -> Source:
             raise InputError(
                 f"Expected {places.plan.views} photos in {folder / IMAGES}, found {len(files)}; give the command again."
             )
-        photos += [
-            Photo(f"{folder.name}/{file.name}", partial(read_photo, file), file.stat().st_size) for file in files
-        ]
+        photos += [Photo.of_file(f"{folder.name}/{file.name}", file) for file in files]
     # What belongs to no teacher of this student is generic to it.
     return Source(name if name in row.teachers else GENERIC, name, photos)
 
