@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import sys
 from typing import IO, Any
 
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def try_to_lock(file: IO[Any]) -> bool:
@@ -19,8 +24,11 @@ def try_to_lock(file: IO[Any]) -> bool:
         OSError: the file system fails.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
     except OSError as error:
         if error.errno not in UNSUPPORTED:

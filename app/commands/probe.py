@@ -84,17 +84,16 @@ class Probe:
 
     def run(self) -> None:
         """Fit, measure, print and write."""
-        import numpy as np
-
         from app.result_tables import write_markdown
         from render.devices import resolve_device
+        from render.spacing import evenly_spaced
         from training.probing import DptSettings, ProbeSettings, run_probe
 
         self._check()
         settings = self._settings()
         data = self._data()
         sources = self._sources()
-        chosen = sorted(set(np.linspace(0, len(data.test) - 1, self.show).round().astype(int).tolist()))
+        chosen = evenly_spaced(len(data.test), self.show)
         say(f"{data.name}: {len(data.train)} photos to learn from, {len(data.test)} to measure")
         results: list[ProbeResult] = []
         with progress_bars() as progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from itertools import count
@@ -15,11 +14,7 @@ from app.explorer.packing import Packer, load_document
 from app.scenes import fingerprint
 from render.errors import InputError
 from render.scene import Scene
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from training.locking import try_to_lock
 
 log = logging.getLogger(__name__)
 
@@ -185,11 +180,11 @@ def _locked(path: Path) -> tuple[BinaryIO | None, bool]:
     except OSError:
         return None, False
     try:
-        if sys.platform == "win32":
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        mine = try_to_lock(file)
+    except OSError:
         file.close()
-        return None, isinstance(error, BlockingIOError | PermissionError)
+        return None, False
+    if not mine:
+        file.close()
+        return None, True
     return file, False

@@ -15,9 +15,10 @@ import torch
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from render.spacing import evenly
 from training.rooms.captions import Kind
 from training.rooms.reading import RoomScene
-from training.rooms.tasks import Enough, evenly, query_frames
+from training.rooms.tasks import Enough, query_frames
 from training.tiny.finding import pixel_relevancies
 from uplift.encoders.base import Encoder
 from uplift.relevancy import CANONICAL, most_relevant_pixel, relevant

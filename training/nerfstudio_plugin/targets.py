@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from render.progress import Progress, silent
+from render.spacing import evenly_spaced
 from uplift.encoders import Encoder, load_encoder
 from uplift.maps import FeatureMapCache
 
@@ -61,8 +62,7 @@ class FeatureTargets:
         with untouched_randomness():
             self.encoder: Encoder = load_encoder(encoder, weights, device)
             if not self.encoder.fitted:
-                count = min(len(photos), self.encoder.photos_to_fit)
-                chosen = np.linspace(0, len(photos) - 1, count).round().astype(int).tolist()
+                chosen = evenly_spaced(len(photos), self.encoder.photos_to_fit)
                 self.encoder.fit((photos[i].cpu().numpy() for i in chosen), progress)
         self.fingerprint = self.encoder.fingerprint()
         self._cache = FeatureMapCache(folder)

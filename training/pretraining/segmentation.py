@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from render.spacing import evenly
 from training.distillation.specific.augmentation import Recipe
 from training.distillation.specific.heads import DEVIATION
 from training.distillation.specific.measuring import measure
@@ -27,7 +28,7 @@ from training.loop import Schedule, check, place, train
 from training.loop.schedule import Precision
 from training.pretraining.mask3d.settings import CLIP, MOMENTUM, STAIR, WARM, Scale
 from training.pretraining.unread import freeze_unread
-from training.probing.photos import ProbeData, evenly
+from training.probing.photos import ProbeData
 from training.probing.scores import Scores
 from uplift.encoders._masked import PatchDecoder, plainly_attending
 from uplift.encoders.base import Encoder, TrainableEncoder

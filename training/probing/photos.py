@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from render.errors import InputError
+from render.spacing import evenly
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -118,12 +119,6 @@ def checked(classes: Callable[[], UInt8[np.ndarray, "h w"]], count: int, name: s
             f"{int(known.max())}; correct the map or name more classes."
         )
     return values
-
-
-def evenly(items: Sequence[ProbePhoto], most: int | None) -> list[ProbePhoto]:
-    """So many of the photos at most, evenly spaced."""
-    count = len(items) if most is None else min(len(items), max(1, most))
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
 
 
 def resized(

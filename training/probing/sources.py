@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
-from training.probing.photos import ProbePhoto, evenly
+from render.spacing import evenly
+from training.probing.photos import ProbePhoto
 from uplift.encoders.base import DerivedEncoder, Encoder, Image, TrainableEncoder
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from render.spacing import evenly
 from training.rooms.reading import RoomScene
 from training.rooms.writing import GAUSSIAN_INSTANCES
 from uplift.evaluation.lerf import LabelledFrame, MaskedObject
@@ -144,12 +145,6 @@ def covering_frames(frames: Sequence[LabelledFrame], count: int) -> list[Labelle
         missing -= set(best.objects)
     names = {frame.name for frame in chosen}
     return [frame for frame in frames if frame.name in names]
-
-
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """So many of the items at most, evenly spaced."""
-    count = min(len(items), max(1, most))
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)] if count else []
 
 
 def _cut_off(mask: Bool[np.ndarray, "h w"]) -> float:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from render.depth_colours import colour_depth, depth_range
+from render.spacing import evenly_spaced
 from training.probing.bins import scale_invariant_loss
 from training.probing.scores import ScoreKeeper
 from training.tiny.card import About, Recipe
@@ -216,8 +217,3 @@ def share_close(told: Float32[np.ndarray, "h w"], truth: Float32[np.ndarray, "h 
     known = truth > 0
     a, b = told[known], truth[known]
     return float((np.maximum(a / b, b / a) < CLOSE).mean())
-
-
-def evenly_spaced(count: int, most: int) -> list[int]:
-    """So many indices at most, evenly spaced over ``count``."""
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))

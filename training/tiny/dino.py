@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from render.spacing import evenly_spaced
 from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered, normalised
 from training.tiny.pairs import Pairs, PairSampler
@@ -142,9 +143,7 @@ class DinoTask(TinyTask):
         such tokens would all be near 1.  Statistics over training photos are folded into the last norm.
         """
         model = copy.deepcopy(self.teacher.backbone).eval()
-        few = self._images.photos[
-            np.linspace(0, len(self._images) - 1, min(STATISTICS, len(self._images))).round().astype(int)
-        ]
+        few = self._images.photos[evenly_spaced(len(self._images), STATISTICS)]
         batches = [few[i : i + BATCH] for i in range(0, len(few), BATCH)]
         seen = torch.cat([tokens(model, self._pixels(b.astype(np.float32) / 255))[1].flatten(0, 2) for b in batches])
         mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-4)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from render.spacing import evenly_spaced
 from training.tiny.images import RoomImages
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def measure_patches(encode: Callable[[np.ndarray], Tensor], images: RoomImages) 
     """
     from sklearn.metrics import roc_auc_score
 
-    few = np.linspace(0, len(images) - 1, min(PHOTOS, len(images))).round().astype(int)
+    few = evenly_spaced(len(images), PHOTOS)
     features = torch.cat([encode(images.photos[few[i : i + BATCH]]).cpu() for i in range(0, len(few), BATCH)])
     n, gh, gw = features.shape[:3]
     h, w = images.photos.shape[1:3]

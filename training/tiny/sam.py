@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import Tensor, nn
 
+from render.spacing import evenly_spaced
 from training.tiny.card import About, Recipe
 from training.tiny.images import RoomImages, jittered
 from training.tiny.sam_decoder import begin_at_points, decode, decode_apart
@@ -83,7 +84,7 @@ class SamTask(TinyTask):
         self.photos = batch
         self._images, self._prompts = images, prompts
         self._shape = shape
-        chosen = np.unique(np.linspace(0, len(validation) - 1, VALIDATED).round().astype(int))
+        chosen = evenly_spaced(len(validation), VALIDATED)
         self._photos, self._instances = validation.photos[chosen], validation.instances[chosen]
         self.model = build_tiny_sam(shape).to(device)
         self._grouping = nn.Linear(shape.channels, GROUPED).to(device)

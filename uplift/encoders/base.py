@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from render.spacing import evenly_spaced
 from render.views import View
 from uplift.encoders._windows import encode_windows
 
@@ -272,8 +273,8 @@ def fit_encoder(
         return
     if not views:
         raise InputError(f"The encoder {encoder.name} is fitted to a scene's photos, found no views.")
-    count = min(len(views), encoder.photos_to_fit)
-    chosen = np.linspace(0, len(views) - 1, count).round().astype(int).tolist()
+    chosen = evenly_spaced(len(views), encoder.photos_to_fit)
+    count = len(chosen)
     what = f"fitting {encoder.name}"
 
     def images() -> Iterator[Image]:

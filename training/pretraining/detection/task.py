@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from render.spacing import evenly_spaced
 from training.loop import Schedule, Task
 from training.loop.schedule import Precision
 from training.pretraining.detection.data import RoomThings, Scene
@@ -159,8 +160,8 @@ class DetectionTraining(Task):
         """Photos with what is told and what is true."""
         things = self._validation or self._things
         rows = []
-        for index in np.linspace(0, len(things) - 1, min(PANELS, len(things))).round().astype(int):
-            scene = things.scene(int(index))
+        for index in evenly_spaced(len(things), PANELS):
+            scene = things.scene(index)
             said = self.model.detect(scene.pixels[None])[0]
             sure = said["scores"] > SURE
             told = _drawn(scene, said["masks"][sure, 0] > HALF, said["labels"][sure])

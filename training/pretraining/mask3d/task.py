@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
+from render.spacing import evenly_spaced
 from training.loop import Task
 from training.pretraining.mask3d.frames import Frames
 from training.pretraining.mask3d.losses import COLOUR_FLOOR, in_patches, patch_losses, standardized
@@ -187,5 +188,4 @@ class MaskedPretraining(Task):
 
 def _evenly(count: int, most: int) -> list[Item]:
     """So many frames at most, evenly spaced, each with a seed of its own."""
-    chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
-    return [Item(int(frame), seed) for seed, frame in enumerate(chosen)]
+    return [Item(frame, seed) for seed, frame in enumerate(evenly_spaced(count, most))]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from render.errors import InputError
-from training.probing.photos import ProbeData, ProbePhoto, evenly, resized
+from render.spacing import evenly
+from training.probing.photos import ProbeData, ProbePhoto, resized
 from training.rooms.reading import RoomScene
 from training.rooms.writing import ROOM
 

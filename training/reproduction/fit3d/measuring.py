@@ -15,6 +15,7 @@ import torch
 from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
+from render.spacing import evenly_spaced
 from training.probing.kept import KeptMaps, Maps, beside, describe_photos, stacked
 from training.probing.photos import Task
 from training.probing.running import run_probe
@@ -186,7 +187,7 @@ class _Station:
 
 def show_indices(count: int) -> list[int]:
     """The test photos that are shown, evenly spaced."""
-    return sorted(set(np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int).tolist()))
+    return evenly_spaced(count, SHOWN)
 
 
 def read_told(path: Path) -> dict[int, np.ndarray]:
