@@ -11,6 +11,7 @@ from app.result_tables import ResultTable
 from training.probing.scores import Figure
 from training.reproduction.dune.measuring import MEASURES
 from training.reproduction.dune.plan import FULL, TEACHERS
+from training.reproduction.verdicts import VERDICTS
 
 if TYPE_CHECKING:
     from training.reproduction.dune.results import Answer, Found, Lesson, Results
@@ -27,7 +28,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }
 """Rows of each table, by its title; those that were not measured are left out."""
 COMPONENTS, PARTS = Figure("components", 1, 1, False), Figure("share", 1, 3, True)
-VERDICTS = (
+HOW_SURE = (
     "better or worse = both 95 % intervals, over rooms and over seeds, lie on one side of zero (never with a single "
     "seed); of comparisons without a difference one in twenty to fifty ends so by chance"
 )
@@ -71,19 +72,16 @@ def _answer_table(answers: Sequence[Answer], titles: Mapping[str, str]) -> Resul
             for name, measure in MEASURES.items()
         ]
         rows.append([" against ".join(titles[name] for name in pair), *cells])
-    note = f"by how much it is better; {gap_note([answer.better for answer in answers], 'rooms')}; {VERDICTS}"
+    note = f"by how much it is better; {gap_note([answer.better for answer in answers], 'rooms')}; {HOW_SURE}"
     columns = ["pair", *(measure.figure.title for measure in MEASURES.values())]
     return ResultTable(answers[0].question, columns, rows, note)
 
 
 def _summary_table(found: Results) -> ResultTable:
-    rows = [
-        [question, *(str(counts[verdict]) for verdict in ("better", "not told apart", "worse"))]
-        for question, counts in found.summary().items()
-    ]
+    rows = [[question, *(str(counts[verdict]) for verdict in VERDICTS)] for question, counts in found.summary().items()]
     made = "made on the way" if found.specialist else "made before"
-    note = f"comparisons by pair and measure; {VERDICTS}; the specialist {TEACHERS[-1]} was {made}"
-    return ResultTable("Verdicts", ["question", "better", "not told apart", "worse"], rows, note)
+    note = f"comparisons by pair and measure; {HOW_SURE}; the specialist {TEACHERS[-1]} was {made}"
+    return ResultTable("Verdicts", ["question", *VERDICTS], rows, note)
 
 
 def _cosine_table(lessons: Sequence[Lesson]) -> ResultTable:

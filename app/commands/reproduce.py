@@ -9,6 +9,7 @@ import tyro
 
 from app.commands.reproduce_dune import ReproduceDune
 from app.commands.reproduce_fit3d import ReproduceFit3d
+from app.commands.reproduce_task_distillation import ReproduceTaskDistillation
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Reproduce:
     paper: (
         Annotated[ReproduceFit3d, tyro.conf.subcommand("fit3d")]
         | Annotated[ReproduceDune, tyro.conf.subcommand("dune")]
+        | Annotated[ReproduceTaskDistillation, tyro.conf.subcommand("task-distillation")]
     )
 
     def run(self) -> None:

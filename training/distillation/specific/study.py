@@ -27,6 +27,7 @@ from pathlib import Path
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.distillation.specific.losses import Weighting
 from training.distillation.specific.mixing import Mixed
 from training.distillation.specific.models import Goal
 from training.distillation.specific.rows import Choice, Row
@@ -51,6 +52,9 @@ ALONE, BY_PROBED, BY_TUNED = "alone", "by-probed", "by-tuned"
 MIXED, MIXED_IN_TASK = "by-probed-mixed", "by-probed-mixed-in-task"
 LINES = (ALONE, BY_PROBED, BY_TUNED, MIXED, MIXED_IN_TASK)
 """How every student is trained: tables 4.1 to 4.3 and 4.5."""
+NO_LABELS, MIXED_NO_LABELS = "by-probed-no-labels", "by-probed-mixed-no-labels"
+FURTHER = (NO_LABELS, MIXED_NO_LABELS)
+"""What table 4.6 has beside them: the distillation alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,7 @@ class Study:
         probed: The teacher whose encoder is frozen.
         tuned: The teacher all of which is trained.
         students: By the names that rows begin with.
+        lines: How every student is trained.
     """
 
     name: str
@@ -91,6 +96,7 @@ class Study:
     probed: Trained
     tuned: Trained
     students: Mapping[str, Trained]
+    lines: tuple[str, ...] = LINES
 
     def shortened(self, effort: float) -> Study:
         """The same with so many times the steps.
@@ -177,25 +183,28 @@ def open_bench(
 
 
 def rows_of(study: Study, bench: Workbench) -> list[Row]:
-    """All lines of a study: both teachers first, then every student in all manners of :data:`LINES`.
+    """All lines of a study: both teachers first, then every student in all of its manners.
 
     Raises:
         InputError: a network is not known.
     """
     probed, tuned = _row(study, bench, PROBED, study.probed), _row(study, bench, TUNED, study.tuned)
     found = [probed, tuned]
-    blend = Mixed(source="blend")
+    blend, unlabelled = Mixed(source="blend"), Weighting(alpha=1.0)
     for name, trained in study.students.items():
         student = _row(study, bench, name, trained)
         taught = replace(student, teacher=probed)
+        mixed = replace(taught, mixed=blend)
         lines = {
             ALONE: student,
             BY_PROBED: taught,
             BY_TUNED: replace(student, teacher=tuned),
-            MIXED: replace(taught, mixed=blend),
-            MIXED_IN_TASK: replace(taught, mixed=blend, mixed_in="task"),
+            MIXED: mixed,
+            MIXED_IN_TASK: replace(mixed, mixed_in="task"),
+            NO_LABELS: replace(taught, weighting=unlabelled),
+            MIXED_NO_LABELS: replace(mixed, weighting=unlabelled),
         }
-        found += [replace(row, name=f"{name}-{line}") for line, row in lines.items()]
+        found += [replace(lines[line], name=f"{name}-{line}") for line in study.lines]
     return found
 
 

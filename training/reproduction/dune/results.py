@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from render.errors import InputError
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
@@ -14,8 +14,8 @@ from training.reproduction.dune.measuring import MEASURES, OWN
 from training.reproduction.dune.places import TRAINED, Places, described, distilled, measured
 from training.reproduction.dune.plan import FULL, SPECIALIST, TEACHERS, Plan, Row
 from training.reproduction.packing import unpacked
+from training.reproduction.verdicts import VERDICTS, Verdict, verdict_of
 
-Verdict: TypeAlias = Literal["better", "worse", "not told apart"]
 Pair: TypeAlias = tuple[str, str]
 QUESTIONS: Mapping[str, tuple[Pair, ...]] = {
     "Does the transformer projector win? (table 1)": ((FULL.name, "ladder-full"), (FULL.name, "simple-full")),
@@ -91,19 +91,8 @@ class Answer:
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse, where other rooms and other seeds would both say so.
-
-        Both 95 % intervals, over the rooms and over the seeds, lie on one side of zero: either alone is right too
-        seldom where the other differs more (see :class:`training.reproduction.fit3d.results.Claim`).  Of a single seed
-        nothing is known.
-        """
-        lows = [self.better.over_groups.low, self.better.over_seeds.low]
-        highs = [self.better.over_groups.high, self.better.over_seeds.high]
-        if all(low is not None and low > 0 for low in lows):
-            return "better"
-        if all(high is not None and high < 0 for high in highs):
-            return "worse"
-        return "not told apart"
+        """Whether it is better or worse, see :func:`verdict_of`."""
+        return verdict_of(self.better)
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -182,7 +171,7 @@ class Results:
         """How many comparisons ended how, by question."""
         found: dict[str, dict[Verdict, int]] = {}
         for answer in self.answers():
-            counts = found.setdefault(answer.question, {"better": 0, "not told apart": 0, "worse": 0})
+            counts = found.setdefault(answer.question, dict.fromkeys(VERDICTS, 0))
             counts[answer.verdict] += 1
         return found
 
