@@ -60,16 +60,10 @@ def correlation_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
 
 def panel_picture(task: CoDistillation) -> UInt8[np.ndarray, "h w 3"]:
     """Photos beside PCA colours of teachers, projectors and the student, as figure 2 has it; with titles."""
-    import torch
+    from training.distillation.co.showing import panel_titles
 
-    from training.distillation.co.showing import PANELS, panel_rows, panel_titles
-
-    if task.held is None:
-        raise ValueError("panels show photos that are not trained on, and there are none")
-    with torch.no_grad():
-        rows = panel_rows(list(task.held.compared(task.student, task.statistics, PANELS)))
     titles = [_short(title) for title in panel_titles([teacher.name for teacher in task.teachers])]
-    return row_sheet(titles, rows, cell_width=CELL)
+    return row_sheet(titles, task.panels(), cell_width=CELL)
 
 
 def _figure() -> Figure:

@@ -38,7 +38,17 @@ from training.distillation.co.photos import (
 )
 from training.distillation.co.running import run_task
 from training.distillation.co.sampling import Sampler, allowed, evenly_over_owners
-from training.distillation.co.seeing import RATIO, Seen, Stages, _part, cropped, digest_of, recoloured, together, whole
+from training.distillation.co.seeing import (
+    RATIO,
+    Seen,
+    Stages,
+    cropped,
+    digest_of,
+    part_of,
+    recoloured,
+    together,
+    whole,
+)
 from training.distillation.co.settings import SMALLEST_CROP, Settings
 from training.distillation.co.statistics import Statistics
 from training.distillation.co.student import Student
@@ -199,7 +209,7 @@ def test_a_ladder_sums_perceptrons_of_what_blocks_give_and_the_last_one_is_wide(
         model.blocks[place].register_forward_hook(lambda _, __, out, place=place: given.update({place: out}))
     pixels = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     told = student.told(0, student(pixels))
-    weights, whole, patches = student.projectors[0].state_dict(), 0, 0
+    weights, whole, patches = student.projectors[0].state_dict(), torch.zeros(()), torch.zeros(())
     for rung, (place, hidden) in enumerate(((1, 64), (3, 64), (5, 256))):
         sums = []
         for kind, rows in (("whole", given[place][:, 0]), ("patches", given[place][:, 1:])):
@@ -404,7 +414,7 @@ def test_crops_are_parts_of_the_photo_of_the_asked_area_and_ratio() -> None:
     random = np.random.default_rng(0)
     areas, ratios = [], []
     for _ in range(500):
-        top, left, h, w = _part(90, 120, random, SMALLEST_CROP)
+        top, left, h, w = part_of(90, 120, random, SMALLEST_CROP)
         assert top >= 0
         assert left >= 0
         assert top + h <= 90
@@ -415,7 +425,7 @@ def test_crops_are_parts_of_the_photo_of_the_asked_area_and_ratio() -> None:
     assert 0.9 < max(areas) <= 1.0
     assert RATIO[0] - 0.02 < min(ratios) < 0.8
     assert 1.25 < max(ratios) < RATIO[1] + 0.02
-    assert _part(10, 100, np.random.default_rng(0), 1.0) == (0, 43, 10, 13), "no such part: the middle"
+    assert part_of(10, 100, np.random.default_rng(0), 1.0) == (0, 43, 10, 13), "no such part: the middle"
 
 
 def test_crops_are_a_function_of_their_seed_and_half_are_mirrored() -> None:

@@ -86,7 +86,7 @@ def told_by(task: CoDistillation, items: list[Item]) -> tuple[list[list[torch.Te
         layers = task.student(one.turned[None].float() / 255)
         row = []
         for index, statistics in enumerate(task.statistics):
-            wanted = statistics.standardized(task._said(task.teachers[index], [one]))
+            wanted = statistics.standardized(task.said(task.teachers[index], [one]))
             row.append(distillation_loss(task.student.told(index, layers), wanted)[0])
         found.append(row)
     return found, seen
@@ -144,7 +144,7 @@ def test_a_projector_that_gets_no_photo_of_a_step_has_no_loss_and_no_statistics(
     assert task.partly
     photos = task.sampler.photos
     own = [index for index in range(len(photos)) if photos.source_of(index) == 1]
-    counts = [int(one.seen) for one in task._all_statistics()]
+    counts = [int(one.seen) for one in task.all_statistics()]
     loss, figures = task([Item(index, 5, 1.0) for index in own], 0.0)
     loss.backward()
     assert set(figures) == {"loss_rgb"}
@@ -152,7 +152,7 @@ def test_a_projector_that_gets_no_photo_of_a_step_has_no_loss_and_no_statistics(
     assert any(p.grad is not None for p in task.student.projectors[1].parameters())
     task.after_step(0.0)
     assert torch.isnan(task.losses[0, 0])
-    assert [int(one.seen) for one in task._all_statistics()] == [*counts[:2], counts[2] + 4 * len(own)]
+    assert [int(one.seen) for one in task.all_statistics()] == [*counts[:2], counts[2] + 4 * len(own)]
 
 
 def test_parameters_on_which_no_teacher_depends_are_frozen(folder: Path) -> None:
@@ -185,7 +185,7 @@ def test_mirrored_photos_have_mirrored_maps_of_the_one_that_was_seen(folder: Pat
     upright, turned = (next(one for one in seen if one.mirrored == which) for which in (False, True))
     assert torch.equal(upright.pixels, turned.pixels)
     assert torch.equal(upright.pixels.flip(-1), turned.turned)
-    said = task._said(task.teachers[1], [upright, turned])
+    said = task.said(task.teachers[1], [upright, turned])
     assert torch.equal(said.patches[0].flip(1), said.patches[1])
     assert said.patches.shape[1:3] == (2, 2)
     assert len(list(tmp_path.rglob("*.safetensors"))) == known
@@ -208,7 +208,7 @@ def test_kept_and_computed_maps_give_the_same_loss(folder: Path, tmp_path: Path)
         # Colours are mirrored with the photo; what a network says of a mirrored one it need not say mirrored.
         same = [view for view in seen if one.name == "rgb" or not view.mirrored]
         for view in same:
-            kept, now = (which._said(which.teachers[index], [view]) for which in (task, asked))
+            kept, now = (which.said(which.teachers[index], [view]) for which in (task, asked))
             torch.testing.assert_close(kept.patches, now.patches, rtol=2e-3, atol=2e-3)
     upright = [item for item, one in zip(items, seen, strict=True) if not one.mirrored]
     pair = [float(one(upright, 0.0)[0].detach()) for one in (task, asked)]
@@ -224,10 +224,10 @@ def test_teachers_and_student_see_the_same_crops_in_other_colours(folder: Path) 
     assert varied.identity()["colours"] is True
     assert plain.identity()["colours"] is False
     (seen, before) = pairs[changed.index(True)]
-    said = varied._said(varied.teachers[1], [seen]).patches[0]
+    said = varied.said(varied.teachers[1], [seen]).patches[0]
     small = torch.nn.functional.interpolate(seen.turned[None] / 255, (2, 2), mode="bilinear", antialias=True)
     torch.testing.assert_close(said, small[0].permute(1, 2, 0), atol=1e-5, rtol=0)
-    assert not torch.allclose(said, plain._said(plain.teachers[1], [before]).patches[0], atol=1e-3)
+    assert not torch.allclose(said, plain.said(plain.teachers[1], [before]).patches[0], atol=1e-3)
 
 
 def test_a_later_stage_shows_larger_photos(folder: Path, tmp_path: Path) -> None:

@@ -188,6 +188,9 @@ def test_the_scale_of_a_student_s_features_does_not_matter() -> None:
             told.append(head(*moved))
     assert told[0].shape == (3, 8, 8)
     torch.testing.assert_close(told[0], told[1], rtol=1e-3, atol=1e-4)
+    many = (3 + 2 * torch.randn(70, 2, 3, 4)).half()
+    deviation, mean = torch.std_mean(many.double().flatten(0, -2), 0, correction=0)
+    torch.testing.assert_close(channel_statistics(many), torch.stack([mean, deviation]).float())
     silent = channel_statistics(torch.ones(5, 2))
     assert bool((silent[1] > 0).all())
 

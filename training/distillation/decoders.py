@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 LEAST_DEVIATION = 1e-4  # of a channel that says nothing
+AT_ONCE = 32  # photos whose features are summed up in double precision at once
 Tell = Callable[[ProbePhoto, float], Iterator[np.ndarray]]
 """From a photo and its focal length in pixels to what each head tells of it: depth in metres, of any size."""
 
@@ -240,8 +241,13 @@ def measure_depths(
 
 def channel_statistics(rows: Float[Tensor, "... c"]) -> Float[Tensor, "2 c"]:
     """Mean and deviation of every channel; that of one which says nothing is not 0."""
-    deviation, mean = torch.std_mean(rows.flatten(0, -2).float(), 0, correction=0)
-    return torch.stack([mean, deviation.clamp_min(LEAST_DEVIATION)])
+    count, sums = rows.shape[:-1].numel(), torch.zeros(2, rows.shape[-1], dtype=torch.float64, device=rows.device)
+    for part in rows.split(AT_ONCE):  # a copy of all of them in full precision would not be small
+        values = part.flatten(0, -2).double()
+        sums += torch.stack([values.sum(0), values.square().sum(0)])
+    mean, square = sums / count
+    deviation = (square - mean.square()).clamp_min(0).sqrt()
+    return torch.stack([mean, deviation.clamp_min(LEAST_DEVIATION)]).float()
 
 
 class _Examples(NamedTuple):

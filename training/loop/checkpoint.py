@@ -105,7 +105,7 @@ def refuse_other(path: Path, of: dict[str, Any], task: Task, unknown: Collection
     """
     if path.is_file():
         with _readable(path, task):
-            found = json.loads(_read(path)["identity"])
+            found = json.loads(_read(path, whole=False)["identity"])
             _agree(path, _without(of, unknown), _without(found, unknown))
 
 
@@ -132,8 +132,9 @@ def clean(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+def _read(path: Path, *, whole: bool = True) -> dict[str, Any]:
+    """The file's content; its tensors are read when they are looked at, unless the whole is needed at once."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=not whole)
     if "modules" in state and "layout" not in state:
         raise InputError(f"{path} was written by an earlier version of fit3d, delete it to begin anew.")
     if state["layout"] != LAYOUT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRUCTURE = ("wall", "floor", "ceiling")  # nobody selects these
-T = TypeVar("T")
 Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From a mask ``[h, w]`` bool to the strokes on the object and on the background."""
 

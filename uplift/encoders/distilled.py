@@ -251,8 +251,8 @@ def make_distilled(name: str, weights: Path | None, device: torch.device, **opti
         known = {str(one["name"]): (index, one) for index, one in enumerate(header["teachers"])}
         if teacher is not None and teacher not in known:
             raise InputError(
-                f"{path} has no projector of {teacher!r}, it has {', '.join(known) or 'none'}; keep it with --keep "
-                "when the student is made."
+                f"{path} has no projector of {teacher!r}, it has {', '.join(known) or 'none'}; keep it when "
+                "the student is made."
             )
         about = None if teacher is None else known[teacher][1]
         if weights is not None and (about is None or not about["texts"]):

@@ -17,7 +17,7 @@ from training.distillation.co.sampling import evenly_over_owners
 from training.distillation.co.seeing import Seen, Sight
 from training.distillation.co.statistics import TeacherStatistics
 from training.distillation.co.student import Student
-from training.distillation.co.teachers import Teacher
+from training.distillation.co.teachers import Teacher, batch_of, moved
 from uplift.encoders.base import Tokens
 
 if TYPE_CHECKING:
@@ -100,13 +100,8 @@ class HeldPhotos:
             grid = self._sight.nodes(seen)
             pixels = seen.pixels[None].to(device).to(torch.float32) / 255
             layers = student(pixels)
-            said = [self._outputs.get(teacher, seen, grid) for teacher in self._teachers]
-            wanted = [
-                space.standardized(
-                    Tokens(*(None if part is None else part[None].to(device, torch.float32) for part in one))
-                )
-                for space, one in zip(spaces, said, strict=True)
-            ]
+            said = [batch_of(self._outputs.get(teacher, seen, grid)) for teacher in self._teachers]
+            wanted = [space.standardized(moved(one, device)) for space, one in zip(spaces, said, strict=True)]
             told = [student.told(teacher, layers) for teacher in range(len(said))]
             own = student.described(pixels, layers).patches[0]
             yield Compared(seen.pixels.permute(1, 2, 0).numpy(), own, wanted, told)

@@ -84,7 +84,7 @@ def parse_sources(texts: Sequence[str], teachers: Sequence[str]) -> list[tuple[s
     """
     if not texts:
         raise InputError(
-            "Co-distillation needs photos: give --data generic=FOLDER, or NAME=FOLDER for a teacher's own."
+            "Co-distillation needs photos, found none: give them as generic=FOLDER, or NAME=FOLDER for a teacher's own."
         )
     pairs = []
     for text in texts:

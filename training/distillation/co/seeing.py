@@ -188,7 +188,7 @@ def cropped(
     """
     from torchvision.transforms.v2 import functional
 
-    top, left, height, width = _part(image.shape[0], image.shape[1], random, least)
+    top, left, height, width = part_of(image.shape[0], image.shape[1], random, least)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     found: Tensor = functional.resized_crop(
         pixels, top, left, height, width, [side, side], functional.InterpolationMode.BICUBIC, antialias=True
@@ -269,8 +269,8 @@ def together(function: Callable[[A], B], items: Sequence[A], most: int = READERS
         return list(threads.map(function, items))
 
 
-def _part(height: int, width: int, random: Generator, least: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part, in pixels."""
+def part_of(height: int, width: int, random: Generator, least: float) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part of a photo, in pixels; see :func:`cropped`."""
     for _ in range(TRIES):
         area = random.uniform(least, 1) * height * width
         ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))

@@ -22,7 +22,7 @@ from training.distillation.co.settings import Settings
 from training.distillation.co.showing import PANELS, panel_rows
 from training.distillation.co.statistics import Statistics, TeacherStatistics, summed
 from training.distillation.co.student import Student
-from training.distillation.co.teachers import Teacher, mirrored, on_grid
+from training.distillation.co.teachers import Teacher, batch_of, mirrored, moved, on_grid
 from training.loop import Task
 from training.sheets import sheet
 from uplift.encoders._projectors import hidden_of
@@ -123,7 +123,7 @@ class CoDistillation(Task):
     def begin(self, progress: float) -> None:
         """Let teachers describe the whole photos that are to come, if they do so once, and take first statistics."""
         self.describe_ahead(progress)
-        if not int(self._all_statistics()[0].seen):
+        if not int(self.all_statistics()[0].seen):
             self._begin_statistics()
 
     def describe_ahead(self, progress: float = 0.0) -> None:
@@ -167,7 +167,7 @@ class CoDistillation(Task):
 
     def after_step(self, progress: float) -> None:
         """Let the step's photos, of all processes, count in the statistics, and write down its losses."""
-        moving = self._all_statistics()
+        moving = self.all_statistics()
         parts = [one.gathered() for one in moving]
         parts.append(torch.from_numpy(self._sums).flatten().to(self.device))
         self._sums = np.zeros_like(self._sums)
@@ -183,9 +183,14 @@ class CoDistillation(Task):
 
     def pictures(self) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
         """Photos beside PCA colours of each teacher, of its projector, and of the student (DUNE, figure 2)."""
+        return {} if self.held is None else {"panels": sheet(self.panels())}
+
+    @torch.no_grad()
+    def panels(self) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
+        """The rows of those pictures; InputError without photos that are not trained on."""
         if self.held is None:
-            return {}
-        return {"panels": sheet(panel_rows(list(self.held.compared(self.student, self.statistics, PANELS))))}
+            raise InputError("Panels show photos that are not trained on, found none; keep some back.")
+        return panel_rows(list(self.held.compared(self.student, self.statistics, PANELS)))
 
     def identity(self) -> dict[str, Any]:
         """Student, teachers, photos and what is made of them."""
@@ -209,28 +214,28 @@ class CoDistillation(Task):
             some = [place for place, row in enumerate(rows) if may[row, teacher]]
             if not some:
                 continue
-            said = self._said(self.teachers[teacher], [seen[rows[place]] for place in some])
+            said = self.said(self.teachers[teacher], [seen[rows[place]] for place in some])
             if self.training:
                 statistics.gather(said)
-            told = self.student.told(teacher, layers, some)
+            told = self.student.told(teacher, layers, some if len(some) < len(rows) else None)
             found[[rows[place] for place in some], teacher] = distillation_loss(told, statistics.standardized(said))
 
     @torch.no_grad()
-    def _said(self, teacher: Teacher, seen: Sequence[Seen]) -> Tokens:
+    def said(self, teacher: Teacher, seen: Sequence[Seen]) -> Tokens:
         """What a teacher says of photos of one size, on the student's grid, mirrored as they are."""
         grid = self.sight.nodes(seen[0])
         if self._outputs is None:
             said = on_grid(teacher.describe(torch.stack([one.turned for one in seen])), grid)
-            return Tokens(*(None if part is None else part.to(self.device) for part in said))
+            return moved(said, self.device)
         told = []
         for one in seen:
-            single = self._outputs.get(teacher, one, grid)
-            tokens = Tokens(*(None if part is None else part[None].to(self.device, torch.float32) for part in single))
+            tokens = moved(batch_of(self._outputs.get(teacher, one, grid)), self.device)
             told.append(mirrored(tokens) if one.mirrored else tokens)
         whole_tokens = [one.cls for one in told if one.cls is not None]
         return Tokens(torch.cat([one.patches for one in told]), torch.cat(whole_tokens) if whole_tokens else None)
 
-    def _all_statistics(self) -> list[Statistics]:
+    def all_statistics(self) -> list[Statistics]:
+        """Those of every teacher's patches, and of its global token where it has one, in order."""
         return [one for of in self.statistics for one in of.kinds]
 
     @torch.no_grad()
@@ -245,9 +250,9 @@ class CoDistillation(Task):
                 for place, (teacher, statistics) in enumerate(zip(self.teachers, self.statistics, strict=True)):
                     asked = [seen[row] for row in rows if may[row, place]]
                     if asked:
-                        statistics.gather(self._said(teacher, asked))
+                        statistics.gather(self.said(teacher, asked))
         self._progress(len(photos), len(photos), "first statistics of the teachers")
-        for one in self._all_statistics():
+        for one in self.all_statistics():
             one.update(one.gathered())
 
 

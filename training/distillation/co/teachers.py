@@ -110,6 +110,16 @@ def fit_to(encoder: Encoder, photos: Photos, progress: Progress = silent) -> Non
     encoder.fit([photos.read(index) for index in chosen], progress)
 
 
+def batch_of(tokens: Tokens) -> Tokens:
+    """A batch of one photo."""
+    return Tokens(tokens.patches[None], None if tokens.cls is None else tokens.cls[None])
+
+
+def moved(tokens: Tokens, device: torch.device) -> Tokens:
+    """Tokens on a device, as float32."""
+    return Tokens(*(None if part is None else part.to(device, torch.float32) for part in tokens))
+
+
 def on_grid(tokens: Tokens, grid: tuple[int, int]) -> Tokens:
     """A map interpolated linearly to a grid; of a finer one everything that a node covers counts."""
     if tuple(tokens.patches.shape[1:3]) == grid:

@@ -149,14 +149,8 @@ def _source(places: Places, row: Row, name: str) -> Source:
 
 
 def _save_panels(places: Places, row: Row, seed: int, task: CoDistillation) -> None:
-    from training.distillation.co.showing import PANELS, panel_rows
-
-    if task.held is None:
-        return
-    with torch.no_grad():
-        rows = panel_rows(list(task.held.compared(task.student, task.statistics, PANELS)))
     panels: dict[str, Any] = {
-        f"{i}-{j}": picture for i, pictures in enumerate(rows) for j, picture in enumerate(pictures)
+        f"{i}-{j}": picture for i, pictures in enumerate(task.panels()) for j, picture in enumerate(pictures)
     }
     with atomic_file(places.panels(row, seed)) as temporary:
         np.savez_compressed(temporary, **panels)
