@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,14 @@ def _network_table(studies: Sequence[Found]) -> ResultTable:
         for study in studies
     )
     columns = ["line", "network", "begins", "pixels", "steps", "batch", "rate"]
-    return ResultTable("Networks", columns, rows, f"{photos}; all lines of a student are trained as that alone is")
+    notes = [photos, "all lines of a student are trained as that alone is"]
+    notes += [
+        f"{study.study.name}: {title_of(line)} is the fine-tuned teacher once more, for it is the same network"
+        for study in studies
+        for line in study.lines
+        if line.endswith(f"-{ALONE}") and replace(study.lines[line].row, name=TUNED) == study.lines[TUNED].row
+    ]
+    return ResultTable("Networks", columns, rows, "; ".join(notes))
 
 
 def _line_table(title: str, lines: Sequence[str], found: Results) -> ResultTable:

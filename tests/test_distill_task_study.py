@@ -20,6 +20,7 @@ from training.distillation.specific.rows import Choice
 from training.distillation.specific.running import Workbench
 from training.distillation.specific.study import (
     CIFAR10,
+    FURTHER,
     LINES,
     PROBED,
     STUDIES,
@@ -72,6 +73,13 @@ def test_a_study_has_all_rows_for_both_students(one: Study, tmp_path: Path) -> N
         assert rows[f"{name}-alone"].numbers.steps(12) == one.students[name].steps
     assert rows["resnet-alone"].spec.convolutional
     assert [len(rows) for rows in in_order(list(rows.values()))] == [4, 8]
+    further = {row.name: row for row in rows_of(replace(one, lines=LINES + FURTHER), bench)}
+    assert {name: further[name] for name in rows} == rows
+    for name in one.students:
+        for unlabelled, taught in zip(FURTHER, ("by-probed", "by-probed-mixed"), strict=True):
+            found, like = further[f"{name}-{unlabelled}"], rows[f"{name}-{taught}"]
+            assert (found.weighting.alpha, like.weighting.alpha) == (1.0, 0.5)
+            assert replace(found, name=like.name, weighting=like.weighting) == like
     assert one.shortened(0.5).students["vit"].steps == one.students["vit"].steps // 2
     with pytest.raises(InputError, match="effort above 0"):
         one.shortened(0)

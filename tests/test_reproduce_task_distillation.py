@@ -98,6 +98,7 @@ def test_tables_verdicts_costs_and_a_picture_are_written(done: Path) -> None:
     for part in ("table 4.1", "table 4.2", "table 4.3", "table 4.5", "Verdicts", "Costs", "teacher, probed"):
         assert part in text, part
     assert "Losses (table 4.6)" not in text
+    assert "cifar10: ViT, labels alone is the fine-tuned teacher once more" in text
     assert "too small to mean anything" not in text
     found = json.loads((done / "results.json").read_text())
     lines = {name: set(one["lines"]) for name, one in found["studies"].items()}
@@ -253,6 +254,7 @@ def test_verdicts_follow_from_photos_and_seeds(tmp_path: Path) -> None:
         ("vit-by-tuned", "teacher-tuned"): "worse",
     }
     tables = {table.title: table for table in tables_of(found)}
+    assert "once more" not in tables["Networks"].note, "its teacher sees photos enlarged"
     mixed = next(question for question in QUESTIONS if "mixed images help" in question.text)
     row = next(row for row in tables["Verdicts"].rows if row[0] == mixed.text)
     assert list(row[1:]) == ["better", "0", "1", "1"]
