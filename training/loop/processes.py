@@ -123,9 +123,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> str:
     return "bf16" if quick else "no"
 
 
-def check(
-    task: Task, schedule: Schedule, at: Place, out: Path | None = None, *, unknown: Sequence[str] = ()
-) -> None:
+def check(task: Task, schedule: Schedule, at: Place, out: Path | None = None, *, unknown: Sequence[str] = ()) -> None:
     """Refuse at once what the first step would refuse, which may come after hours of preparation.
 
     Args:
