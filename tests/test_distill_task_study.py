@@ -76,8 +76,8 @@ def test_a_study_has_all_rows_for_both_students(one: Study, tmp_path: Path) -> N
     further = {row.name: row for row in rows_of(replace(one, lines=LINES + FURTHER), bench)}
     assert {name: further[name] for name in rows} == rows
     for name in one.students:
-        for unlabelled, taught in zip(FURTHER, ("by-probed", "by-probed-mixed"), strict=True):
-            found, like = further[f"{name}-{unlabelled}"], rows[f"{name}-{taught}"]
+        for unlabelled, labelled in zip(FURTHER, ("by-probed", "by-probed-mixed"), strict=True):
+            found, like = further[f"{name}-{unlabelled}"], rows[f"{name}-{labelled}"]
             assert (found.weighting.alpha, like.weighting.alpha) == (1.0, 0.5)
             assert replace(found, name=like.name, weighting=like.weighting) == like
     assert one.shortened(0.5).students["vit"].steps == one.students["vit"].steps // 2
