@@ -345,6 +345,28 @@ def test_pages_that_leave_at_once_leave_nothing(bare: Explorer) -> None:
     until(lambda: not bare.pages)
 
 
+def test_an_explorer_is_closed_once_nothing_is_loaded_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    ended: list[str] = []
+
+    def load(session: Session, progress: Progress) -> None:
+        begun.set()
+        try:
+            while True:  # the library's part, and between its parts whoever closes is heard
+                time.sleep(0.1)
+                progress(0, 2, "texts")
+        finally:
+            ended.append("loading")
+
+    monkeypatch.setattr("app.viewer.explorer.prepare_texts", load)
+    session = Session(Scene.open(explorer_scene(tmp_path)), device="cpu", autosave=False)
+    explorer = Explorer(session, open_server(port=0))
+    assert begun.wait(20)
+    monkeypatch.setattr(session, "close", lambda: ended.append("session"))
+    explorer.close()
+    assert ended == ["loading", "session"]
+
+
 def test_what_is_typed_counts_once_nobody_types_any_more() -> None:
     done: list[int] = []
     resting = Resting(lambda: done.append(1), seconds=0.05)

@@ -34,15 +34,21 @@ def prepare_prompts(session: Session, progress: Progress = silent) -> None:
         progress(1, 1, "rehearsal")
 
 
-def prepare_texts(session: Session) -> None:
+def prepare_texts(session: Session, progress: Progress = silent) -> None:
     """Load the encoder of the default field for texts until it has encoded one, and make what refines its answers.
+
+    Args:
+        session: The scene.
+        progress: Called before each of both.
 
     Raises:
         InputError: the field cannot be read, or its encoder cannot be loaded.
     """
     name = session.default_text_field
     if name is not None:
+        progress(0, 2, "texts")
         session.searcher(name).prepare(diffusion=False)
+        progress(1, 2, "texts")
         session.searcher(name, session.default_field).prepare()
 
 

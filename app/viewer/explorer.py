@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 Draw: TypeAlias = Literal["auto", "browser", "server"]
 TICK = 0.15  # seconds between looks at what is computed
 PATIENCE = 0.5  # seconds from which on a computation is shown
+# Seconds that an end waits for an encoder that is being loaded: a thread within a library's own code aborts the
+# process when Python ends beneath it.  A download takes longer, and may be cut off.
+LAST_WAIT = 20.0
 ELSEWHERE = (
     "Another explorer has this scene open and keeps its work there; what is done here is not kept, so save selections "
     "by hand."
@@ -74,7 +77,8 @@ class Explorer:
         self._ticker.start()
         self.compute.submit("prepare", self._prepare, self._prepared)
         # Beside the worker: loading an encoder takes seconds in which nobody needs to wait for a stroke.
-        threading.Thread(target=self._prepare_texts, name="explorer-texts", daemon=True).start()
+        self._texts = threading.Thread(target=self._prepare_texts, name="explorer-texts", daemon=True)
+        self._texts.start()
 
     @property
     def pages(self) -> list[Page]:
@@ -179,6 +183,7 @@ class Explorer:
         self._ticker.join()
         self.compute.close()
         self.exports.close()
+        self._texts.join(LAST_WAIT)
         for page in self.pages:
             page.close()
         self._pages.clear()
@@ -209,9 +214,16 @@ class Explorer:
     def _prepare_texts(self) -> None:
         """What the first text would wait for."""
         try:
-            prepare_texts(self.session)
+            prepare_texts(self.session, self._go_on)
+        except Cancelled:
+            return
         except (InputError, OSError, RuntimeError) as error:
             log.warning("Not ready for texts yet: %s", error)
+
+    def _go_on(self, *_: object) -> None:
+        """A progress that ends what is prepared when nobody will ask any more."""
+        if self._closing.is_set():
+            raise Cancelled("The explorer is closed.")
 
     def _done(
         self,
