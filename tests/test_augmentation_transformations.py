@@ -87,7 +87,7 @@ SINGLE: dict[str, tuple[float, Single]] = {
     "Grayscale": (0.0, lambda pixels, amount, noise: transforms.rgb_to_grayscale(pixels, 3)),
     "Hue": (0.5, lambda pixels, amount, noise: transforms.adjust_hue(pixels, amount)),
 }
-SYMMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+SYMMETRIC: tuple[str, ...] = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 SYMMETRIC += ("Contrast", "Brightness", "Sharpness", "Color", "Hue")
 
 

@@ -63,7 +63,7 @@ def load_policy(path: str | Path) -> SavedPolicy:
         if policy.steps != header["steps"]:
             raise InputError(f"its header says {header['steps']} steps, its logits have {policy.steps}.")
         return SavedPolicy(policy, dict(header["found"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: its header lacks or misstates {error}; find the policy again.") from error
     except InputError as error:
         raise InputError(f"{path} is damaged, or of a newer fit3d: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: its header lacks or misstates {error}; find the policy again.") from error
