@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tests.tiny_models import TINY_VIT
 from training.distillation.specific.augmentation import Recipe
@@ -76,6 +77,17 @@ def small_data(goal: Goal, count: int = 12) -> ProbeData:
         ]
 
     return ProbeData("miniature", photos(0), photos(500), classes=CLASSES)
+
+
+def write_camvid(folder: Path, count: int = 4) -> None:
+    """CamVid's layout with photos of :func:`small_data`, of one drive."""
+    for split, first in (("train", 0), ("test", 500)):
+        for i in range(count):
+            for name, values in ((split, pixels_of(first + i)), (f"{split}_labels", map_of(first + i))):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(folder / name / f"0001_{i:03d}.png")
+    listed = [f"{index} {name} 1 2 3" for index, name in enumerate(CLASSES)]
+    (folder / "classes.txt").write_text("\n".join([*listed, "255 Void 0 0 0"]))
 
 
 def spec_of(goal: Goal, name: str, *, frozen: bool = False) -> ModelSpec:

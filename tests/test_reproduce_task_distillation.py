@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from app.main import main
 from app.task_distillation_tables import save_plot, tables_of, title_of
 from render.errors import InputError
 from render.views import read_photo
-from tests.taught import CLASSES, SIDE, map_of, photo_of, pixels_of, small_data
+from tests.taught import CLASSES, SIDE, photo_of, small_data, write_camvid
 from tests.tiny_models import TINY_VIT, tiny_vit_file
 from training.distillation.specific.rows import Choice
 from training.distillation.specific.running import RowResult, Workbench
@@ -47,12 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(
             folder / "cifar10" / f"{split}.npz", images=images, labels=np.arange(COUNT) % 3, classes=np.array(CLASSES)
         )
-        for i in range(4):
-            for name, values in ((split, pixels_of(first + i)), (f"{split}_labels", map_of(first + i))):
-                (folder / "camvid" / name).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(values).save(folder / "camvid" / name / f"0001_{i:03d}.png")
-    listed = [f"{index} {name} 1 2 3" for index, name in enumerate(CLASSES)]
-    (folder / "camvid" / "classes.txt").write_text("\n".join([*listed, "255 Void 0 0 0"]))
+    write_camvid(folder / "camvid")
     return folder
 
 

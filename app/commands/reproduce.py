@@ -9,6 +9,7 @@ import tyro
 
 from app.commands.reproduce_dune import ReproduceDune
 from app.commands.reproduce_fit3d import ReproduceFit3d
+from app.commands.reproduce_mask3d import ReproduceMask3D
 from app.commands.reproduce_task_distillation import ReproduceTaskDistillation
 
 
@@ -23,6 +24,7 @@ class Reproduce:
         Annotated[ReproduceFit3d, tyro.conf.subcommand("fit3d")]
         | Annotated[ReproduceDune, tyro.conf.subcommand("dune")]
         | Annotated[ReproduceTaskDistillation, tyro.conf.subcommand("task-distillation")]
+        | Annotated[ReproduceMask3D, tyro.conf.subcommand("mask3d")]
     )
 
     def run(self) -> None:

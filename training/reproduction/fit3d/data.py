@@ -71,10 +71,11 @@ def elsewhere(root: Path) -> tuple[list[Measured], list[str]]:
         for task in ELSEWHERE[name]:
             open_data(folder, LAYOUTS[name]).for_task(task)
     missing = [f"{name} is left out: expected {folders[name]}." for name in ELSEWHERE if name not in there]
-    return [Measured(name, folder, _digest(folder)) for name, folder in there.items()], missing
+    return [Measured(name, folder, folder_digest(folder)) for name, folder in there.items()], missing
 
 
-def _digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
+    """Hash of the names and the bytes of all files in a folder, those in linked ones too."""
     from uplift.evaluation.store import files_digest
 
     # Linked folders belong to the data; what file managers leave in them does not.

@@ -1,0 +1,249 @@
+"""What is trained, and at which size.
+
+Nine pretrainings and 20 fine-tunings for each seed.  Measured on one thread of the processor that the numbers were
+chosen on, in bf16, in milliseconds:
+
+===============================================  =====
+a step of MAE or Mask3D, 16 frames of 72x96        225
+the same, 20 % of the colours and no depth         210
+20 % and 80 %                                      280
+50 % and 20 % or 50 %                              295
+100 % and no depth                                 360
+a step of a fine-tuning, 8 crops of 80x80          230
+measuring a photo of a room                         42
+===============================================  =====
+
+With the steps below the pretrainings of a seed take 1400 s, and 50 s to watch them; a fine-tuning takes 66 s, on
+CamVid, whose photos are larger, 75 s, all together 1370 s.  Of three seeds that is 8500 s; making rooms and beginning
+jobs is 600 s more: 76 minutes of two cores.  The orders of table 16 and the other cells of table 8 are 1900 s a seed
+more, 47 minutes of two cores: they are asked for apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from render.errors import InputError
+from training.pretraining.mask3d.settings import MAE, SHAPES, Masking, Numbers
+from training.pretraining.segmentation import NEW_BLOCKS, NEW_WIDTH, TuningNumbers
+from training.rooms.writing import RoomFormat
+
+ARCHITECTURE = "tiny-depth"  # with weights of its own: 4 blocks of 192 channels, patches of 8 pixels
+SHAPE = replace(SHAPES["small"], width=NEW_WIDTH, blocks=NEW_BLOCKS)  # a network without pretraining has such a decoder
+LEARN, TEST = "train", "test"  # splits of the rooms
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What networks are fine-tuned for.
+
+    Attributes:
+        title: In tables.
+        share: Of the labelled photos that are learned from.
+        outside: They show CamVid's streets, which no pretraining saw, instead of rooms.
+    """
+
+    title: str
+    share: float = 1.0
+    outside: bool = False
+
+
+FEW, ALL, CAMVID = "rooms-20", "rooms-100", "camvid"
+SETTINGS: Mapping[str, Setting] = {
+    FEW: Setting("unseen rooms, 20 % of the labels", 0.2),
+    ALL: Setting("unseen rooms, all labels"),
+    CAMVID: Setting("CamVid", outside=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Sizes of a reproduction of Mask3D (Hou et al. 2023).
+
+    As in the text the labelled photos are every fourth of those of the pretraining (every 100th and every 25th frame of
+    ScanNet, sections 4.1 and 4.2), and those that are measured show other rooms.  The text pretrains for 100 epochs on
+    some hundred thousand frames, here it is ten of 960; AdamW does in hundreds of steps what SGD needs many for.
+
+    Attributes:
+        rooms: To pretrain on, and to learn classes in.
+        test_rooms: To measure in, of the split test.
+        first_room: Number of the first room of the split train; bundled encoders have seen those below 1000.
+        first_test_room: Number of the first test room.
+        views: Photos of a room.
+        test_views: Photos of a test room.
+        every: Every so-many-th photo of a room has labels.
+        width: Of a photo in pixels.
+        height: Of a photo in pixels.
+        size: Height and width of what a pretraining sees of a photo, in pixels: 108 patches, on average as large there
+            as they are in the photo.
+        steps: Of a pretraining.
+        batch: Frames of a step.
+        rate: Of AdamW.
+        weight_decay: Of AdamW.
+        tune_steps: Of a fine-tuning, with few labels and with all of them.
+        tune_batch: Photos of a step.
+        tune_rate: Of AdamW.
+        tune_weight_decay: Of AdamW.
+        side: Pixels of the crops that are learned from, and of the shorter side of photos that are measured.
+        camvid_photos: Of CamVid at most so many photos to learn from and so many to measure; None = all.
+
+    Raises:
+        InputError: a number is too small.
+    """
+
+    rooms: int = 80
+    test_rooms: int = 40
+    first_room: int = 1000
+    first_test_room: int = 20
+    views: int = 12
+    test_views: int = 4
+    every: int = 4
+    width: int = 128
+    height: int = 96
+    size: tuple[int, int] = (72, 96)
+    steps: int = 600
+    batch: int = 16
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    tune_steps: int = 250
+    tune_batch: int = 8
+    tune_rate: float = 5e-4
+    tune_weight_decay: float = 0.05
+    side: int = 80
+    camvid_photos: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {"rooms": 1, "test_rooms": 2, "first_room": 0, "first_test_room": 0, "views": 1, "test_views": 1}
+        least |= {"every": 1, "steps": 1, "tune_steps": 1, "tune_batch": 1, "batch": 1}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise InputError(f"Expected {name.replace('_', ' ')} from {lowest}, found {getattr(self, name)}.")
+
+    def form(self, split: str) -> RoomFormat:
+        """What the folder of a room holds."""
+        return RoomFormat(self.views if split == LEARN else self.test_views, self.width, self.height, "none")
+
+    def parts(self, split: str) -> tuple[int, int]:
+        """Number of the first room of a split, and how many there are."""
+        return {LEARN: (self.first_room, self.rooms), TEST: (self.first_test_room, self.test_rooms)}[split]
+
+    def shortened(self, factor: float) -> Plan:
+        """The same with so many times the steps.
+
+        Raises:
+            InputError: the factor is not above 0.
+        """
+        if not factor > 0:
+            raise InputError(f"Expected an effort above 0, found {factor:g}.")
+        steps, tune_steps = (max(1, round(factor * one)) for one in (self.steps, self.tune_steps))
+        return replace(self, steps=steps, tune_steps=tune_steps)
+
+    def numbers(self, row: Row, frames: int) -> Numbers:
+        """How long a row is pretrained, on what and how fast."""
+        steps = row.times * self.steps
+        return Numbers(
+            size=self.size,
+            augment="crops",
+            batch=self.batch,
+            epochs=steps * self.batch / frames,
+            rate=self.rate,
+            weight_decay=self.weight_decay,
+        )
+
+    def tuning(self, photos: int) -> TuningNumbers:
+        """How a network is fine-tuned on so many photos; the steps do not depend on them."""
+        return TuningNumbers(
+            side=self.side,
+            batch=self.tune_batch,
+            epochs=self.tune_steps * self.tune_batch / photos,
+            rate=self.tune_rate,
+            weight_decay=self.tune_weight_decay,
+        )
+
+    @property
+    def precision(self) -> str:
+        """In which this machine trains, see :class:`Schedule`: figures of another precision are not mixed with its."""
+        import torch
+
+        from training.loop.processes import resolve_precision
+
+        return resolve_precision("auto", torch.device("cpu"))
+
+    def identity(self) -> dict[str, Any]:
+        """What all figures depend on: JSON values."""
+        return {**asdict(self), "architecture": ARCHITECTURE, "shape": SHAPE.json(), "precision": self.precision}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a network is pretrained before it is fine-tuned.
+
+    Attributes:
+        name: Of its files.
+        title: In tables.
+        masking: What it is shown and tells; None = it is not pretrained.
+        after: It goes on from the encoder of this row, of the same seed; None = it begins from nothing.
+        times: So many times the steps of the others.
+        measured: Names of the settings that it is fine-tuned for.
+        text: mIoU of that cell in table 8 of the text, in percent.
+    """
+
+    name: str
+    title: str
+    masking: Masking | None = None
+    after: Row | None = None
+    times: int = 1
+    measured: tuple[str, ...] = (FEW, ALL, CAMVID)
+    text: float | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many pretrainings come before it."""
+        return 0 if self.after is None else 1 + self.after.depth
+
+    @property
+    def visits(self) -> int:
+        """Times the steps of a pretraining that the network had in the end."""
+        own = 0 if self.masking is None else self.times
+        return own + (0 if self.after is None else self.after.visits)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes its figures others than those of another row: JSON values."""
+        return {
+            "masking": None if self.masking is None else self.masking.json(),
+            "after": None if self.after is None else self.after.identity(),
+            "times": self.times,
+        }
+
+
+SCRATCH = Row("scratch", "from nothing")
+OF_MAE = Row("mae", "MAE", MAE)
+MASK3D = Row("mask3d", "Mask3D", Masking(), text=66.7)
+MAE_MASK3D = Row("mae-mask3d", "MAE -> Mask3D", Masking(), OF_MAE)
+MAE_MAE = Row("mae-mae", "MAE -> MAE", MAE, OF_MAE)
+BOTH = Row("mae-and-mask3d", "MAE + Mask3D", Masking(reconstruct="both"), times=2, measured=(FEW, ALL))
+MASK3D_MAE = Row("mask3d-mae", "Mask3D -> MAE", MAE, MASK3D, measured=(FEW, ALL))
+
+
+def cell(colour: int, depth: int, text: float) -> Row:
+    """A row of table 8: percent of the colours and of the depth that are kept, and the text's mIoU."""
+    masking = Masking(colour=colour / 100, depth=depth / 100)
+    return Row(f"keep-{colour}-{depth}", f"{colour} % / {depth} %", masking, measured=(ALL,), text=text)
+
+
+PURE = cell(100, 0, 64.6)
+"""Depth is predicted from the whole photo (section 4.5)."""
+CELLS = (cell(20, 0, 65.2), cell(20, 80, 65.5), cell(50, 20, 65.9), cell(50, 50, 64.7), PURE)
+FURTHER_CELLS = (cell(80, 20, 64.8), cell(80, 50, 64.8), cell(100, 20, 64.8), cell(100, 100, 64.5))
+
+
+def main_rows() -> list[Row]:
+    """Tables 1, 7, 9 and 15, six cells of table 8, and what the text compares with: MAE that goes on as MAE."""
+    return [SCRATCH, OF_MAE, MASK3D, MAE_MASK3D, MAE_MAE, *CELLS]
+
+
+def further_rows() -> list[Row]:
+    """The orders of table 16, and the other cells of table 8."""
+    return [BOTH, MASK3D_MAE, *FURTHER_CELLS]

@@ -1,0 +1,29 @@
+"""How much memory and disk a reproduction takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.reproduction.mask3d.plan import LEARN, TEST, Plan, Row
+
+BASE = 1_400_000_000  # bytes of a process with its libraries and a network that is trained
+PIXEL = 14  # bytes of a photo's files
+ENCODER = 14_000_000  # bytes of a file
+LOG = 1_000_000  # bytes of what a training says
+KEPT = 4  # bytes of a pixel in memory
+
+
+def memory_needed(plan: Plan) -> int:
+    """Bytes that a process needs at most, about."""
+    return BASE + _photos(plan) * KEPT * plan.width * plan.height
+
+
+def disk_needed(plan: Plan, rows: Sequence[Row], seeds: int) -> int:
+    """Bytes of the folder, about."""
+    pretrained = sum(row.masking is not None for row in rows)
+    trainings = pretrained + sum(len(row.measured) for row in rows)
+    return _photos(plan) * PIXEL * plan.width * plan.height + seeds * (pretrained * ENCODER + trainings * LOG)
+
+
+def _photos(plan: Plan) -> int:
+    return sum(plan.parts(split)[1] * plan.form(split).views for split in (LEARN, TEST))
