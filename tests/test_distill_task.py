@@ -19,6 +19,7 @@ from torch.nn import functional
 from render.errors import InputError
 from tests.taught import BATCH, CLASSES, SIDE, make_task, map_of, network_of, photo_of, pixels_of, small_data
 from tests.tiny_models import tiny_vit_file
+from training.augmentation import Augmentation, Policy
 from training.distillation.specific.augmentation import (
     AUGMENTS,
     Augment,
@@ -40,7 +41,6 @@ from training.distillation.specific.samples import TaskPhotos, as_tensor
 from training.distillation.specific.settings import grid_of, numbers_for, recipe_for, side_for
 from training.distillation.specific.splitting import split_by_group
 from training.distillation.specific.task import Item, TaskTraining, blended
-from training.distillation.specific.trivial import OPERATIONS, trivially_changed
 from training.probing.photos import VOID, ProbePhoto
 from uplift.encoders import load_encoder
 from uplift.encoders.base import TrainableEncoder
@@ -353,22 +353,38 @@ def test_crops_show_part_of_a_photo_and_keep_colours_without_jitter() -> None:
     assert not torch.allclose(bright * 255, pixels, atol=5)
 
 
-def test_trivial_augmentation_goes_from_nothing_to_all() -> None:
-    pixels = as_tensor(photo_of(0, 0, 64)).float() / 255
-    adapting = {"autocontrast", "equalize"}
-    for name, operation in OPERATIONS.items():
-        if name not in adapting:
-            torch.testing.assert_close(operation(pixels, 0.0, 1.0), pixels, atol=1e-5, rtol=0)
-        changed = [operation(pixels, 1.0, sign) for sign in (1.0, -1.0)]
-        assert torch.equal(changed[0], pixels) == (name == "identity"), name
-        signed = name not in {"identity", "posterize", "solarize", *adapting}
-        assert torch.equal(changed[0], changed[1]) != signed, name
-    torch.testing.assert_close(OPERATIONS["shift x"](pixels, 1.0, 1.0)[..., 32:], pixels[..., :32], atol=1e-5, rtol=0)
-    assert len(OPERATIONS["posterize"](pixels, 1.0, 1.0).unique()) == 4
-    torch.testing.assert_close(OPERATIONS["solarize"](pixels, 1.0, 1.0), torch.where(pixels > 0, 1 - pixels, pixels))
-    drawn = [trivially_changed(pixels, np.random.default_rng(seed)) for seed in range(40)]
-    assert len({one.sum().item() for one in drawn}) > 25
-    assert all(0 <= float(one.min()) <= float(one.max()) <= 1 for one in drawn)
+@pytest.mark.parametrize("goal", GOALS)
+def test_a_policy_takes_the_place_of_other_augmentation(goal: Goal) -> None:
+    turned = Augmentation(Policy(("Rotate", "Invert"), torch.tensor([[9.0, -9.0]]), torch.ones(2)), flip=False)
+    nothing = Augmentation(None, flip=False)
+    recipe = Recipe(side=32, ratio=(1.0, 1.0), augmentation=nothing)
+    image, classes = as_tensor(pixels_of(4)), torch.from_numpy(map_of(4))
+    truth = classes if goal == "segmentation" else torch.tensor([0.0, 1.0, 0.0])
+    found, other = (augmented(image, truth, goal, replace(recipe, augmentation=one), 11) for one in (nothing, turned))
+    assert not torch.equal(found.pixels, other.pixels)
+    assert not torch.equal(found.pixels, augmented(image, truth, goal, recipe, 12).pixels), "it is cut anywhere"
+    assert other.pixels.shape == (3, 32, 32)
+    again = augmented(image, truth, goal, replace(recipe, augmentation=turned), 11)
+    assert torch.equal(again.pixels, other.pixels)
+    whole = image.float() / 255
+    columns = range(whole.shape[2] - 31)
+    assert any(torch.equal(found.pixels, whole[:, :, x : x + 32]) for x in columns)
+    assert replace(recipe, augmentation=turned).json()["augmentation"] == turned.title
+    assert "augmentation" not in Recipe(side=32).json()
+    assert Recipe(augment="plain").plain
+    assert not Recipe(augment="plain", augmentation=nothing).plain, "what is seen differs from step to step"
+    if goal == "classification":
+        assert torch.equal(other.truth, truth)
+        return
+    assert found.inside is not None
+    assert other.inside is not None
+    assert bool(found.inside.all())
+    assert not bool(other.inside.all()), "corners show nothing of the photo"
+    assert bool((other.truth[~other.inside] == VOID).all())
+    assert other.truth.dtype == torch.uint8
+    # Colours are those of the classes more often than not, also where they were moved to.
+    known = (other.truth != VOID) & other.inside
+    assert float((other.pixels.argmax(0)[known] == other.truth[known]).float().mean()) > 0.8
 
 
 def test_crops_of_photos_and_class_maps_show_the_same() -> None:

@@ -101,6 +101,12 @@ class DistillTask:
     """Classification: the least part of a photo that a crop shows; by default 0.08, of photos below 64 pixels 0.4."""
     mixup: float | None = None
     """Classification by vision transformers: how strongly photos are blended in pairs; by default 0.2, 0 = not."""
+    augmentation: str | None = None
+    """What photos that the student learns from go through instead of random parts, other colours and mirrors: a file of
+    fit3d augment search, trivial-ra, trivial-wide, or none (mirrors alone).  Mixup stays, and for segmentation crops.
+    Of a --probe features are then computed in every step instead of once."""
+    flips: bool = True
+    """With --augmentation: mirror photos half of the time."""
     search: bool = False
     """Choose rates and weight decays from table B.2 (rates of vision transformers times ten at the small scale) by a
     tenth of the training photos."""
@@ -220,6 +226,8 @@ class DistillTask:
         prefix = next((one for one in (FOLDER, DIFFUSION) if self.mixed.startswith(one)), "")
         if self.mixed not in (NONE, BLEND) and (not prefix or self.mixed == prefix):
             raise InputError(f"Expected --mixed {NONE}, {BLEND}, {FOLDER}DIR or {DIFFUSION}DIR, found {self.mixed!r}.")
+        if not self.flips and self.augmentation is None:
+            raise InputError("--no-flips is about --augmentation: choose one, or leave --no-flips out.")
         if self.alone and self.probe:
             raise InputError("--alone trains all of the student and --probe its head alone; choose one of them.")
         if self.mixed == NONE and (self.intra_class or self.mixed_in == "task"):
@@ -261,10 +269,9 @@ class DistillTask:
 
     def _check_effects(self, rows: Sequence[Row]) -> None:
         """Refuse options that no network of these has a use for."""
-        shown = {row.recipe.augment for row in rows}
-        if "standard" not in shown:
+        if "standard" not in {row.recipe.augment for row in rows}:
             _refuse({"--mixup": self.mixup}, "no transformer is trained on augmented photos here")
-        if shown <= {"plain", "centre"}:
+        if {row.recipe.augment for row in rows if row.recipe.augmentation is None} <= {"plain", "centre"}:
             _refuse({"--least-crop": self.least_crop}, "no network is trained on crops here")
         if all(row.spec.convolutional for row in rows):
             enlarge = None if self.enlarge == 1 else self.enlarge
@@ -291,6 +298,7 @@ class DistillTask:
 
     def _rows(self, bench: Workbench) -> list[Row]:
         """The teacher if there is one, then the student."""
+        from training.augmentation import augmentation_of
         from training.distillation.specific.rows import Choice
 
         both: dict[str, Any] = {
@@ -309,6 +317,7 @@ class DistillTask:
             rate=self.rate,
             weight_decay=self.weight_decay,
             epochs=self.epochs,
+            augmentation=None if self.augmentation is None else augmentation_of(self.augmentation, flip=self.flips),
             **both,
         )
         student = bench.row(STUDENT, learns, family=self._family, scale=self.scale)

@@ -30,6 +30,7 @@ class Augmentation:
     """What photos of a training go through: a mirror half of the time, and a policy, TrivialAugment or nothing.
 
     All that happens to a photo follows from its seed: neither the rest of its batch nor what was drawn before counts.
+    Two are equal if they do the same.
 
     Attributes:
         title: Of it: a name, or of a policy the digest of its numbers.
@@ -61,6 +62,12 @@ class Augmentation:
         else:
             self._space = source
         self.title = self._title()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Augmentation) and other.title == self.title
+
+    def __hash__(self) -> int:
+        return hash(self.title)
 
     def __call__(
         self, images: Float[Tensor, "b 3 h w"], seeds: Sequence[int] | Int64[Tensor, " b"]

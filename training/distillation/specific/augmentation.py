@@ -5,7 +5,7 @@ All that is drawn follows from the seed of the item; the teacher and the student
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from render.errors import InputError
+from training.augmentation import Augmentation
+from training.augmentation.trivial import NUMBERS, trivially_changed
 from training.distillation.specific.models import Goal, resized
 from training.distillation.specific.samples import Sample, TaskPhotos, at_nearest
-from training.distillation.specific.trivial import trivially_changed
 from training.probing.photos import MARGIN, VOID
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Recipe:
             drawn from Beta(mixup, mixup); 0 = they are not.
         ratio: Segmentation: the shorter side is so many times ``side`` at least and at most before a crop.
         most: Segmentation: of the known pixels of a crop that one class has at most, if ten tries find such a crop.
+        augmentation: What takes the place of other colours, mirrors and TrivialAugment, and of the parts that crops of
+            photos with a class show: a policy, for example.  Such a photo is resized and cut as it is without
+            augmentation, but anywhere, and Mixup stays; of a photo with a class for each pixel crops stay.
 
     Raises:
         InputError: a number is out of its range.
@@ -59,6 +63,7 @@ class Recipe:
     mixup: float = 0.2
     ratio: tuple[float, float] = (0.5, 2.0)
     most: float = 0.75
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if self.side < 1 or not 0 < self.scale <= 1 or not 0 <= self.jitter <= 1 or self.mixup < 0:
@@ -71,9 +76,16 @@ class Recipe:
                 f"Expected a rising ratio above 0 and a share of up to 1, found {self.ratio} and {self.most:g}."
             )
 
+    @property
+    def plain(self) -> bool:
+        """Whether a photo is always seen in the same way."""
+        return self.augment == "plain" and self.augmentation is None
+
     def json(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        known = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "augmentation"}
+        # Trainings from before there was another augmentation go on.
+        return known if self.augmentation is None else {**known, "augmentation": self.augmentation.title}
 
 
 class Drawn(NamedTuple):
@@ -105,6 +117,8 @@ def augmented(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, recipe: 
         recipe: How it is augmented; ``plain`` segmentation cuts one of the windows that cover the photo.
         seed: Of all that is drawn.
     """
+    if recipe.augmentation is not None:
+        return _otherwise_changed(image, truth, goal, recipe, recipe.augmentation, seed)
     if recipe.augment == "plain":
         windows = plain_samples(image, truth, goal, recipe.side)
         return windows[seed % len(windows)]
@@ -120,8 +134,7 @@ def plain_samples(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, side
     nothing is lost but what makes it longer than wide.
     """
     if goal == "classification":
-        shorter = min(image.shape[1:])
-        pixels = with_shorter_side(image, side if shorter <= side else round(side * MARGIN))
+        pixels = _with_margin(image, side)
         top, left = ((length - side) // 2 for length in pixels.shape[1:])
         return [Sample(pixels[:, top : top + side, left : left + side].contiguous(), truth, None)]
     pixels = with_shorter_side(image, side)
@@ -133,6 +146,10 @@ def plain_samples(image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, side
             part = np.s_[y : y + side, x : x + side]
             found.append(Sample(pixels[:, *part].contiguous(), classes[part].contiguous(), inside))
     return found
+
+
+def _with_margin(image: UInt8[Tensor, "3 h w"], side: int) -> Float[Tensor, "3 H W"]:
+    return with_shorter_side(image, side if min(image.shape[1:]) <= side else round(side * MARGIN))
 
 
 def window_starts(length: int, side: int, stride: int) -> list[int]:
@@ -192,7 +209,9 @@ def _photo_changed(
     pixels = _jittered(pixels, recipe.jitter, random)
     if random.random() < HALF:
         pixels = pixels.flip(-1)
-    return trivially_changed(pixels, random) if recipe.augment == "trivial" else pixels
+    if recipe.augment != "trivial":
+        return pixels
+    return trivially_changed(pixels[None], None, "wide", torch.from_numpy(random.random((1, NUMBERS))))[0][0]
 
 
 def _part(height: int, width: int, least: float, random: np.random.Generator) -> tuple[slice, slice]:
@@ -224,21 +243,53 @@ def _jittered(pixels: Float[Tensor, "3 h w"], jitter: float, random: np.random.G
 
 def _pixels_changed(image: UInt8[Tensor, "3 h w"], classes: UInt8[Tensor, "h w"], recipe: Recipe, seed: int) -> Sample:
     """A crop of a photo of another size and of its class map, mirrored or not, with other colours."""
-    random, side = np.random.default_rng(seed), recipe.side
+    random = np.random.default_rng(seed)
+    pixels, known = _resized_crop(image, classes, recipe, random)
+    if random.random() < HALF:
+        pixels, known = pixels.flip(-1), known.flip(-1)
+    return _padded(colours_changed(pixels, random), known, recipe.side)
+
+
+def _resized_crop(
+    image: UInt8[Tensor, "3 h w"], classes: UInt8[Tensor, "h w"], recipe: Recipe, random: np.random.Generator
+) -> tuple[Float[Tensor, "3 s1 s2"], UInt8[Tensor, "s1 s2"]]:
+    side = recipe.side
     scale = random.uniform(*recipe.ratio) * side / min(image.shape[1:])
     height, width = (max(1, round(length * scale)) for length in image.shape[1:])
     pixels, known = sized(image, (height, width)), at_nearest(classes, (height, width))
     part = _crop(known, side, recipe.most, random)
-    pixels, known = pixels[:, *part], known[part]
-    if random.random() < HALF:
-        pixels, known = pixels.flip(-1), known.flip(-1)
-    pixels = colours_changed(pixels, random)
+    return pixels[:, *part], known[part]
+
+
+def _padded(pixels: Float[Tensor, "3 h w"], known: UInt8[Tensor, "h w"], side: int) -> Sample:
+    """To a square, with what is outside void."""
     below, right = side - pixels.shape[1], side - pixels.shape[2]
     inside = torch.ones(known.shape, dtype=torch.bool)
     edges = (0, right, 0, below)
     return Sample(
         functional.pad(pixels, edges), functional.pad(known, edges, value=VOID), functional.pad(inside, edges)
     )
+
+
+def _otherwise_changed(
+    image: UInt8[Tensor, "3 h w"], truth: Tensor, goal: Goal, recipe: Recipe, augmentation: Augmentation, seed: int
+) -> Sample:
+    """A part of a photo after :attr:`Recipe.augmentation`; of pixels that it moves, classes and padding move too."""
+    random = np.random.default_rng(seed)
+    if goal == "classification":
+        pixels = _with_margin(image, recipe.side)
+        top, left = (int(random.integers(length - recipe.side + 1)) for length in pixels.shape[1:])
+        pixels = pixels[:, top : top + recipe.side, left : left + recipe.side]
+        return Sample(augmentation(pixels[None], [seed])[0], truth, None)
+    if recipe.augment == "plain":
+        windows = plain_samples(image, truth, goal, recipe.side)
+        sample = windows[seed % len(windows)]
+    else:
+        sample = _padded(*_resized_crop(image, truth, recipe, random), recipe.side)
+    # Both in one map: a class below 256, and whether the photo is there.
+    both = sample.truth.long() + (VOID + 1) * torch.as_tensor(sample.inside).long()
+    pixels, moved = augmentation.with_labels(sample.pixels[None], both[None], [seed], void=VOID)
+    return Sample(pixels[0], (moved[0] % (VOID + 1)).to(torch.uint8), moved[0] > VOID)
 
 
 def _crop(classes: UInt8[Tensor, "h w"], side: int, most: float, random: np.random.Generator) -> tuple[slice, slice]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from training.augmentation import Augmentation
 from training.distillation.specific.augmentation import Recipe
 from training.distillation.specific.losses import Weighting
 from training.distillation.specific.mixing import Mixed
@@ -32,6 +33,7 @@ class Choice:
         blocks: Classification: of how many last blocks the head reads the [CLS] token.
         least_crop: Classification: the least part of a photo that a crop shows.
         mixup: Classification by transformers: how strongly photos are blended.
+        augmentation: What photos go through instead of what the recipe has, see :class:`Recipe`.
         rate: Learning rate.
         weight_decay: Of matrices.
         epochs: How often a photo is seen.
@@ -47,6 +49,7 @@ class Choice:
     blocks: int | None = None
     least_crop: float | None = None
     mixup: float | None = None
+    augmentation: Augmentation | None = None
     rate: float | None = None
     weight_decay: float | None = None
     epochs: float | None = None
@@ -148,6 +151,8 @@ def make_row(
         recipe = replace(recipe, scale=choice.least_crop)
     if choice.mixup is not None:
         recipe = replace(recipe, mixup=choice.mixup)
+    if choice.augmentation is not None:
+        recipe = replace(recipe, augmentation=choice.augmentation)
     numbers = numbers_for(spec, family, scale, width=width)
     wanted: dict[str, Any] = {key: getattr(choice, key) for key in ("rate", "weight_decay", "epochs", "batch")}
     numbers = replace(numbers, **{key: value for key, value in wanted.items() if value is not None})

@@ -169,7 +169,7 @@ class TaskTraining(Task):
     def begin(self, progress: float) -> None:
         """Ask a frozen transformer once for all photos, if they are not augmented."""
         self._known = []
-        plain = self.model.spec.frozen and self._recipe.augment == "plain" and not self._taught
+        plain = self.model.spec.frozen and self._recipe.plain and not self._taught
         if plain and self._features is not None and progress < 1:
             self._known = self._features.learned(self.model, self._photos, self._recipe.side)
 
