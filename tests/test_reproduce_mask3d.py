@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from app.commands import reproduce_mask3d
 from app.main import main
@@ -45,6 +46,8 @@ from training.reproduction.mask3d.plan import (
 from training.reproduction.mask3d.preparing import data_of
 from training.reproduction.mask3d.results import QUESTIONS, Found, Results
 from uplift.encoders import load_encoder
+from uplift.encoders.mask3d import load_decoder
+from uplift.encoders.untrained import make_blank
 
 MINIATURE: dict[str, Any] = {"rooms": 2, "test_rooms": 2, "views": VIEWS, "test_views": VIEWS, "every": 2}
 MINIATURE |= {"width": SIDE, "height": SIDE, "size": (32, 48), "side": 32, "steps": 2, "batch": 2, "tune_steps": 2}
@@ -232,19 +235,31 @@ def test_a_pretraining_does_not_begin_before_the_one_that_it_goes_on_from(done: 
         learn(Places(done, Plan(**MINIATURE)), MAE_MASK3D, [7])
 
 
-def test_few_labels_are_learned_from_for_as_many_steps(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+def test_fine_tunings_begin_as_pretrained_and_few_labels_have_as_many_steps(
+    done: Path, monkeypatch: pytest.MonkeyPatch, miniature: None
+) -> None:
+    seen: list[tuple[Any, Any, dict[str, Any]]] = []
 
-    def stopped(*_: Any, **given: Any) -> None:
-        seen.append(given)
+    def stopped(encoder: Any, decoder: Any, *_: Any, **given: Any) -> None:
+        seen.append((encoder, decoder, given))
         raise InputError("enough")
 
     monkeypatch.setattr("training.pretraining.segmentation.fine_tune", stopped)
-    places = Places(done, replace(Plan(**MINIATURE), every=1))
-    with pytest.raises(InputError, match="enough"):
-        learn(places, replace(SCRATCH, name="anew", measured=(FEW,)), [0])
-    assert seen[0]["share"] == 0.2
-    assert seen[0]["numbers"].schedule("small", round(0.2 * 2 * VIEWS), seed=0).steps == 2
+    monkeypatch.setattr("training.reproduction.mask3d.places.SETTINGS", SETTINGS)
+    places = Places(done, Plan(**MINIATURE, camvid_photos=reproduce_mask3d.QUICK_CAMVID))
+    for row in (replace(SCRATCH, measured=(FEW,)), replace(MASK3D, measured=(FEW,))):
+        with pytest.raises(InputError, match="enough"):
+            learn(places, row, [0])
+    file, cpu = places.encoder(MASK3D, 0), torch.device("cpu")
+    blank, trained = (decoder for _, decoder, _ in seen)
+    torch.testing.assert_close(trained.state_dict(), load_decoder(file, cpu).state_dict())
+    assert blank.about() == trained.about(), "rows differ in weights alone"
+    assert seen[0][0].weights_hash() == make_blank(TINY_VIT, cpu, seed=0).weights_hash()
+    assert seen[1][0].weights_hash() == load_encoder(f"mask3d:{file}", device="cpu").weights_hash()
+    given = seen[0][2]
+    assert given["share"] == 0.2
+    labelled = len(data_of(places, FEW).train)
+    assert given["numbers"].schedule("small", max(1, round(0.2 * labelled)), seed=0).steps == 2
 
 
 def test_some_photos_have_labels_and_are_kept_small(done: Path) -> None:
