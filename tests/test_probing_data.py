@@ -426,6 +426,11 @@ def test_the_command_writes_tables_figures_and_pictures(
     with Image.open(out / "predictions.png") as sheet:
         assert sheet.size[0] > 4 * 320, "photo, two sources, truth"
     assert "| rgb+rgb |" in (out / "results.md").read_text()
+    given = ("--encoders", "rgb", "--seeds", 1, "--augmentation", "trivial-ra", "--copies", 2)
+    assert probe(data, *common, *given) == OK
+    assert "Each encoder sees 2 augmented copies" in capsys.readouterr().out
+    assert json.loads((out / "results.json").read_text())["augmentation"] == ["trivial-ra (flips)", 2]
+    assert "copies by trivial-ra" in (out / "results.md").read_text()
     assert "interval over the seeds" in (out / "results.md").read_text()
 
 
@@ -447,6 +452,10 @@ def test_the_command_refuses_what_does_not_fit_before_any_work(
         ((tmp_path, "--rate", 1e30, "--steps", 3, "--encoders", "rgb"), "choose a smaller rate"),
         ((tmp_path, "--rate", 1e30, "--steps", 3, "--encoders", "rgb", "--task", "depth"), "choose a smaller rate"),
         ((tmp_path / "none",), "found none"),
+        ((tmp_path, "--copies", 2), "are about --augmentation"),
+        ((tmp_path, "--augmentation", "none", "--task", "depth"), "not for depth"),
+        ((tmp_path, "--augmentation", "policy"), "found no file policy"),
+        ((tmp_path, "--augmentation", "trivial-ra", "--copies", 0), "--copies"),
     ):
         assert probe(*arguments, *out) == BAD_INPUT, arguments
         assert words in capsys.readouterr().err

@@ -15,7 +15,7 @@ from training.layouts import Layout
 
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
-    from training.probing import DptSettings, FeatureSource, ProbeData, ProbeResult, ProbeSettings
+    from training.probing import Augmenting, DptSettings, FeatureSource, ProbeData, ProbeResult, ProbeSettings
 
 TITLES = {"segmentation": "Semantic segmentation", "depth": "Depth", "classification": "Classification of photos"}
 RESULTS, TABLES, TOLD, FEATURES = "results.json", "results.md", "predictions.png", "features.png"
@@ -73,6 +73,13 @@ class Probe:
     """Channels of a DPT head; the published one has 256."""
     mean_patch: bool = False
     """Classification: the mean of the patches beside the [CLS] token."""
+    augmentation: str | None = None
+    """Let heads learn from augmented copies of the training photos: a file of fit3d augment search, trivial-ra,
+    trivial-wide, or none (mirrors alone).  They are encoded anew every time; for depth colours alone are changed."""
+    copies: int | None = None
+    """With --augmentation: copies of each photo, by default 4."""
+    flips: bool = True
+    """With --augmentation: mirror copies half of the time, but for depth."""
     memory: float = 2.0
     """Gigabytes of features in memory, at most; of more, every photo gives random patches."""
     show: int = 4
@@ -90,11 +97,14 @@ class Probe:
         from training.probing import DptSettings, ProbeSettings, run_probe
 
         self._check()
-        settings = self._settings()
+        settings, augmenting = self._settings(), self._augmenting()
         data = self._data()
         sources = self._sources()
         chosen = evenly_spaced(len(data.test), self.show)
         say(f"{data.name}: {len(data.train)} photos to learn from, {len(data.test)} to measure")
+        if augmenting is not None:
+            count = augmenting.copies * len(data.train)
+            say(f"Each encoder sees {count} augmented copies of the former, whose features are not kept.")
         results: list[ProbeResult] = []
         with progress_bars() as progress:
             for source in sources:
@@ -107,6 +117,7 @@ class Probe:
                         seeds=range(self.seed, self.seed + self.seeds),
                         settings=settings if isinstance(settings, ProbeSettings) else None,
                         dpt=settings if isinstance(settings, DptSettings) else None,
+                        augmenting=augmenting,
                         show=chosen,
                         device=resolve_device(self.device),
                         progress=progress,
@@ -131,7 +142,7 @@ class Probe:
             "--side": self.side,
         }
         numbers |= {"--steps": self.steps, "--rate": self.rate, "--batch": self.batch, "--seeds": self.seeds}
-        check_positive({**numbers, "--width": self.width, "--memory": self.memory})
+        check_positive({**numbers, "--width": self.width, "--memory": self.memory, "--copies": self.copies})
         if not self.encoders or len(set(self.encoders)) < len(self.encoders):
             raise InputError(
                 f"Expected different --encoders, at least one; found {', '.join(self.encoders) or 'none'}."
@@ -139,6 +150,10 @@ class Probe:
         for option, value in (("--show", self.show), ("--seed", self.seed)):
             if value < 0:
                 raise InputError(f"{option} must be at least 0, found {value}.")
+        if self.augmentation is None and (self.copies is not None or not self.flips):
+            raise InputError("--copies and --no-flips are about --augmentation: choose one, or leave them out.")
+        if self.augmentation == "none" and (self.task == "depth" or not self.flips):
+            raise InputError("--augmentation none only mirrors photos, and not for depth; leave it out.")
         if self.head == "dpt" and self.task == "classification":
             raise InputError("A DPT head tells of pixels; use --head linear for the classification of photos.")
         used = {part.strip() for name in self.encoders for part in name.split("+")}
@@ -170,11 +185,24 @@ class Probe:
             return DptSettings(width=self.width, **known)
         return ProbeSettings(memory=self.memory, mean_patch=self.mean_patch, **known)
 
+    def _augmenting(self) -> Augmenting | None:
+        from training.augmentation import augmentation_of
+        from training.probing.augmented import COPIES, Augmenting
+
+        if self.augmentation is None:
+            return None
+        augmentation = augmentation_of(self.augmentation, flip=self.flips)
+        if self.task == "depth":
+            augmentation = augmentation.still()
+        return Augmenting(augmentation, COPIES if self.copies is None else self.copies, self.seed)
+
     def _tables(self, data: ProbeData, results: Sequence[ProbeResult]) -> list[ResultTable]:
         from app.probe_tables import difference_table, figure_table
 
         head = "DPT head" if self.head == "dpt" else "linear head"
         title = f"{TITLES[self.task]}, {data.name}, {head}, {len(data.test)} photos"
+        if self.augmentation is not None:
+            title += f", learned from copies by {self.augmentation}"
         tables = [figure_table(title, results)]
         if len(results) > 1:
             tables.append(difference_table(f"How much larger than with {results[0].source}", results))
@@ -187,12 +215,13 @@ class Probe:
         from training.probing import compare, interval_over_seeds
         from training.probing.scores import FIGURES, figures_of
 
-        first = results[0]
+        first, augmenting = results[0], self._augmenting()
         content: dict[str, Any] = {
             "data": {"name": data.name, "train": len(data.train), "test": len(data.test)},
             "task": self.task,
             "head": self.head,
             "settings": asdict(self._settings()),
+            "augmentation": None if augmenting is None else [augmenting.augmentation.title, augmenting.copies],
             "results": [],
         }
         for result in results:

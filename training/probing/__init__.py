@@ -5,6 +5,7 @@ put side by side), :func:`run_probe` fits heads for several seeds and measures t
 source beats another.
 """
 
+from training.probing.augmented import Augmenting
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.photos import VOID, ProbeData, ProbePhoto, Task
 from training.probing.running import ProbeResult, run_probe
@@ -14,6 +15,7 @@ from training.probing.sources import Described, EncoderSource, FeatureSource, Gi
 
 __all__ = [
     "VOID",
+    "Augmenting",
     "Described",
     "Difference",
     "DptSettings",

@@ -33,6 +33,7 @@ class ProbePhoto:
         classes: Gives the class of every pixel, 255 = does not count; ``[H, W]`` uint8.
         depth: Gives the depth along the viewing direction in metres, 0 = not known; ``[H, W]`` float32.
         label: The class of the whole photo.
+        lasting: Whether the same pixels will be seen again: features of others are not kept on disk.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ProbePhoto:
     classes: Callable[[], UInt8[np.ndarray, "H W"]] | None = None
     depth: Callable[[], Float32[np.ndarray, "H W"]] | None = None
     label: int | None = None
+    lasting: bool = True
 
     def has(self, task: Task) -> bool:
         """Whether the truth of a task is known."""

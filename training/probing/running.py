@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.probing.augmented import Augmenting
 from training.probing.dpt import fit_dpt
 from training.probing.heads import Predictor, fit_classification, fit_depth, fit_segmentation
 from training.probing.photos import ProbeData, ProbePhoto, Task
@@ -60,6 +61,7 @@ def run_probe(
     seeds: Sequence[int] = (0, 1, 2),
     settings: ProbeSettings | None = None,
     dpt: DptSettings | None = None,
+    augmenting: Augmenting | None = None,
     show: Collection[int] = (),
     device: str | torch.device = "cpu",
     progress: Progress = silent,
@@ -74,13 +76,14 @@ def run_probe(
         seeds: One head for each.
         settings: How linear heads are fitted.
         dpt: How DPT heads are fitted.
+        augmenting: How training photos are augmented; None = they are not.
         show: Indices of test photos that predictions are kept of.
         device: Where heads are fitted.
         progress: Told of photos and steps.
 
     Raises:
         InputError: the data do not have what the task needs, seeds are missing or twice, or the source does not
-            have what the head needs, or heads diverge.
+            have what the head needs, or knows certain photos alone while they are augmented, or heads diverge.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"A probe takes different seeds, at least one; found {list(seeds)}.")
@@ -88,10 +91,11 @@ def run_probe(
     start, device = time.perf_counter(), torch.device(device)
     truth_of(chosen.test[0], task)  # refused now rather than after the heads were fitted
     source.fit(chosen.train, progress)
+    taught = chosen if augmenting is None else replace(chosen, train=augmenting.of(chosen.train, task))
     if head == "dpt":
-        predictor = fit_dpt(chosen, task, source, dpt or DptSettings(), seeds, device, progress)
+        predictor = fit_dpt(taught, task, source, dpt or DptSettings(), seeds, device, progress)
     else:
-        predictor = FITS[task](chosen, source, settings or ProbeSettings(), seeds, device, progress)
+        predictor = FITS[task](taught, source, settings or ProbeSettings(), seeds, device, progress)
     scores, told = _measure(chosen, task, predictor, len(seeds), show, f"measuring {source.name}", progress)
     return ProbeResult(source.name, task, head, tuple(seeds), scores, time.perf_counter() - start, told)
 

@@ -91,11 +91,11 @@ class EncoderSource(FeatureSource):
         """Features of a photo, from disk or computed."""
         image = photo.image()
         height, width = image.shape[:2]
-        patches = self._get(self.encoder, image)
+        patches = self._get(self.encoder, image, photo.lasting)
         size = (min(patches.shape[0], -(-height // self.patch)), min(patches.shape[1], -(-width // self.patch)))
         if size != tuple(patches.shape[:2]):
             patches = nn.functional.adaptive_avg_pool2d(patches.permute(2, 0, 1), size).permute(1, 2, 0)
-        found = self._whole(image) if whole else None
+        found = self._whole(image, photo.lasting) if whole else None
         return Described(patches, patches.mean((0, 1)) if found is None else found)
 
     @torch.no_grad()
@@ -106,17 +106,17 @@ class EncoderSource(FeatureSource):
                 f"A DPT head reads {LAYERS} layers of a vision transformer, and {self.name} gives one map alone; use "
                 "the linear head, or an encoder such as tiny-dino or dinov2-small."
             )
-        stored = self._get(_Layers(self.encoder), photo.image())
+        stored = self._get(_Layers(self.encoder), photo.image(), photo.lasting)
         parts = stored.split(stored.shape[2] // LAYERS, dim=2)
         return [Described(part[:-1], part[-1, 0]) for part in parts]
 
-    def _whole(self, image: Image) -> Float[Tensor, " c"] | None:
+    def _whole(self, image: Image, lasting: bool) -> Float[Tensor, " c"] | None:
         if self._has_whole is None:
             self._has_whole = self.encoder.encode_global(image) is not None
-        return self._get(_Whole(self.encoder), image)[0, 0] if self._has_whole else None
+        return self._get(_Whole(self.encoder), image, lasting)[0, 0] if self._has_whole else None
 
-    def _get(self, encoder: Encoder, image: Image) -> Float[Tensor, "gh gw c"]:
-        if self.cache is None:
+    def _get(self, encoder: Encoder, image: Image, lasting: bool) -> Float[Tensor, "gh gw c"]:
+        if self.cache is None or not lasting:
             return encoder.encode(image).detach().cpu().float()
         return self.cache.get(image, encoder)
 
@@ -161,6 +161,10 @@ class GivenSource(FeatureSource):
 
     def describe(self, photo: ProbePhoto, *, whole: bool = True) -> Described:  # noqa: ARG002  there is the mean alone
         """The map of a photo; the mean of its patches stands for the whole."""
+        if not photo.lasting:
+            raise InputError(
+                f"{self.name} has maps of the photos as they are; photos that are augmented need an encoder."
+            )
         patches = self._read(photo).detach().cpu().float()
         if patches.ndim != 3:
             raise InputError(
