@@ -426,12 +426,12 @@ def test_the_command_writes_tables_figures_and_pictures(
     with Image.open(out / "predictions.png") as sheet:
         assert sheet.size[0] > 4 * 320, "photo, two sources, truth"
     assert "| rgb+rgb |" in (out / "results.md").read_text()
+    assert "interval over the seeds" in (out / "results.md").read_text()
     given = ("--encoders", "rgb", "--seeds", 1, "--augmentation", "trivial-ra", "--copies", 2)
     assert probe(data, *common, *given) == OK
     assert "Each encoder sees 2 augmented copies" in capsys.readouterr().out
     assert json.loads((out / "results.json").read_text())["augmentation"] == ["trivial-ra (flips)", 2]
     assert "copies by trivial-ra" in (out / "results.md").read_text()
-    assert "interval over the seeds" in (out / "results.md").read_text()
 
 
 def test_the_command_refuses_what_does_not_fit_before_any_work(
