@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.pictures import row_sheet
+from app.pictures import figure_pixels, row_sheet
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -33,7 +33,7 @@ def explained_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return _pixels(figure)
+    return figure_pixels(figure)
 
 
 def correlation_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
@@ -55,7 +55,7 @@ def correlation_plot(analyses: Analyses) -> UInt8[np.ndarray, "h w 3"]:
     axes.set_ylabel("correlation of loss updates")
     axes.set_ylim(min(-0.05, *np.nan_to_num(heights), 0), 1)
     axes.grid(axis="y", alpha=0.3)
-    return _pixels(figure)
+    return figure_pixels(figure)
 
 
 def panel_picture(task: CoDistillation) -> UInt8[np.ndarray, "h w 3"]:
@@ -70,14 +70,6 @@ def _figure() -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
-
-
-def _pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _short(title: str, most: int = 26) -> str:

@@ -17,6 +17,7 @@ from render.rasterizer import rasterize
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
+    from matplotlib.figure import Figure
 
     from render.camera import Camera
     from render.gaussians import Gaussians
@@ -112,6 +113,15 @@ def save_picture(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     check_picture_name(path)
     with atomic_file(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(temporary, optimize=True, quality=90)
+
+
+def figure_pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    """What a plot looks like."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def check_picture_name(path: str | Path) -> None:
