@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 
 import tyro
 
+from app.commands.augment import Augment
 from app.commands.bench import Bench
 from app.commands.combine import Combine
 from app.commands.demo import Demo
@@ -59,6 +60,7 @@ Command: TypeAlias = (
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[Augment, tyro.conf.subcommand("augment")]
     | Annotated[FitScenes, tyro.conf.subcommand("fit-scenes")]
     | Annotated[Tiny, tyro.conf.subcommand("tiny")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
