@@ -38,6 +38,8 @@ def tables_of(found: Results) -> list[ResultTable]:
     """All tables: rows, comparisons and verdicts, analyses, costs."""
     known = {one.name: one for one in [*found.teachers, *found.students]}
     note = f"means over {len(found.seeds)} seeds ± half of the 95 % interval over them" if len(found.seeds) > 1 else ""
+    if found.missing:
+        note = f"{note or 'one seed'}; not finished, hence left out: {'; '.join(found.missing)}"
     tables = [
         _row_table(title, [known[name] for name in names if name in known], note or "one seed")
         for title, names in TABLES.items()

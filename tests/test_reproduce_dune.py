@@ -19,6 +19,7 @@ from app.dune_tables import tables_of
 from app.main import main
 from render.camera import Camera
 from render.errors import InputError
+from render.progress import Progress
 from render.views import read_photo
 from tests.small_rooms import SIDE, VIEWS, renamed, small_room
 from training.distillation.localization import Answer as TextAnswer
@@ -26,10 +27,23 @@ from training.distillation.localization import Localization
 from training.loop import save_weights
 from training.probing.comparison import Difference, Interval
 from training.probing.scores import Scores
-from training.reproduction.dune import Places, Plan, Row, make_photos, make_specialist
+from training.reproduction.dune import Job, Places, Plan, Row, make_photos, make_specialist, run_jobs
 from training.reproduction.dune.distilling import held_photos, train_photos
 from training.reproduction.dune.measuring import MEASURES, text_scores
-from training.reproduction.dune.plan import CLOSE, FULL, HEADS, TEST, VALIDATION, WHOLE, WIDE, further_rows, main_rows
+from training.reproduction.dune.plan import (
+    CLOSE,
+    FULL,
+    HEADS,
+    MEASURING,
+    TEST,
+    VALIDATION,
+    WHOLE,
+    WIDE,
+    WIDE_HEADS,
+    WIDE_TEST,
+    further_rows,
+    main_rows,
+)
 from training.reproduction.dune.preparing import is_part_made, is_specialist_there
 from training.reproduction.dune.results import Answer, Found, Lesson, Results
 from training.reproduction.dune.views import close_up
@@ -37,6 +51,7 @@ from training.rooms.cameras import zoomed
 from uplift.encoders import load_encoder
 from uplift.encoders.tiny import tiny_file
 from uplift.encoders.tiny_depth import TinyDepth, TinyDepthEncoder
+from uplift.evaluation.store import FigureStore
 
 MINIATURE = {"whole_rooms": 1, "close_rooms": 1, "wide_rooms": 1, "head_rooms": 1, "test_rooms": 2, "views": VIEWS}
 MINIATURE |= {"width": SIDE, "height": SIDE, "validation_rooms": 1, "specialist_steps": 1, "steps": 5, "batch": 2}
@@ -79,7 +94,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduction")
     torch.manual_seed(0)
     save_weights(TinyDepth(), folder / "depth.safetensors", {})
-    fill(Places(folder / "out", plan()), (WHOLE, WIDE, HEADS, TEST))
+    fill(Places(folder / "out", plan()), (WHOLE, WIDE, HEADS, TEST, WIDE_HEADS, WIDE_TEST))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reproduce_dune, "QUICK", MINIATURE)
         patch.setattr("training.reproduction.dune.plan.main_rows", lambda: [FULL, ALONE])
@@ -173,20 +188,96 @@ def test_jobs_travel_to_other_processes_and_are_those_that_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uplift.encoders.tiny.tiny_file", without_specialist)
-    command, places = ReproduceDune(tmp_path), Places(tmp_path, plan())
-    jobs = [*command._photos(places), *command._specialist(places), *command._describing(places)]
-    jobs += [*command._students(places, main_rows(), [0, 1, 2]), *command._teachers(places, [0, 1, 2])]
+    jobs = ReproduceDune(tmp_path)._jobs(Places(tmp_path, plan()), main_rows(), [0, 1, 2])
     assert pickle.loads(pickle.dumps(jobs)) == jobs  # noqa: S301  written here
     names = [job.name for job in jobs]
-    assert names.count("what tiny-clip says") == 2, "beside the specialist, or after it"
+    assert len(set(names)) == len(names) == 8 + 1 + 3 + 15 + 3
     assert sum(name.startswith(FULL.name) for name in names) == 3
-    assert sum(name.startswith("measuring ") for name in names) == 3
-    assert len(names) == len(command._photos(places)) + 1 + 1 + 3 + 15 + 3
+    assert all(names.index(other) < names.index(job.name) for job in jobs for other in job.after)
+    waits = {job.name: set(job.after) for job in jobs}
+    photos = {f"photos {name} 0" for name in (WHOLE, CLOSE, WIDE)}
+    assert waits["tiny-depth"] == {f"photos {WIDE} 0", f"photos {VALIDATION} 0"}
+    assert names.index("tiny-depth") == 2, "it takes longest"
+    assert waits["what tiny-clip says"] == {*photos, f"photos {VALIDATION} 0"}
+    assert waits["what tiny-depth says"] == waits["what tiny-clip says"] | {"tiny-depth"}
+    assert waits[f"{FULL.name} 0"] == waits["measuring tiny-clip"] == set(names[:12])
+    order = [names.index(name) for name in (f"{FULL.name} 1", "measuring tiny-clip", f"{FULL.name} 2")]
+    assert order == sorted(order), "a report of two seeds needs no third"
     assert not any(tmp_path.iterdir())
 
 
+def note(done: list[str], name: str, error: Exception | None = None, *, progress: Progress) -> None:
+    done.append(name)
+    if error is not None:
+        raise error
+
+
+def test_a_job_that_fails_stops_only_those_that_wait_for_it() -> None:
+    done: list[str] = []
+    jobs = [
+        Job("first", note, (done, "first", RuntimeError("it diverged"))),
+        Job("second", note, (done, "second")),
+        Job("child", note, (done, "child"), ("first",)),
+        Job("grandchild", note, (done, "grandchild"), ("child", "second")),
+        Job("other", note, (done, "other", InputError("no photos")), ("second", "long done")),
+        Job("last", note, (done, "last")),
+    ]
+    expected = "it diverged other failed too: no photos Not begun: child, grandchild."
+    with pytest.raises(ChildProcessError, match=expected):
+        run_jobs(jobs, 1)
+    assert done == ["first", "second", "other", "last"]
+
+
+def test_what_ails_three_jobs_in_a_row_is_not_tried_with_the_others() -> None:
+    done: list[str] = []
+    bad = InputError("the disk is full")
+    jobs = [
+        Job(name, note, (done, name, error))
+        for name, error in zip("abcdefgh", [bad, bad, None, *[bad] * 5], strict=True)
+    ]
+    with pytest.raises(InputError, match=r"the disk is full b failed too: .* Not begun: g, h\."):
+        run_jobs(jobs, 1)
+    assert done == list("abcdef")
+
+
+def test_what_is_measured_in_another_way_needs_no_student_anew(done: Path) -> None:
+    def stores(**changed: Any) -> tuple[FigureStore, FigureStore]:
+        places = Places(done, replace(plan(), **changed), done.parent / "depth.safetensors")
+        return places.store(FULL), places.scores(FULL)
+
+    student, score = f"distilled/{FULL.name}/0", f"measured/{FULL.name}/0"
+    for name in MEASURING:
+        made, found = stores(**{name: 60})
+        assert made.get(student) is not None
+        with pytest.raises(InputError, match=rf"other settings \({name}\); .*measured: students are not trained again"):
+            found.get(score)
+    for name in ("steps", "wide_rooms", "rate"):
+        with pytest.raises(InputError, match=rf"other settings \({name}\); .*delete figures, students and teachers"):
+            stores(**{name: 60})[0].get(student)
+
+
+def test_a_student_that_is_not_finished_is_named_and_the_others_are_reported(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(out / "figures" / "measured" / ALONE.name)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("it diverged")
+
+    monkeypatch.setattr("training.reproduction.dune.learn", fail)
+    assert run(out) == 1
+    assert "it diverged" in capsys.readouterr().err
+    text = (out / "results.md").read_text()
+    assert f"not finished, hence left out: {ALONE.title}" in text
+    found = json.loads((out / "results.json").read_text())
+    assert list(found["students"]) == [FULL.name]
+    assert found["missing"] == [ALONE.title]
+
+
 def test_rooms_of_all_photos_are_others() -> None:
-    rooms = [{(split, first + i) for i in range(count)} for split, first, count in Plan(first_room=1000).rooms.values()]
+    plan = Plan(first_room=1000)
+    assert [plan.rooms[name][2] for name in (HEADS, WIDE_HEADS, TEST, WIDE_TEST)] == [30] * 4
+    rooms = [{(split, first + i) for i in range(count)} for split, first, count in plan.rooms.values()]
     assert len(set.union(*rooms)) == sum(map(len, rooms))
     assert min(index for split, index in set.union(*rooms) if split == "train") == 1000
     for wrong in ({"test_rooms": 1}, {"views": 1}, {"steps": 0}, {"width": 8}):
@@ -256,12 +347,14 @@ def test_photos_are_made_once_and_wide_ones_with_their_zoom(tmp_path: Path, monk
         renamed(small_room("train"), split, index, folder.parent)
 
     monkeypatch.setattr("training.rooms.writing.write_room", write)
-    for name in (WIDE, WHOLE):
+    for name in (WIDE, WHOLE, WIDE_HEADS, WIDE_TEST, TEST):
         assert not is_part_made(places, name, 0, 1)
         for _ in range(2):
             make_photos(places, name, 0, 1)
         assert is_part_made(places, name, 0, 1)
-    assert asked == [("train", 1002, 0.6), ("train", 1000, 1.0)]
+    assert asked == [
+        ("train", 1002, 0.6), ("train", 1000, 1.0), ("train", 1004, 0.6), ("test", 22, 0.6), ("test", 20, 1.0),
+    ]  # fmt: skip
     assert not is_part_made(Places(tmp_path, replace(plan(), views=4)), WHOLE, 0, 1)
 
 
@@ -301,12 +394,12 @@ def test_a_specialist_that_is_neither_bundled_nor_given_is_trained(
     before = written(tmp_path)
     make_specialist(places)
     assert written(tmp_path) == before
-    assert places.identity()["teachers"]["tiny-depth"] == "made"
+    assert places.teacher_identity()["tiny-depth"] == "made"
     file = places.weights("tiny-depth")
     assert file is not None
     given = Places(tmp_path, plan(), file)
     assert not given.is_specialist_made
-    assert given.identity()["teachers"]["tiny-depth"] != "made"
+    assert given.teacher_identity()["tiny-depth"] != "made"
 
 
 def test_answers_to_texts_are_counted_by_room() -> None:

@@ -44,11 +44,11 @@ class ReproduceDune:
     """Also students that see generic photos alone (the upper half of table 1), and students of a single teacher."""
     specialist: Path | None = None
     """File that fit3d tiny depth wrote; by default the bundled weights, and where there are none it is trained on the
-    wide views, in about ten minutes."""
+    wide views, in about nine minutes."""
     processes: int | None = None
     """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     steps: int | None = None
-    """Of a distillation; by default 1000."""
+    """Of a distillation; by default 800."""
     batch: int | None = None
     """Photos of a step; by default 8."""
     rate: float | None = None
@@ -56,7 +56,7 @@ class ReproduceDune:
     specialist_steps: int | None = None
     """Of training the specialist, if it has to be; by default 4000."""
     test_rooms: int | None = None
-    """To measure in; by default 30."""
+    """To measure in, and as many others in wide views; by default 30."""
     probe_steps: int | None = None
     """Of fitting a linear head; by default 600."""
     decoder_steps: int | None = None
@@ -67,6 +67,7 @@ class ReproduceDune:
         import time
 
         from app.reproducing import at_once
+        from render.errors import InputError
         from training.reproduction.dune import gather, run_jobs
         from training.reproduction.dune.sizes import memory_needed
 
@@ -77,12 +78,17 @@ class ReproduceDune:
         self._check_done(places, rows, seeds)
         processes = at_once(self.processes, memory_needed(plan))
         self._announce(places, processes, len(rows))
+        failure = None
         with progress_bars() as progress:
-            for jobs in (self._photos, self._specialist, self._describing):
-                run_jobs(jobs(places), processes, progress)
-            # Teachers are measured beside the last students: nothing waits for them.
-            run_jobs([*self._students(places, rows, seeds), *self._teachers(places, seeds)], processes, progress)
-        self._report(places, gather(places, rows, seeds))
+            try:
+                run_jobs(self._jobs(places, rows, seeds), processes, progress)
+            except (InputError, OSError, MemoryError, RuntimeError) as error:
+                failure = error  # of a job; what others made is worth a report
+        found = gather(places, rows, seeds)
+        if failure is None or found.students:
+            self._report(places, found)
+        if failure is not None:
+            raise failure
         say(f"{duration(time.perf_counter() - began)} in all")
 
     def _check(self) -> None:
@@ -143,62 +149,84 @@ class ReproduceDune:
         counts = {name: count for name, (_, _, count) in plan.rooms.items()}
         say(
             f"rooms of {plan.views} photos, none of which bundled encoders saw: {counts[WHOLE]} whole, {counts[CLOSE]} "
-            f"in close-ups, {counts[WIDE]} in wide views, {counts[HEADS]} for heads, {counts[TEST]} to measure in"
+            f"in close-ups, {counts[WIDE]} in wide views; {counts[HEADS]} for heads and {counts[TEST]} to measure in, "
+            "and as many others in wide views"
         )
         how = f"trained in {plan.specialist_steps} steps" if places.is_specialist_made else "as it is"
         say(f"{rows} students of {self.seeds} seeds, {plan.steps} steps each; {SPECIALIST} is {how}")
         announce(memory_needed(plan), disk_needed(plan, rows * self.seeds), processes)
 
-    def _photos(self, places: Places) -> list[Job]:
-        """What is not done yet: a process of its own takes seconds to begin."""
+    def _jobs(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
+        """What is not done yet; a job begins as soon as what it needs is there."""
+        from training.reproduction.dune.plan import CLOSE, VALIDATION, WHOLE, WIDE
+
+        photos = self._photos(places)
+        seen = [job for name in (WIDE, VALIDATION) for job in photos.pop(name, [])]
+        shown = [job for name in (WHOLE, CLOSE) for job in photos.pop(name, [])]
+        rest = [job for jobs in photos.values() for job in jobs]
+        specialist = self._specialist(places, _names(seen))
+        said = self._describing(places, _names([*seen, *shown]))
+        # The specialist takes longest, and waits for its own photos alone.
+        ahead = [*seen, *specialist, *shown, *said, *rest]
+        after = _names(ahead)
+        # Teachers come before the last seed, so that after a stop there is a report of the others.
+        return [
+            *ahead,
+            *self._students(places, rows, seeds[:-1], after),
+            *self._teachers(places, seeds, after),
+            *self._students(places, rows, seeds[-1:], after),
+        ]
+
+    def _photos(self, places: Places) -> dict[str, list[Job]]:
+        """By their names: a process of its own takes seconds to begin, so nothing is begun that is done."""
         from training.reproduction.dune import Job, make_photos
         from training.reproduction.dune.preparing import is_part_made, parts_of
 
-        return [
-            Job(f"photos {name} {first}", make_photos, (places, name, first, count))
-            for name, first, count in parts_of(places)
-            if not is_part_made(places, name, first, count)
-        ]
+        found: dict[str, list[Job]] = {}
+        for name, first, count in parts_of(places):
+            if not is_part_made(places, name, first, count):
+                job = Job(f"photos {name} {first}", make_photos, (places, name, first, count))
+                found.setdefault(name, []).append(job)
+        return found
 
-    def _specialist(self, places: Places) -> list[Job]:
-        """The specialist, and beside it what the slowest of the other teachers says."""
+    def _specialist(self, places: Places, after: tuple[str, ...]) -> list[Job]:
         from training.reproduction.dune import Job, make_specialist
-        from training.reproduction.dune.plan import LANGUAGE, SPECIALIST
+        from training.reproduction.dune.plan import SPECIALIST
         from training.reproduction.dune.preparing import is_specialist_there
 
-        jobs = [] if is_specialist_there(places) else [Job(SPECIALIST, make_specialist, (places,))]
-        return [*jobs, *self._describing(places, (LANGUAGE,))]
+        return [] if is_specialist_there(places) else [Job(SPECIALIST, make_specialist, (places,), after)]
 
-    def _describing(self, places: Places, names: Sequence[str] | None = None) -> list[Job]:
+    def _describing(self, places: Places, after: tuple[str, ...]) -> list[Job]:
+        """The specialist's waits for it too, the slowest comes first."""
         from training.reproduction.dune import Job, describe
         from training.reproduction.dune.places import described
-        from training.reproduction.dune.plan import TEACHERS
+        from training.reproduction.dune.plan import AGNOSTIC, LANGUAGE, SPECIALIST
 
         return [
-            Job(f"what {name} says", describe, (places, name))
-            for name in names or TEACHERS
+            Job(f"what {name} says", describe, (places, name), (*after, SPECIALIST) if name == SPECIALIST else after)
+            for name in (LANGUAGE, AGNOSTIC, SPECIALIST)
             if places.store().get(described(name)) is None
         ]
 
-    def _students(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> list[Job]:
+    def _students(self, places: Places, rows: Sequence[Row], seeds: Sequence[int], after: tuple[str, ...]) -> list[Job]:
         from training.reproduction.dune import Job, learn
         from training.reproduction.dune.distilling import is_distilled
         from training.reproduction.dune.measuring import unmeasured
 
         return [
-            Job(f"{row.name} {seed}", learn, (places, row, seed))
+            Job(f"{row.name} {seed}", learn, (places, row, seed), after)
             for seed in seeds
             for row in rows
             if not is_distilled(places, row, seed) or unmeasured(places, row, [seed])
         ]
 
-    def _teachers(self, places: Places, seeds: Sequence[int]) -> list[Job]:
+    def _teachers(self, places: Places, seeds: Sequence[int], after: tuple[str, ...]) -> list[Job]:
         from training.reproduction.dune import Job, measure_of_teacher
         from training.reproduction.dune.measuring import unmeasured
         from training.reproduction.dune.plan import TEACHERS
 
         return [
-            Job(f"measuring {name}", measure_of_teacher, (places, name, seeds))
+            Job(f"measuring {name}", measure_of_teacher, (places, name, seeds), after)
             for name in TEACHERS
             if unmeasured(places, name, seeds)
         ]
@@ -213,14 +241,21 @@ class ReproduceDune:
 
         title = "One student of heterogeneous teachers (DUNE) at small scale"
         write_results(self.out, title, tables_of(found), found.json(), quick=self.quick)
-        lesson = next(lesson for lesson in found.lessons if lesson.row.name == FULL.name)
-        save_picture(self.out / EXPLAINED, explained(lesson))
         save_correlations(self.out / CORRELATIONS, found.lessons)
-        for name in (EXPLAINED, CORRELATIONS):
-            wrote(self.out / name)
+        wrote(self.out / CORRELATIONS)
+        lesson = next((lesson for lesson in found.lessons if lesson.row.name == FULL.name), None)
+        if lesson is None:
+            say(f"{EXPLAINED} and {PANELS} are left out: {FULL.title} is not finished.")
+            return
+        save_picture(self.out / EXPLAINED, explained(lesson))
+        wrote(self.out / EXPLAINED)
         shown = read_panels(places, FULL, found.seeds[0])
         if not shown:
             say(f"{PANELS} is left out: what it shows was removed.")
             return
         save_picture(self.out / PANELS, panels(shown, FULL.teachers))
         wrote(self.out / PANELS)
+
+
+def _names(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(job.name for job in jobs)

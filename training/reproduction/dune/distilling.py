@@ -48,7 +48,7 @@ def distil(places: Places, row: Row, seed: int, *, progress: Progress = silent) 
 
     if is_distilled(places, row, seed):
         return
-    began, folder = time.perf_counter(), places.student(row, seed)
+    folder = places.student(row, seed)
     found = co_distil(
         blank_student(seed),
         [Teacher(name, places.teacher(name)) for name in row.teachers],
@@ -64,11 +64,13 @@ def distil(places: Places, row: Row, seed: int, *, progress: Progress = silent) 
         readers=1,
         progress=progress,
     )
+    trained = time.perf_counter()
     analyses = analyse(found.task, progress).as_json()
     _save_panels(places, row, seed, found.task)
-    spent = {"steps": places.plan.steps, "seconds": time.perf_counter() - began, "peak": peak_of_job()}
-    figures = {"training": last_logged(folder, "seconds"), "validation": found.figures, "analyses": analyses}
-    places.store(row).put(distilled(row, seed), {**spent, **figures})
+    # The log knows what interrupted processes took too.
+    seconds = last_logged(folder, "seconds") + time.perf_counter() - trained
+    spent = {"steps": places.plan.steps, "seconds": seconds, "peak": peak_of_job()}
+    places.store(row).put(distilled(row, seed), {**spent, "validation": found.figures, "analyses": analyses})
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

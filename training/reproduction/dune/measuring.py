@@ -22,7 +22,16 @@ from training.probing.scores import Figure, Scores
 from training.probing.settings import ProbeSettings
 from training.reproduction.dune.distilling import distil
 from training.reproduction.dune.places import Places, measured
-from training.reproduction.dune.plan import AGNOSTIC, HEADS, LANGUAGE, SPECIALIST, TEST, Row
+from training.reproduction.dune.plan import (
+    AGNOSTIC,
+    HEADS,
+    LANGUAGE,
+    SPECIALIST,
+    TEST,
+    WIDE_HEADS,
+    WIDE_TEST,
+    Row,
+)
 from training.reproduction.packing import packed
 from uplift.encoders.distilled import PREFIX
 from uplift.encoders.tiny_depth import TinyDepthEncoder
@@ -52,7 +61,7 @@ MEASURES: Mapping[str, Measure] = {
     # The paper's students are asked for classes through the projector of the task-agnostic teacher.
     "projected": Measure("segmentation", "miou", Figure("classes, through projector: mIoU, percent", 100, 2, True)),
     "depth": Measure("depth", "rmse", Figure("depth, linear: RMSE, metres", 1, 4, False)),
-    "decoder": Measure("depth", "rmse", Figure("depth, decoder: RMSE, metres", 1, 4, False)),
+    "decoder": Measure("depth", "rmse", Figure("depth, decoder, wide views: RMSE, metres", 1, 4, False)),
     # A text is told rightly or not, as the label of a photo is; of overlaps the sum counts what is told rightly.
     "pointing": Measure("classification", "accuracy", Figure("texts found, percent", 100, 2, True)),
     "overlap": Measure("classification", "accuracy", Figure("texts: mIoU, percent", 100, 2, True)),
@@ -90,7 +99,7 @@ def measure_student(places: Places, row: Row, seed: int, *, progress: Progress =
     Raises:
         InputError: something is missing, or what is there was made with other settings.
     """
-    store, name = places.store(row), measured(row.name, seed)
+    store, name = places.scores(row), measured(row.name, seed)
     if store.get(name) is not None:
         return
     from uplift.encoders import load_encoder
@@ -118,7 +127,7 @@ def measure_of_teacher(places: Places, teacher: str, seeds: Sequence[int], *, pr
     Raises:
         InputError: something is missing, or what is there was made with other settings.
     """
-    left, store = unmeasured(places, teacher, seeds), places.store()
+    left, store = unmeasured(places, teacher, seeds), places.scores()
     if not left:
         return
     began, encoder = time.perf_counter(), places.teacher(teacher)
@@ -126,7 +135,7 @@ def measure_of_teacher(places: Places, teacher: str, seeds: Sequence[int], *, pr
     scores = station.heads(encoder, left)
     alike = station.texts(encoder) if teacher == LANGUAGE else {}
     if isinstance(encoder, TinyDepthEncoder):
-        alike |= {OWN: measure_teacher(encoder, station.test, progress=progress)}
+        alike |= {OWN: measure_teacher(encoder, station.wide_test, progress=progress)}
     spent = (time.perf_counter() - began) / len(left)
     for place, seed in enumerate(left):
         figures = {what: packed(one, place) for what, one in scores.items()}
@@ -140,7 +149,7 @@ def unmeasured(places: Places, of: str | Row, seeds: Sequence[int]) -> list[int]
     Raises:
         InputError: those that are there are damaged, or were made with other settings.
     """
-    store, name = (places.store(), of) if isinstance(of, str) else (places.store(of), of.name)
+    store, name = (places.scores(), of) if isinstance(of, str) else (places.scores(of), of.name)
     return [seed for seed in seeds if store.get(measured(name, seed)) is None]
 
 
@@ -149,22 +158,23 @@ class _Station:
 
     def __init__(self, places: Places, progress: Progress) -> None:
         self._places, self._progress = places, progress
-        self._learned, self.test = places.rooms(HEADS), places.rooms(TEST)
-        learned, tested = room_photos(self._learned), room_photos(self.test)
-        self._data = ProbeData("rooms", learned, tested, classes=self.test[0].class_names)
+        learned, self._test = places.rooms(HEADS), places.rooms(TEST)
+        classes = self._test[0].class_names
+        self._data = ProbeData("rooms", room_photos(learned), room_photos(self._test), classes=classes)
+        self.wide_test = places.rooms(WIDE_TEST)
 
     def heads(self, encoder: Encoder, seeds: Sequence[int]) -> dict[str, Scores]:
-        """Linear heads and depth decoders of every seed on frozen features."""
+        """Linear heads of every seed on frozen features of whole rooms, and depth decoders on those of wide views,
+        which are what the decoder was made for."""
         maps = self._maps(encoder, [*self._data.train, *self._data.test])
         found: dict[str, Scores] = {task: self._probed(encoder, maps, task, seeds) for task in TASKS}
         decoder = fit_decoder(
             encoder,
             self._specialist.decoder,
-            self._learned,
-            self.test,
+            self._places.rooms(WIDE_HEADS),
+            self.wide_test,
             seeds=seeds,
             settings=DecoderSettings(steps=self._places.plan.decoder_steps),
-            maps=maps,
             progress=self._progress,
         )
         return {**found, "decoder": decoder.scores}
@@ -206,7 +216,7 @@ class _Station:
     @cached_property
     def _questions(self) -> Questions:
         reader = cast("TextEncoder", self._places.teacher(LANGUAGE))
-        return questions_of(self.test, reader, photos=self._places.plan.text_views, progress=self._progress)
+        return questions_of(self._test, reader, photos=self._places.plan.text_views, progress=self._progress)
 
 
 def text_scores(answers: Localization, *, overlaps: bool) -> Scores:

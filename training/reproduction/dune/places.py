@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from uplift.encoders.base import Encoder
     from uplift.evaluation.store import FigureStore
 
+MEASURED = "measured"  # the folder of figures that are measured, among all figures
 MADE = "made"  # what stands for the specialist's weights where the reproduction makes them
 TRAINED = f"costs/teachers/{SPECIALIST}"  # the name of what training the specialist took, in the store
 
@@ -111,24 +113,47 @@ class Places:
         return self.out / "panels" / row.name / f"{seed}.npz"
 
     def store(self, row: Row | None = None) -> FigureStore:
-        """All figures.  They are kept apart from what is large, so that they can be read without it.
+        """Figures of what is made: photos, teachers, students.  They are kept apart from what is large, so that they
+        can be read without it.
 
         Args:
-            row: Of the figures that are asked for; None = of teachers.
+            row: The student whose figures are asked for; None = what comes before any.
         """
+        # What an interrupted training left beside the figures is of the other settings too.
+        folders = "figures, students and teachers"
+        return self._store(
+            row, self.plan.trained_identity(), f"give another folder, or delete {folders} in {self.out} to begin anew"
+        )
+
+    def scores(self, row: Row | None = None) -> FigureStore:
+        """Figures of what is measured, which may be measured in another way without any training.
+
+        Args:
+            row: The student whose figures are asked for; None = of teachers.
+        """
+        folder = self.figures / MEASURED
+        return self._store(
+            row, self.plan.identity(), f"give another folder, or delete {folder}: students are not trained again"
+        )
+
+    @property
+    def figures(self) -> Path:
+        """The folder of all figures."""
+        return self.out / "figures"
+
+    def _store(self, row: Row | None, settings: Mapping[str, Any], advice: str) -> FigureStore:
         from uplift.evaluation.store import FigureStore
 
-        folder, of = self.out / "figures", {} if row is None else {"row": row.identity()}
-        advice = f"give another folder, or delete {folder} to measure again"
-        return FigureStore(folder, self.identity() | of, advice=advice)
+        of = {} if row is None else {"row": row.identity()}
+        return FigureStore(self.figures, {**settings, "teachers": self.teacher_identity(), **of}, advice=advice)
 
-    def identity(self) -> dict[str, Any]:
-        """What all figures depend on: the plan, and the weights of the teachers."""
+    def teacher_identity(self) -> dict[str, str]:
+        """Digests of the teachers' weights."""
         from uplift.encoders.tiny import tiny_file
 
         digests = {name: _digest(tiny_file(name)) for name in (AGNOSTIC, LANGUAGE)}
         digests[SPECIALIST] = MADE if self.is_specialist_made else _digest(self.given or tiny_file(SPECIALIST))
-        return {**self.plan.identity(), "teachers": digests}
+        return digests
 
 
 def made(name: str, first: int) -> str:
@@ -148,7 +173,7 @@ def distilled(row: Row, seed: int) -> str:
 
 def measured(who: str, seed: int) -> str:
     """The name of the figures of a student or a teacher, in the store."""
-    return f"measured/{who}/{seed}"
+    return f"{MEASURED}/{who}/{seed}"
 
 
 @cache

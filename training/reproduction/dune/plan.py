@@ -16,10 +16,18 @@ AGNOSTIC, LANGUAGE, SPECIALIST = "tiny-dino", "tiny-clip", "tiny-depth"
 TEACHERS = (AGNOSTIC, LANGUAGE, SPECIALIST)
 """A task-agnostic encoder, one that reads texts, and one that was trained for depth alone."""
 STUDENT = "tiny-depth"  # its architecture, with weights of its own: 4 blocks of 192 channels, and a large window
-CLOSE, WHOLE, WIDE, HEADS, TEST, VALIDATION = LANGUAGE, GENERIC, SPECIALIST, "heads", "test", "val"
+CLOSE, WHOLE, WIDE, VALIDATION = LANGUAGE, GENERIC, SPECIALIST, "val"
 """Names of the photos: the language teacher's close-ups, whole rooms, the specialist's wide views, and rooms in which
-heads are learned, everything is measured, and the specialist is watched."""
-ZOOMS: Mapping[str, float] = {WIDE: 0.6}  # of focal lengths: 60 to 75 degrees become 88 to 104
+the specialist is watched."""
+HEADS, TEST, WIDE_HEADS, WIDE_TEST = "heads", "test", "wide-heads", "wide-test"
+"""Names of the photos in which heads are learned and everything is measured: whole rooms, and for decoders of depth the
+specialist's own domain."""
+ZOOMS: Mapping[str, float] = dict.fromkeys((WIDE, WIDE_HEADS, WIDE_TEST), 0.6)  # of focal lengths: 60 to 75 degrees
+# become 88 to 104
+MEASURING = (
+    "head_rooms", "test_rooms", "first_test_room", "probe_steps", "probe_batch", "decoder_steps", "text_views",
+)  # fmt: skip
+"""What of the plan students do not depend on, but what is measured of them does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +35,23 @@ class Plan:
     """Sizes of a reproduction of DUNE (Sariyildiz et al. 2025).
 
     The paper shows each of its students 128 million photos of 336 pixels; here they see some thousands of 128 x 96
-    pixels, which one thread does in six minutes.  AdamW, its weight decay and the cosine are the library's defaults;
+    pixels, which one thread does in five minutes.  AdamW, its weight decay and the cosine are the library's defaults;
     the rate is that of the tiny encoders, which begin from nothing too.
 
     Attributes:
         whole_rooms: Photographed as a person would: generic data, which the task-agnostic teacher takes for its own.
         close_rooms: Of which close-ups of things are taken: data of the language teacher.
         wide_rooms: Photographed in wide views: data of the depth specialist, which it is trained on if it has to be.
-        head_rooms: In which linear heads and decoders are learned.
-        test_rooms: To measure on, of the split test.
+        head_rooms: In which linear heads are learned; so many others, in wide views, for decoders.
+        test_rooms: To measure linear heads and texts on, of the split test; so many others, in wide views, for
+            decoders.
         validation_rooms: That the specialist's training is watched on, of the split val.
         first_room: Number of the first of all rooms of the split train; bundled encoders have seen those below 1000.
         first_test_room: Number of the first test room.
         views: Photos of a room.
         width: Of a photo in pixels.
         height: Of a photo in pixels.
-        specialist_steps: Of training the specialist, if it is neither bundled nor given; about eight minutes on one
+        specialist_steps: Of training the specialist, if it is neither bundled nor given; about nine minutes on one
             core.
         steps: Of a distillation.
         batch: Photos of a step.
@@ -69,7 +78,7 @@ class Plan:
     width: int = 128
     height: int = 96
     specialist_steps: int = 4000
-    steps: int = 1000
+    steps: int = 800
     batch: int = 8
     rate: float = 1e-3
     weight_decay: float = 0.03
@@ -97,12 +106,14 @@ class Plan:
     @property
     def rooms(self) -> dict[str, tuple[str, int, int]]:
         """Of all photos the split of their rooms, the number of the first one and how many; no room is in two."""
-        counts = {WHOLE: self.whole_rooms, CLOSE: self.close_rooms, WIDE: self.wide_rooms, HEADS: self.head_rooms}
+        counts = {WHOLE: self.whole_rooms, CLOSE: self.close_rooms, WIDE: self.wide_rooms}
+        counts |= {HEADS: self.head_rooms, WIDE_HEADS: self.head_rooms}
         found, first = {}, self.first_room
         for name, count in counts.items():
             found[name] = ("train", first, count)
             first += count
-        found[TEST] = ("test", self.first_test_room, self.test_rooms)
+        for place, name in enumerate((TEST, WIDE_TEST)):
+            found[name] = ("test", self.first_test_room + place * self.test_rooms, self.test_rooms)
         return found | {VALIDATION: ("val", 0, self.validation_rooms)}
 
     @property
@@ -115,8 +126,12 @@ class Plan:
         return resolve_precision("auto", torch.device("cpu"))
 
     def identity(self) -> dict[str, Any]:
-        """What all figures depend on: JSON values."""
+        """What figures that are measured depend on: JSON values."""
         return {**asdict(self), "precision": self.precision}
+
+    def trained_identity(self) -> dict[str, Any]:
+        """What students depend on, and all that comes before them: JSON values."""
+        return {name: value for name, value in self.identity().items() if name not in MEASURING}
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,33 @@ from render.progress import Progress, silent
 from training.reproduction.costs import last_logged, peak_of_job
 from training.reproduction.dune.distilling import blank_student, held_photos, schedule_of, settings_of, train_photos
 from training.reproduction.dune.places import TRAINED, Places, described, made
-from training.reproduction.dune.plan import CLOSE, SPECIALIST, VALIDATION, WIDE, ZOOMS, Row
+from training.reproduction.dune.plan import (
+    CLOSE,
+    HEADS,
+    SPECIALIST,
+    TEST,
+    VALIDATION,
+    WHOLE,
+    WIDE,
+    WIDE_HEADS,
+    WIDE_TEST,
+    ZOOMS,
+    Row,
+)
 from training.reproduction.dune.views import are_whole, write_close_ups
 
 TOGETHER = 30  # rooms of a job: each job loads all libraries anew
+# The specialist, which takes longest, waits for the first two; then what teachers describe, then the rest.
+ORDER = (WIDE, VALIDATION, WHOLE, CLOSE, HEADS, TEST, WIDE_HEADS, WIDE_TEST)
 
 
 def parts_of(places: Places) -> list[tuple[str, int, int]]:
-    """Rooms that one job makes: name of the photos, the first room and how many; of those that are needed."""
+    """Rooms that one job makes: name of the photos, the first room and how many; of those that are needed, in the order
+    in which they are."""
     return [
-        (name, first, min(TOGETHER, count - first))
-        for name, (_, _, count) in places.plan.rooms.items()
-        for first in range(0, count, TOGETHER)
+        (name, first, min(TOGETHER, places.plan.rooms[name][2] - first))
+        for name in ORDER
+        for first in range(0, places.plan.rooms[name][2], TOGETHER)
         if name != VALIDATION or places.is_specialist_made
     ]
 
@@ -115,6 +130,7 @@ def describe(places: Places, teacher: str, *, progress: Progress = silent) -> No
     if store.get(described(teacher)) is not None:
         return
     began, row = time.perf_counter(), Row(f"of-{teacher}", teacher, teachers=(teacher,))
+    interrupted = any(places.outputs.glob(f"{teacher}-*/*.safetensors"))
     prepare_outputs(
         blank_student(0),
         [Teacher(teacher, places.teacher(teacher))],
@@ -126,8 +142,10 @@ def describe(places: Places, teacher: str, *, progress: Progress = silent) -> No
         readers=1,
         progress=progress,
     )
+    # Nobody knows how long a process took that was interrupted.
+    seconds = None if interrupted else time.perf_counter() - began
     photos = len(train_photos(places, row))
-    store.put(described(teacher), {"photos": photos, "seconds": time.perf_counter() - began, "peak": peak_of_job()})
+    store.put(described(teacher), {"photos": photos, "seconds": seconds, "peak": peak_of_job()})
 
 
 def _is_whole(places: Places, name: str, index: int) -> bool:

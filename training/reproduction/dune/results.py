@@ -10,7 +10,7 @@ from render.errors import InputError
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.scores import Scores
 from training.probing.statistics import joined
-from training.reproduction.dune.measuring import MEASURES, OWN
+from training.reproduction.dune.measuring import MEASURES, OWN, unmeasured
 from training.reproduction.dune.places import TRAINED, Places, described, distilled, measured
 from training.reproduction.dune.plan import FULL, SPECIALIST, TEACHERS, Plan, Row
 from training.reproduction.packing import unpacked
@@ -146,6 +146,7 @@ class Results:
         lessons: Of the students.
         costs: ``seconds`` and bytes at the ``peak`` by stage; no peak where stages shared a process.
         specialist: Whether the specialist was made here.
+        missing: Titles of students and names of teachers that are not measured for all seeds, and hence left out.
     """
 
     plan: Plan
@@ -155,6 +156,7 @@ class Results:
     lessons: Sequence[Lesson]
     costs: Mapping[str, Mapping[str, float]]
     specialist: bool
+    missing: Sequence[str] = ()
 
     def answers(self) -> list[Answer]:
         """All questions that can be asked of what was measured."""
@@ -181,6 +183,7 @@ class Results:
             "plan": self.plan.identity(),
             "seeds": list(self.seeds),
             "specialist": "made here" if self.specialist else "made before",
+            "missing": list(self.missing),
             "teachers": {one.name: one.json() for one in self.teachers},
             "students": {one.name: one.json() for one in self.students},
             "answers": [answer.json() for answer in self.answers()],
@@ -191,7 +194,7 @@ class Results:
 
 
 def gather(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Results:
-    """Read all figures.
+    """Read all figures of those students and teachers that are measured for all seeds.
 
     Args:
         places: Of the reproduction.
@@ -199,14 +202,34 @@ def gather(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Results
         seeds: Of students and heads.
 
     Raises:
-        InputError: figures are missing, damaged, or were made with other settings.
+        InputError: figures are damaged, or were made with other settings.
     """
-    teachers = [read_found(places, name, name, seeds) for name in TEACHERS]
-    teachers.append(read_found(places, SPECIALIST, f"{SPECIALIST}, its own decoder", seeds, own=True))
-    students = [read_found(places, row, row.title, seeds) for row in rows]
-    lessons = [read_lesson(places, row, seeds) for row in rows]
-    made = places.is_specialist_made
-    return Results(places.plan, tuple(seeds), teachers, students, lessons, _costs(places, rows, seeds), made)
+    names = [name for name in TEACHERS if not unmeasured(places, name, seeds)]
+    done = [row for row in rows if is_complete(places, row, seeds)]
+    teachers = [read_found(places, name, name, seeds) for name in names]
+    if SPECIALIST in names:
+        teachers.append(read_found(places, SPECIALIST, f"{SPECIALIST}, its own decoder", seeds, own=True))
+    return Results(
+        places.plan,
+        tuple(seeds),
+        teachers,
+        [read_found(places, row, row.title, seeds) for row in done],
+        [read_lesson(places, row, seeds) for row in done],
+        _costs(places, done, seeds),
+        places.is_specialist_made,
+        [*(row.title for row in rows if row not in done), *(name for name in TEACHERS if name not in names)],
+    )
+
+
+def is_complete(places: Places, row: Row, seeds: Sequence[int]) -> bool:
+    """Whether all that is asked of a student is known for all seeds.
+
+    Raises:
+        InputError: figures are damaged, or were made with other settings.
+    """
+    store = places.store(row)
+    learned = all(store.get(distilled(row, seed)) is not None for seed in seeds)
+    return learned and not unmeasured(places, row, seeds)
 
 
 def read_found(places: Places, of: str | Row, title: str, seeds: Sequence[int], *, own: bool = False) -> Found:
@@ -222,7 +245,7 @@ def read_found(places: Places, of: str | Row, title: str, seeds: Sequence[int], 
     Raises:
         InputError: it is not measured yet, or damaged.
     """
-    name, store = (of, places.store()) if isinstance(of, str) else (of.name, places.store(of))
+    name, store = (of, places.scores()) if isinstance(of, str) else (of.name, places.scores(of))
     parts = [part["scores"] for part in _all([store.get(measured(name, seed)) for seed in seeds], title)]
     if own:
         name, parts = OWN, [{"decoder": part[OWN]} for part in parts]
@@ -296,7 +319,7 @@ def _costs(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> dict[st
     folders = sorted((store.folder / "costs" / "photos").glob("*/*"))
     photos = [store.get(str(folder.relative_to(store.folder))) for folder in folders]
     students = [places.store(row).get(distilled(row, seed)) for row in rows for seed in seeds]
-    heads = [places.store(row).get(measured(row.name, seed)) for row in rows for seed in seeds]
+    heads = [places.scores(row).get(measured(row.name, seed)) for row in rows for seed in seeds]
     stages = {"photos of a room": (photos, "rooms", 1.0)}
     if places.is_specialist_made:
         stages[f"training {SPECIALIST}, 1000 steps"] = ([store.get(TRAINED)], "steps", 1000.0)
@@ -310,7 +333,7 @@ def _costs(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> dict[st
     )
     found = {}
     for stage, (parts, unit, count) in stages.items():
-        known = [part for part in parts if part is not None]
+        known = [part for part in parts if part is not None and part["seconds"] is not None]
         if known:
             seconds = count * sum(float(part["seconds"]) for part in known) / sum(float(part[unit]) for part in known)
             peaks = [float(part["peak"]) for part in known if part.get("peak") is not None]
