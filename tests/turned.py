@@ -1,13 +1,19 @@
-"""A search for augmentations whose answer is known: bars whose direction is their class, or is none of it."""
+"""A search for augmentations whose answer is known: bars whose direction is their class, or is none of it.
+
+``python -m tests.turned OUT`` is a short one, which may be done in several processes.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from training.augmentation.learning import LearningNumbers
@@ -113,3 +119,28 @@ def toy_search(kind: Kind, out: Path, seed: int, **changes: Any) -> Search:
         device="cpu",
         **changes,
     )
+
+
+SHORT: dict[str, Any] = {
+    "learning": LearningNumbers(epochs=0.5, batch=8),
+    "numbers": SearchNumbers(
+        rounds=2, retrain=1, unrolled=2, augmentations=3, repeats=2, batch=8, rate=0.05, upper_rate=30.0, anchor=0.1
+    ),
+    "steps": 2,
+}
+"""Of a search that is over at once; two transformations follow each other."""
+
+
+def main() -> None:
+    """A short search with one network, and one with two."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for members in (1, 2):
+        found = toy_search("oriented", given.out / str(members), 3, members=members, **SHORT).run()
+        torch.save(found.policy.state_dict(), given.out / f"{members}-{os.environ.get('RANK', '0')}.pt")
+
+
+if __name__ == "__main__":
+    main()

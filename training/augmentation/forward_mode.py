@@ -74,12 +74,12 @@ class _BatchNormed(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float, shared: bool) -> Tensor:
-        count = _sum(values.new_tensor([values.numel() / values.shape[1]], dtype=torch.float32), shared)
+        count = _sum(values.new_tensor([values.numel() / values.shape[1]], dtype=_exact(values)), shared)
         mean = _sum(_channel_sums(values), shared) / count
         if shared:
             variance = _sum(_channel_sums((values - _wide(mean, values)).square()), shared) / count
         else:
-            variance = values.float().var((0, *range(2, values.ndim)), correction=0)
+            variance = values.to(_exact(values)).var((0, *range(2, values.ndim)), correction=0)
         inverse = (variance + eps).rsqrt()
         context.save_for_forward(values, weight, mean, inverse, count)
         context.shared = shared
@@ -100,7 +100,12 @@ class _BatchNormed(torch.autograd.Function):
 
 
 def _channel_sums(values: Tensor) -> Float[Tensor, " c"]:
-    return values.sum((0, *range(2, values.ndim)), dtype=torch.float32)
+    return values.sum((0, *range(2, values.ndim)), dtype=_exact(values))
+
+
+def _exact(values: Tensor) -> torch.dtype:
+    """That sums over a map are made in."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def _wide(values: Float[Tensor, " c"], like: Tensor) -> Tensor:

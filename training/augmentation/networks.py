@@ -115,7 +115,7 @@ def apart(network: nn.Module) -> nn.Module:
         if isinstance(child, SharedBatchNorm):
             norm = nn.BatchNorm2d(child.num_features, child.eps, child.momentum)
             norm.load_state_dict(child.state_dict())
-            setattr(network, name, norm)
+            setattr(network, name, norm.to(child.weight).train(child.training))
         else:
             apart(child)
     return network

@@ -73,6 +73,7 @@ class Search:
         seed: int = 0,
         precision: Precision = "auto",
         device: str | torch.device = "auto",
+        pretraining: str | Path | None = None,
         about: dict[str, Any] | None = None,
         progress: Progress = silent,
     ) -> None:
@@ -94,6 +95,8 @@ class Search:
             seed: Of weights, batches and augmentations.
             precision: Of the forward pass.
             device: auto, cpu, cuda or cuda:N.
+            pretraining: Folder of the pretraining, which several searches of the same seed may share, one after the
+                other; None = one in ``out``.
             about: What the policy's file says of how it was found; JSON values.
             progress: Told of steps.
 
@@ -106,6 +109,7 @@ class Search:
         self._uniform, self._learning, self._variant = policy, learning, variant
         self._numbers = numbers.of(variant)
         self._members, self._flip, self._classes, self._seed = members, flip, tuple(classes), seed
+        self._pretrained = self._out / "pretraining" if pretraining is None else Path(pretraining)
         self._at, self._device, self._progress = place(device), device, progress
         # Gradients that are computed apart from the training loop have no scaled losses, which half precision needs.
         half = resolve_precision(precision, self._at.device) == "fp16"
@@ -121,12 +125,8 @@ class Search:
 
     def run(self) -> Found:
         """All steps that are not done yet."""
-        told, states = [], []
-        for member in range(self._members):
-            pretraining = self._pretraining(member)
-            told.append(self._train(pretraining, self._folder(member), self._schedule(member)))
-            states.append(_state(pretraining.network))
-        found = Found([_plain(self._uniform)], told[:1])
+        states, told = self.pretrained()
+        found = Found([_plain(self._uniform)], [told])
         for number in range(1, self._numbers.rounds + 1):
             task, folder = self._round(found.policy, states, number), self._out / f"round-{number:02d}"
             schedule = self._numbers.schedule(seed=self._seed + STRIDE * number, precision=self._precision)
@@ -137,6 +137,15 @@ class Search:
             self._save(folder / POLICY, found)
         self._save(self._out / POLICY, found)
         return found
+
+    def pretrained(self) -> tuple[list[State], dict[str, float]]:
+        """The networks that rounds begin with, trained where they are not yet, and what the first one tells."""
+        told, states = [], []
+        for member in range(self._members):
+            task = self._pretraining(member)
+            told.append(self._train(task, self._folder(member), self._schedule(member)))
+            states.append(_state(task.network))
+        return states, told[0]
 
     def _check(self) -> None:
         count = self._at.count
@@ -151,7 +160,8 @@ class Search:
         check(first, schedule, self._at, self._out / "round-01", unknown=["networks"])
 
     def _folder(self, member: int) -> Path:
-        return self._out / ("pretraining" if self._members == 1 else f"pretraining-{member}")
+        folder = self._pretrained
+        return folder if self._members == 1 else folder.with_name(f"{folder.name}-{member}")
 
     def _schedule(self, member: int) -> Schedule:
         """Of a pretraining; the networks of a search have other weights and batches each."""
