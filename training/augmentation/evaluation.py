@@ -20,7 +20,7 @@ from training.augmentation.photos import Squares
 from training.distillation.specific.measuring import measure
 from training.distillation.specific.models import TaskModel
 from training.distillation.specific.running import read_measured, scores_from
-from training.loop import check, place, train
+from training.loop import Schedule, check, place, train
 from training.loop.schedule import Precision
 from training.probing.comparison import Difference, Interval, interval_over_seeds
 from training.probing.photos import ProbePhoto
@@ -153,8 +153,21 @@ class Evaluation:
             DivergedError: the loss of one is not finite.
             InputError: a folder has another training in it.
         """
-        parts = [self._right(contender.name, *one) for one in self._planned(contender, runs)]
+        parts = [self.right(contender.name, *one) for one in self._planned(contender, runs)]
         return Outcome(contender.name, tuple(one.title for one in contender.augmentations), np.stack(parts))
+
+    def right(self, name: str, seed: int, augmentation: Augmentation) -> Float[np.ndarray, " n"]:
+        """Whether each test photo was told rightly by one training of a line.
+
+        Raises:
+            DivergedError: its loss is not finite.
+            InputError: its folder has another training in it.
+        """
+        task, schedule = self._task(augmentation, seed)
+        folder = self.folder(name, seed)
+        train(task, schedule, folder, device=self._device, progress=self._progress)
+        found: np.ndarray = self._scores(task.network, folder, f"measuring {name}: seed {seed}").sums[0, :, 0]
+        return found
 
     def folder(self, name: str, seed: int) -> Path:
         """Of a training."""
@@ -165,16 +178,10 @@ class Evaluation:
         every = [one for one in contender.augmentations for _ in range(runs)]
         return [(self._seed + place, one) for place, one in enumerate(every)]
 
-    def _task(self, augmentation: Augmentation, seed: int) -> tuple[Learning, Any]:
+    def _task(self, augmentation: Augmentation, seed: int) -> tuple[Learning, Schedule]:
         network = self._make(seed)
         task = Learning(network, self._photos, augmentation, batch=self._learning.batch, classes=self._classes)
         return task, self._learning.schedule(len(self._photos), seed=seed, precision=self._precision)
-
-    def _right(self, name: str, seed: int, augmentation: Augmentation) -> Float[np.ndarray, " n"]:
-        task, schedule = self._task(augmentation, seed)
-        folder = self.folder(name, seed)
-        train(task, schedule, folder, device=self._device, progress=self._progress)
-        return self._scores(task.network, folder, f"measuring {name}: seed {seed}").sums[0, :, 0]
 
     def _scores(self, network: TaskModel, folder: Path, what: str) -> Scores:
         """Measured once, and kept beside the training."""
