@@ -16,10 +16,13 @@ from app.commands.distill_task import DistillTask
 from render.errors import InputError
 from tests.taught import CLASSES, SIDE, map_of, network_of, photo_of, pixels_of, small_data, spec_of
 from tests.tiny_models import TINY_VIT, tiny_vit_file
+from training.augmentation import POOLS, Augmentation, Policy, save_policy
 from training.distillation.specific.embedding import NO_CLASS, Points, nearest_to_median, points_of, principal, scatter
 from training.distillation.specific.files import load_model, save_encoder, save_model
 from training.distillation.specific.mixing import RegionMixer
 from training.distillation.specific.models import Goal, VitModel
+from training.distillation.specific.rows import Row
+from training.distillation.specific.running import Workbench
 from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.settings import recipe_for
 from uplift.encoders import load_encoder
@@ -110,6 +113,18 @@ def test_a_convolutional_student_learns_alone_and_is_read_again(maps: Path, tmp_
     assert not (tmp_path / "student" / "seed-0" / "encoder.safetensors").exists()
 
 
+def test_a_file_of_a_policy_augments_what_a_student_learns_from(arrays: Path, weights: Path, tmp_path: Path) -> None:
+    path, policy = tmp_path / "policy.safetensors", Policy.uniform(POOLS["standard"])
+    save_policy(path, policy)
+    given = ["auto", arrays, "--out", tmp_path / "out", "--task", "classification", "--seeds", 1, "--device", "cpu"]
+    given += ["--precision", "no", "--epochs", 1, "--batch", 4, "--blocks", 2, *vit(weights, "student")]
+    given += ["--probe", "--augmentation", path, "--no-flips"]
+    command(*given).run()
+    (row,) = results(tmp_path / "out").values()
+    assert row["row"]["recipe"]["augmentation"] == Augmentation(policy, flip=False).title
+    assert row["row"]["recipe"]["augment"] == "plain"
+
+
 def test_rates_are_searched_by_the_command(arrays: Path, weights: Path, tmp_path: Path) -> None:
     given = ["auto", arrays, "--out", tmp_path, "--task", "classification", "--seeds", 1, "--blocks", 1]
     given += [*vit(weights, "student"), "--probe", "--search", "--epochs", 4, "--batch", 4, "--device", "cpu"]
@@ -173,6 +188,8 @@ def test_mixed_images_are_made_by_a_pipeline_after_all_was_checked(
         (["--probe", "--temperature", 1], "--temperature"),
         (["--alone", "--teacher", "tiny-dino", "--teacher-rate", 1], "--teacher and --teacher-rate"),
         (["--alone", "--teacher-kind", "probed"], "--teacher-kind"),
+        (["--probe", "--teacher-batch", 4], "--teacher-batch"),
+        (["--teacher-kind", "tuned", "--teacher-augmented"], "--teacher-augmented"),
         (["--mixed", "folder:any", "--intra-class"], "--intra-class"),
         (["--mixed", "blend", "--mixed-times", 5], "--mixed-times"),
         (["--task", "segmentation", "--blocks", 1], "--blocks"),
@@ -181,6 +198,7 @@ def test_mixed_images_are_made_by_a_pipeline_after_all_was_checked(
         (["--student", "resnet18", "--alone", "--enlarge", 2], "--enlarge"),
         (["--probe", "--mixup", 0.2], "--mixup"),
         (["--probe", "--least-crop", 0.2], "--least-crop"),
+        (["--alone", "--augmentation", "none", "--least-crop", 0.2], "--least-crop"),
     ],
 )
 def test_options_without_an_effect_are_refused(options: list[object], named: str, arrays: Path, tmp_path: Path) -> None:
@@ -188,6 +206,25 @@ def test_options_without_an_effect_are_refused(options: list[object], named: str
     with pytest.raises(InputError, match=f"^{named} would have no effect"):
         command("auto", arrays, "--out", tmp_path / "out", "--device", "cpu", *task, *options).run()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_has_its_own_batch_seeds_and_augmentation(arrays: Path, weights: Path, tmp_path: Path) -> None:
+    given = ["auto", arrays, "--out", tmp_path, "--task", "classification", "--batch", 4, "--blocks", 2]
+    given += [*vit(weights, "teacher"), *vit(weights, "student")]
+
+    def rows(*options: object) -> tuple[Row, Row]:
+        asked = command(*given, *options)
+        teacher, student = asked._rows(Workbench(asked._data(), "classification", tmp_path, device="cpu"))
+        assert student.teacher == teacher
+        assert teacher.apart > 100 > student.apart, "no teacher has the seed of a student"
+        return teacher, student
+
+    teacher, student = rows()
+    assert (teacher.numbers.batch, student.numbers.batch) == (4, 4)
+    assert teacher.recipe.plain
+    teacher, student = rows("--teacher-batch", 8, "--teacher-augmented")
+    assert (teacher.numbers.batch, student.numbers.batch) == (8, 4)
+    assert teacher.recipe == student.recipe
 
 
 @pytest.mark.parametrize(
@@ -215,6 +252,8 @@ def test_options_without_an_effect_are_refused(options: list[object], named: str
         (["--blocks", "40"], "expected a head on the last of them, found 40"),
         (["--task", "segmentation"], "has no class maps"),
         (["--seed", "-1"], "--seed must be at least 0"),
+        (["--no-flips"], "--no-flips is about --augmentation"),
+        (["--augmentation", "policy"], "found no file policy"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence_before_anything_is_trained(

@@ -33,6 +33,7 @@ def test_an_encoder_is_fine_tuned_and_its_features_are_lifted(
 ) -> None:
     out, scene = tmp_path / "out", str(folder / "first")
     options = ["--epochs", "2", "--rate", "1e-3", "--targets", "blurred", "--refresh", "every-epoch"]
+    options += ["--augmentation", "trivial-wide"]
     assert finetune(folder, weights, out, "--validation", scene, *options) == 0
     said = capsys.readouterr().out
     assert "8 photos of 2 scenes, 64 channels" in said
@@ -55,6 +56,7 @@ def test_an_encoder_is_fine_tuned_and_its_features_are_lifted(
         (["--targets", "learned"], "has no field learned-timm:test_vit"),
         (["--encoder", "rgb"], "rgb has no weights"),
         (["--validation", "nowhere"], "Expected a scene, or a folder of scenes"),
+        (["--augmentation", "policy"], "found no file policy"),
         (["--side", "8"], "patches of 16 pixels"),
         (["--batch", "2", "--accumulate", "3"], "choose a multiple of 3"),
         (["--weight-decay", "-1"], "weight_decay of 0 or more"),

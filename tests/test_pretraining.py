@@ -332,9 +332,10 @@ def test_the_commands_pretrain_and_fine_tune(tmp_path: Path, capsys: pytest.Capt
     assert "depth_loss" in said
     assert len(list((made / "pictures").glob("depth-*.png"))) >= 2
     encoder = f"mask3d:{made}/encoder.safetensors"
+    augmented = ("--augmentation", "trivial-ra")
     colours = ["--reconstruct", "colour", "--init", encoder]
     again = ["pretrain", "mask3d", train_room, "--out", str(tmp_path / "mae"), *colours, *small, *COMMANDED]
-    assert main(again) == OK
+    assert main([*again, *augmented]) == OK
     assert f"begins as {encoder}" in capsys.readouterr().out
     about = [load_header(folder)["training"] for folder in (made, tmp_path / "mae")]
     assert [one["masking"]["reconstruct"] for one in about] == ["depth", "colour"]
@@ -344,14 +345,16 @@ def test_the_commands_pretrain_and_fine_tune(tmp_path: Path, capsys: pytest.Capt
     assert about[1]["init"] == encoder
     tuned = ["--encoder", encoder, "--epochs", "0.7", "--seeds", "2", *COMMANDED]
     segment = ["pretrain", "segment", test_room, "--train", train_room, "--out", str(tmp_path / "s"), *tuned]
-    assert main([*segment, "--side", "32", "--test-photos", "1"]) == OK
+    assert main([*segment, "--side", "32", "--test-photos", "1", *augmented]) == OK
     found = json.loads((tmp_path / "s/results.json").read_text())
     assert len(found["figures"]["miou"]) == 2
+    assert found["about"]["augmentation"] == "trivial-ra (flips)"
     assert "±" in (tmp_path / "s/results.md").read_text()
     detect = ["pretrain", "detect", train_room, test_room, "--out", str(tmp_path / "d"), *tuned]
-    assert main([*detect, "--seeds", "1", "--size", "64", "64", "--width", "8"]) == OK
+    assert main([*detect, "--seeds", "1", "--size", "64", "64", "--width", "8", *augmented]) == OK
     found = json.loads((tmp_path / "d/results.json").read_text())
     assert len(found["figures"]["mask_ap"]) == 1
+    assert found["about"]["augmentation"] == "trivial-ra (still)"
 
 
 def load_header(folder: Path) -> dict[str, Any]:
@@ -368,6 +371,9 @@ def load_header(folder: Path) -> dict[str, Any]:
         (["mask3d", "gone", "--keep-colour", "2"], "from 0 to 1"),
         (["mask3d", "gone", "--rate", "0"], "--rate must be a number greater than 0"),
         (["mask3d", "gone"], "Expected a folder of photos with depth at gone"),
+        (["mask3d", "gone", "--augmentation", "policy"], "found no file policy"),
+        (["segment", "gone", "--augmentation", "policy"], "found no file policy"),
+        (["detect", "gone", "gone", "--augmentation", "policy"], "found no file policy"),
         (["segment", "gone", "--share", "0"], "Expected --share above 0"),
         (["segment", "gone", "--scratch", "--weights", "x"], "takes no weights"),
         (["detect", "gone", "gone", "--scratch", "--weights", "x"], "takes no weights"),

@@ -75,6 +75,9 @@ class DistillCo:
     """Smallest part of a photo's area that a crop shows, 0.32 by default."""
     plain_colours: bool = False
     """Leave the colours of crops as they are; otherwise they vary, and teachers and student see the same."""
+    augmentation: str | None = None
+    """What crops go through in the place of varying colours: a file of fit3d augment search, trivial-ra or
+    trivial-wide."""
     photos: int | None = None
     """Most photos of each folder, evenly spaced; by default all."""
     cache: Path | None = None
@@ -230,6 +233,7 @@ class DistillCo:
             say(f"time: teachers take about {duration(pace.step / processes)} of every step")
 
     def _settings(self) -> Settings:
+        from training.augmentation import augmentation_of
         from training.distillation.co.settings import Settings
 
         return Settings(
@@ -240,6 +244,8 @@ class DistillCo:
             augment=self.augment,
             crop_scale=self.crop_scale,
             colours=False if self.plain_colours else None,
+            # Crops are mirrored already.
+            augmentation=None if self.augmentation is None else augmentation_of(self.augmentation, flip=False),
             batch=self.batch,
             drop=self.drop,
         )

@@ -56,6 +56,9 @@ class Finetune:
     """Of AdamW."""
     batch: int = 2
     """Photos of a step."""
+    augmentation: str | None = None
+    """Change the colours of photos, whose targets stay: a file of fit3d augment search, trivial-ra or trivial-wide.  Of
+    these nothing that moves pixels is drawn, since targets are of patches."""
     accumulate: int = 1
     """Work on a batch in so many parts, one after the other, to need less memory."""
     adapter: bool = False
@@ -80,6 +83,7 @@ class Finetune:
         import torch
 
         from render.progress import silent
+        from training.augmentation import augmentation_of
         from training.finetuning.export import export
         from training.finetuning.scenes import TunedScenes
         from training.finetuning.targets import make_targets
@@ -88,6 +92,7 @@ class Finetune:
         from training.scenes import open_scenes
 
         self._check()
+        augmentation = None if self.augmentation is None else augmentation_of(self.augmentation).still()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at = place(self.device)
@@ -106,6 +111,7 @@ class Finetune:
                 epochs=self.epochs,
                 refresh=self.refresh,
                 adapter=self.adapter,
+                augmentation=augmentation,
                 seed=self.seed,
                 progress=progress,
             )

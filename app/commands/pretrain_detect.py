@@ -48,6 +48,9 @@ class PretrainDetect:
     """Height and width of photos in pixels."""
     width: int | None = None
     """Channels of the pyramid and of the heads."""
+    augmentation: str | None = None
+    """Change the colours of photos: a file of fit3d augment search, trivial-ra or trivial-wide.  Of these nothing that
+    moves pixels is drawn, whose boxes and masks would stay."""
     epochs: float | None = None
     """How often a photo is seen on average."""
     batch: int | None = None
@@ -69,10 +72,12 @@ class PretrainDetect:
 
         from app.pretraining import begin_with
         from render.progress import silent
+        from training.augmentation import augmentation_of
         from training.loop import place
         from training.pretraining.detection.running import detect_things
 
         self._check()
+        augmentation = None if self.augmentation is None else augmentation_of(self.augmentation).still()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at, (learned, measured) = place(self.device), self._rooms()
@@ -91,6 +96,7 @@ class PretrainDetect:
                         self.out / f"seed-{seed}",
                         scale=self.scale,
                         numbers=numbers,
+                        augmentation=augmentation,
                         seed=seed,
                         precision=self.precision,
                         device=self.device,
@@ -98,7 +104,8 @@ class PretrainDetect:
                     )
                 )
         if at.main:
-            self._write(numbers, found, len(learned), len(measured))
+            title = "usual" if augmentation is None else augmentation.title
+            self._write(numbers, found, len(learned), len(measured), title)
 
     def _rooms(self) -> tuple[list[RoomScene], list[RoomScene]]:
         from training.probing.data.rooms import check_apart, opened
@@ -120,7 +127,9 @@ class PretrainDetect:
         }
         return replace(DETECTION[self.scale], **{name: value for name, value in given.items() if value is not None})
 
-    def _write(self, numbers: DetectionNumbers, found: list[dict[str, float]], learned: int, measured: int) -> None:
+    def _write(
+        self, numbers: DetectionNumbers, found: list[dict[str, float]], learned: int, measured: int, augmentation: str
+    ) -> None:
         from app.pretraining import write_figures
         from training.probing.scores import Figure
 
@@ -134,6 +143,7 @@ class PretrainDetect:
             "scratch": self.scratch,
             "scale": self.scale,
             "numbers": numbers.json(),
+            "augmentation": augmentation,
             "rooms": [learned, measured],
             "seeds": list(range(self.seed, self.seed + self.seeds)),
         }

@@ -67,6 +67,9 @@ class PretrainMask3D:
     """Height and width of what is seen, in pixels."""
     augment: Literal["crops", "flips", "none"] | None = None
     """Parts of photos mirrored half of the time, whole photos mirrored, or whole photos as they are."""
+    augmentation: str | None = None
+    """Change the colours of photos: a file of fit3d augment search, trivial-ra or trivial-wide.  Of these nothing that
+    moves pixels is drawn, whose depth would stay."""
     every: int = 1
     """Take every so-many-th photo of a room, capture or scene (the paper: 25)."""
     depth_unit: float = 0.001
@@ -97,11 +100,13 @@ class PretrainMask3D:
         import torch
 
         from render.progress import silent
+        from training.augmentation import augmentation_of
         from training.loop import place
         from training.pretraining.mask3d.frames import open_frames
         from training.pretraining.mask3d.running import pretrain
 
         self._check()
+        augmentation = None if self.augmentation is None else augmentation_of(self.augmentation).still()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at = place(self.device)
@@ -123,6 +128,7 @@ class PretrainMask3D:
                 masking=self._masking(),
                 shape=self._shape(),
                 validation=held,
+                augmentation=augmentation,
                 seed=self.seed,
                 precision=self.precision,
                 device=self.device,

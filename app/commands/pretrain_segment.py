@@ -57,6 +57,9 @@ class PretrainSegment:
     """Pixels of crops, and of the shorter side of photos that are measured."""
     finer: int = 4
     """Nodes of the head along a patch."""
+    augmentation: str | None = None
+    """What crops and their class maps go through in the place of mirrors and other colours: a file of fit3d augment
+    search, trivial-ra, trivial-wide, or none (mirrors alone)."""
     epochs: float | None = None
     """How often a photo is seen on average."""
     batch: int | None = None
@@ -78,12 +81,14 @@ class PretrainSegment:
 
         from app.pretraining import begin_with
         from render.progress import silent
+        from training.augmentation import augmentation_of
         from training.loop import place
         from training.pretraining.segmentation import decoder_of, fine_tune
         from training.probing.data import open_data
         from training.probing.statistics import joined
 
         self._check()
+        augmentation = None if self.augmentation is None else augmentation_of(self.augmentation)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         at = place(self.device)
@@ -106,6 +111,7 @@ class PretrainSegment:
                         numbers=numbers,
                         share=self.share,
                         finer=self.finer,
+                        augmentation=augmentation,
                         seed=seed,
                         precision=self.precision,
                         device=self.device,
@@ -113,7 +119,7 @@ class PretrainSegment:
                     )
                 )
         if at.main:
-            self._write(data, numbers, joined(parts))
+            self._write(data, numbers, joined(parts), "usual" if augmentation is None else augmentation.title)
 
     def _numbers(self) -> TuningNumbers:
         from training.pretraining.segmentation import TUNING
@@ -127,7 +133,7 @@ class PretrainSegment:
         }
         return replace(TUNING[self.scale], **{name: value for name, value in given.items() if value is not None})
 
-    def _write(self, data: ProbeData, numbers: TuningNumbers, scores: Scores) -> None:
+    def _write(self, data: ProbeData, numbers: TuningNumbers, scores: Scores, augmentation: str) -> None:
         from app.pretraining import write_figures
         from training.probing.scores import FIGURES, as_json, figures_of
 
@@ -139,6 +145,7 @@ class PretrainSegment:
             "share": self.share,
             "scale": self.scale,
             "numbers": numbers.json(),
+            "augmentation": augmentation,
             "seeds": list(range(self.seed, self.seed + self.seeds)),
         }
         title = f"Segmentation, {data.name}, {len(data.test)} photos, {100 * self.share:g} % of the labels"

@@ -18,12 +18,13 @@ from training.augmentation.transformations import NOISE, POOL, VOID, check_batch
 from training.augmentation.trivial import NUMBERS, SPACES, Space, trivially_changed
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, Int64
+    from jaxtyping import Float, Int, Int64, UInt8
 
 NONE = "none"
 TRIVIAL: dict[str, Space] = {f"trivial-{space}": space for space in SPACES}
 DEFAULTS = {"RandomCrop": 0.125, "Cutout": 0.5}  # of sides: what earlier methods always do on CIFAR (table A.2)
 HALF = 0.5
+BYTE = 255
 
 
 class Augmentation:
@@ -82,6 +83,12 @@ class Augmentation:
             InputError: shapes do not fit.
         """
         return self._applied(images, None, seeds, VOID)[0]
+
+    def on_bytes(
+        self, images: UInt8[Tensor, "b 3 h w"], seeds: Sequence[int] | Int64[Tensor, " b"]
+    ) -> UInt8[Tensor, "b 3 h w"]:
+        """Photos of 8 bits after an augmentation each, rounded."""
+        return (self(images.float() / BYTE, seeds) * BYTE).round().to(torch.uint8)
 
     def with_labels(
         self,

@@ -177,19 +177,9 @@ def transformed(
         noise: Random numbers in [0, 1): directions by the first, places by the first two, aspects by the third.
         void: What a label map has where a photo shows nothing.
     """
-    names, dtype = list(reaches), images.dtype
-    reach = torch.tensor(list(reaches.values()), dtype=dtype, device=images.device)
-    signed = torch.tensor([POOL[name].symmetric for name in names], device=images.device)
-    magnitudes, noise = magnitudes.to(images), noise.to(images)
-    backward = signed[chosen] & (noise[:, 0] < HALF)
-    amounts = torch.where(backward, -1.0, 1.0) * magnitudes * reach[chosen]
-    rows = {names[which]: (chosen == which).nonzero()[:, 0] for which in chosen.unique().tolist()}
-    found = images.clone()
-    for name, mine in rows.items():
-        if not POOL[name].geometric:
-            found[mine] = POOL[name].change(images[mine], amounts[mine]).clamp(0, 1)
-    found, labels = _moved(found, labels, {n: r for n, r in rows.items() if POOL[n].mover}, amounts, noise, void)
-    return _hidden(found, labels, {n: r for n, r in rows.items() if POOL[n].hides}, amounts, noise, void)
+    # Networks alone compute in another precision: places of pixels would be off by some.
+    with torch.autocast(images.device.type, enabled=False):
+        return _transformed(images, labels, reaches, chosen, magnitudes, noise, void)
 
 
 def named(names: Sequence[str]) -> list[Transformation]:
@@ -221,6 +211,30 @@ def check_batch(images: Tensor, labels: Tensor | None, drawn: Tensor) -> None:
             f"Expected label maps {[len(images), *images.shape[2:]]}, as large as the photos, found "
             f"{list(labels.shape)}."
         )
+
+
+def _transformed(
+    images: Tensor,
+    labels: Tensor | None,
+    reaches: Mapping[str, float],
+    chosen: Tensor,
+    magnitudes: Tensor,
+    noise: Tensor,
+    void: int,
+) -> tuple[Tensor, Tensor | None]:
+    names, dtype = list(reaches), images.dtype
+    reach = torch.tensor(list(reaches.values()), dtype=dtype, device=images.device)
+    signed = torch.tensor([POOL[name].symmetric for name in names], device=images.device)
+    magnitudes, noise = magnitudes.to(images), noise.to(images)
+    backward = signed[chosen] & (noise[:, 0] < HALF)
+    amounts = torch.where(backward, -1.0, 1.0) * magnitudes * reach[chosen]
+    rows = {names[which]: (chosen == which).nonzero()[:, 0] for which in chosen.unique().tolist()}
+    found = images.clone()
+    for name, mine in rows.items():
+        if not POOL[name].geometric:
+            found[mine] = POOL[name].change(images[mine], amounts[mine]).clamp(0, 1)
+    found, labels = _moved(found, labels, {n: r for n, r in rows.items() if POOL[n].mover}, amounts, noise, void)
+    return _hidden(found, labels, {n: r for n, r in rows.items() if POOL[n].hides}, amounts, noise, void)
 
 
 def _moved(

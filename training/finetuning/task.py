@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.augmentation import Augmentation
 from training.finetuning.measures import inconsistency
 from training.finetuning.panels import panels
 from training.finetuning.scenes import Forward, TunedScenes
@@ -32,11 +33,19 @@ PANELS = 4  # photos that pictures show
 
 
 class Item(NamedTuple):
-    """One photo of a batch."""
+    """One photo of a batch.
+
+    Attributes:
+        scene: Number of its scene.
+        view: Its number there.
+        flipped: Mirrored or not.
+        seed: Of its augmentation, where there is one.
+    """
 
     scene: int
     view: int
     flipped: bool
+    seed: int = 0
 
 
 class Student(nn.Module):
@@ -91,6 +100,7 @@ class FineTuning(Task):
         refresh: Refresh = "once",
         adapter: bool = False,
         prepared: bool = False,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
         progress: Progress = silent,
     ) -> None:
@@ -106,6 +116,8 @@ class FineTuning(Task):
             adapter: Freeze the network and train an adapter on top of it.
             prepared: Targets of the original network are there already, and are not made again: several trainings share
                 them.
+            augmentation: What the colours of photos go through before the network sees them; targets stay those of the
+                photos as they are.  Nothing of it moves pixels: targets are of patches, which would not move by parts.
             seed: Of the adapter's weights.
             progress: Told while targets are made.
 
@@ -120,6 +132,7 @@ class FineTuning(Task):
         self.encoder, self.targets = encoder, targets
         self._validation, self._batch, self._epochs = validation, batch, epochs
         self._refresh, self._prepared, self._progress = refresh, prepared, progress
+        self._augmentation = None if augmentation is None else augmentation.still()
         # What does not change of the pictures: the original's map of a photo, and of a validation scene the lifted one.
         self._shown: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         with torch.random.fork_rng(devices=[]):
@@ -141,7 +154,10 @@ class FineTuning(Task):
         index = self.targets.scenes.index
         chosen = random.integers(len(index), size=self._batch)
         flipped = random.random(self._batch) < FLIPPED
-        return [Item(index[i][0], index[i][1], bool(f)) for i, f in zip(chosen, flipped, strict=True)]
+        # Nothing more is drawn than is needed, so that trainings from before there was an augmentation go on.
+        seeds = np.zeros(self._batch, int) if self._augmentation is None else random.integers(2**62, size=self._batch)
+        drawn = zip(chosen, flipped, seeds, strict=True)
+        return [Item(index[i][0], index[i][1], bool(flip), int(seed)) for i, flip, seed in drawn]
 
     def begin(self, progress: float) -> None:  # noqa: ARG002  the epoch is in the checkpoint
         """Make the targets; those of an epoch that was interrupted are the same again."""
@@ -213,6 +229,7 @@ class FineTuning(Task):
             "batch": self._batch,
             "epochs": self._epochs,
             "adapter": self.student.adapter is not None,
+            **({} if self._augmentation is None else {"augmentation": self._augmentation.title}),
         }
 
     def original(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
@@ -235,6 +252,8 @@ class FineTuning(Task):
 
     def _pixels(self, item: Item) -> Float[Tensor, "3 h w"]:
         pixels = self.targets.scenes.pixels(item.scene, item.view)
+        if self._augmentation is not None:
+            pixels = self._augmentation(pixels[None], [item.seed])[0]
         return pixels.flip(-1) if item.flipped else pixels
 
     def _target(self, item: Item) -> Target:

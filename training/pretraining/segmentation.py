@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from render.progress import Progress, silent
 from render.spacing import evenly
+from training.augmentation import Augmentation
 from training.distillation.specific.augmentation import Recipe
 from training.distillation.specific.heads import DEVIATION
 from training.distillation.specific.measuring import measure
@@ -199,6 +200,7 @@ def fine_tune(
     numbers: TuningNumbers,
     share: float = 1.0,
     finer: int = 4,
+    augmentation: Augmentation | None = None,
     seed: int = 0,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
@@ -215,6 +217,7 @@ def fine_tune(
         numbers: How long and how fast.
         share: Of the training photos that are learned from, evenly spaced (figure 5).
         finer: Nodes of the head along a patch.
+        augmentation: What crops and their class maps go through in the place of mirrors and other colours.
         seed: Of the head's weights, batches and crops.
         precision: Of the forward pass.
         device: auto, cpu, cuda or cuda:N.
@@ -235,7 +238,8 @@ def fine_tune(
     with seeded(seed):
         model = DecodedModel(encoder, spec, decoder, finer=finer)
     given = TaskPhotos(photos, "segmentation", len(data.classes))
-    task = TaskTraining(model, given, Recipe(side=numbers.side), batch=numbers.batch, classes=data.classes)
+    recipe = Recipe(side=numbers.side, augmentation=augmentation)
+    task = TaskTraining(model, given, recipe, batch=numbers.batch, classes=data.classes)
     task.name = "segment"
     schedule = numbers.schedule(scale, len(photos), seed=seed, precision=precision)
     at = place(device)

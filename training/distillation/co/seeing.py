@@ -117,6 +117,8 @@ class Sight:
             return replace(self._whole(item.photo, side), mirrored=bool(random.random() < FLIPPED))
         image = self._photos.image(item.photo)
         pixels = cropped(image, random, side, self._settings.least)
+        if self._settings.augmentation is not None:
+            return Seen(self._settings.augmentation.on_bytes(pixels[None], [item.seed])[0])
         if self._settings.recolours:
             pixels = recoloured(pixels, np.random.default_rng([COLOURS, item.seed]))
         return Seen(pixels)

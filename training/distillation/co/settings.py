@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from render.errors import InputError
+from training.augmentation import Augmentation
 from uplift.encoders._projectors import PROJECTORS, RUNGS, ProjectorKind
 
 Sharing: TypeAlias = Literal["none", "generic", "full"]
@@ -39,6 +40,8 @@ class Settings:
         crop_scale: Smallest part of a photo's area in a crop; None = 0.32.
         colours: Whether the colours of crops vary, for teachers and student alike; None = in crops.  Those of whole
             photos do not, since teachers see these once.
+        augmentation: What takes the place of varying colours, for teachers and student alike, such as a policy.  It
+            changes crops after they were mirrored.
         batch: Photos of a step.
         drop: How often a teacher that is not the worst for a photo is dropped.
 
@@ -53,6 +56,7 @@ class Settings:
     augment: Augment = "crops"
     crop_scale: float | None = None
     colours: bool | None = None
+    augmentation: Augmentation | None = None
     batch: int = BATCH
     drop: float = DROP
 
@@ -70,8 +74,14 @@ class Settings:
             raise InputError(f"A ladder has 1 rung or more, found {self.rungs}.")
         if self.rungs is not None and self.projector != "ladder":
             raise InputError(f"A ladder has rungs, found {self.rungs} of a {self.projector} projector; leave them out.")
+        if self.augmentation is not None and self.colours is not None:
+            raise InputError("Another augmentation takes the place of colours that vary; say nothing of these.")
         if self.augment != "crops":
-            for what, given in (("a crop scale", self.crop_scale is not None), ("other colours", bool(self.colours))):
+            for what, given in (
+                ("a crop scale", self.crop_scale is not None),
+                ("other colours", bool(self.colours)),
+                ("another augmentation", self.augmentation is not None),
+            ):
                 if given:
                     raise InputError(f"Whole photos (flips) have no crops, found {what}; leave it out, or take crops.")
 
@@ -83,6 +93,8 @@ class Settings:
     @property
     def recolours(self) -> bool:
         """Whether colours vary."""
+        if self.augmentation is not None:
+            return False
         return self.augment == "crops" if self.colours is None else self.colours
 
     @property

@@ -268,7 +268,10 @@ def identity_without_teachers(
         stages: Sides of what is seen.
         settings: What is trained.
     """
+    # Trainings from before there was another augmentation go on.
+    other = {} if settings.augmentation is None else {"augmentation": settings.augmentation.title}
     return {
+        **other,
         "student": student,
         "photos": photos.fingerprint,
         "validation": None if validation is None else validation.fingerprint,

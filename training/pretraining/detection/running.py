@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from render.progress import Progress, silent
+from training.augmentation import Augmentation
 from training.distillation.specific.models import seeded
 from training.loop import check, place, train
 from training.loop.schedule import Precision
@@ -27,6 +28,7 @@ def detect_things(
     *,
     scale: Scale,
     numbers: DetectionNumbers,
+    augmentation: Augmentation | None = None,
     seed: int = 0,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
@@ -41,6 +43,7 @@ def detect_things(
         out: Folder of the training.
         scale: Which schedule.
         numbers: How long and how fast.
+        augmentation: What the colours of photos go through.
         seed: Of the heads' weights and batches.
         precision: Of the encoder's forward pass.
         device: auto, cpu, cuda or cuda:N.
@@ -55,7 +58,7 @@ def detect_things(
     things, others = RoomThings(learned, numbers.size), RoomThings(measured, numbers.size)
     with seeded(seed):
         model = ThingDetector(encoder, len(things.names), numbers.size, width=numbers.width, boxes=numbers.boxes)
-    task = DetectionTraining(model, things, batch=numbers.batch, validation=others)
+    task = DetectionTraining(model, things, batch=numbers.batch, validation=others, augmentation=augmentation)
     schedule = numbers.schedule(scale, len(things), seed=seed, precision=precision)
     check(task, schedule, place(device), Path(out))
     return train(task, schedule, out, device=device, progress=progress)

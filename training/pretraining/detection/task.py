@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from render.progress import Progress, silent
 from render.spacing import evenly_spaced
+from training.augmentation import Augmentation
 from training.loop import Schedule, Task
 from training.loop.schedule import Precision
 from training.pretraining.detection.data import RoomThings, Scene
@@ -120,7 +121,13 @@ class DetectionTraining(Task):
     partly = True  # no thing in a share of a batch: nothing for the heads of masks
 
     def __init__(
-        self, model: ThingDetector, things: RoomThings, *, batch: int, validation: RoomThings | None = None
+        self,
+        model: ThingDetector,
+        things: RoomThings,
+        *,
+        batch: int,
+        validation: RoomThings | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         """Set up.
 
@@ -129,8 +136,10 @@ class DetectionTraining(Task):
             things: To learn from.
             batch: Photos of a step.
             validation: Photos of other rooms, for figures and pictures.
+            augmentation: What the colours of photos go through.  Nothing of it moves pixels, whose boxes would stay.
         """
         super().__init__()
+        self._augmentation = None if augmentation is None else augmentation.still()
         self.model = model
         self._things, self._batch, self._validation = things, batch, validation
         self._began_as = hash_of(model)
@@ -144,6 +153,9 @@ class DetectionTraining(Task):
     def forward(self, items: Sequence[Item], progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
         """The sum of torchvision's five losses, a mean over the photos."""
         scenes = [self._things.scene(item.photo, flipped=item.flipped) for item in items]
+        if self._augmentation is not None:
+            pixels = self._augmentation(torch.stack([one.pixels for one in scenes]), [item.seed for item in items])
+            scenes = [one._replace(pixels=changed) for one, changed in zip(scenes, pixels, strict=True)]
         losses = self.model.losses(scenes, [item.seed for item in items])
         figures = {name: float(values.detach().mean()) for name, values in losses.items()}
         return torch.stack(list(losses.values())).sum(0).mean(), figures
@@ -171,7 +183,8 @@ class DetectionTraining(Task):
 
     def identity(self) -> dict[str, Any]:
         """Network, photos, batch."""
-        return {"began_as": self._began_as, "photos": self._things.fingerprint, "batch": self._batch}
+        other = {} if self._augmentation is None else {"augmentation": self._augmentation.title}
+        return {"began_as": self._began_as, "photos": self._things.fingerprint, "batch": self._batch, **other}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 
 from render.errors import InputError
 from render.progress import Progress, silent
+from training.augmentation import Augmentation
 from training.loop import check, place, train
 from training.loop.schedule import Precision
 from training.pretraining.mask3d.export import FILE, export
@@ -74,6 +75,7 @@ def pretrain(
     masking: Masking,
     shape: Shape,
     validation: Sequence[ProbePhoto] = (),
+    augmentation: Augmentation | None = None,
     seed: int = 0,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
@@ -90,6 +92,7 @@ def pretrain(
         masking: What is shown and told.
         shape: Of the decoder and of the depth encoder.
         validation: Frames that are not trained on.
+        augmentation: What the colours of frames go through.
         seed: Of batches, crops, masks and of all weights but the encoder's.
         precision: Of the forward pass.
         device: auto, cpu, cuda or cuda:N.
@@ -112,6 +115,7 @@ def pretrain(
         shape,
         scratch=start.name is None,
         validation=frames_for(validation, numbers) if validation else None,
+        augmentation=augmentation,
         seed=seed,
     )
     schedule = schedule_of(scale, numbers, len(photos), seed=seed, precision=precision)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from render.errors import InputError
 from render.spacing import evenly_spaced
+from training.augmentation import Augmentation
 from training.loop import Task
 from training.pretraining.mask3d.frames import Frames
 from training.pretraining.mask3d.losses import COLOUR_FLOOR, in_patches, patch_losses, standardized
@@ -61,6 +62,7 @@ class MaskedPretraining(Task):
         *,
         scratch: bool = True,
         validation: Frames | None = None,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
         """Set up.
@@ -73,6 +75,7 @@ class MaskedPretraining(Task):
             shape: Of the decoder and of the depth encoder.
             scratch: The encoder's weights are random ones.
             validation: Frames that are not trained on; pictures are of them.
+            augmentation: What the colours of frames go through.  Nothing of it moves pixels, whose depth would stay.
             seed: Of the weights.
 
         Raises:
@@ -90,6 +93,7 @@ class MaskedPretraining(Task):
         self._frames, self._validation = frames, validation
         self._numbers, self._masking, self._shape = numbers, masking, shape
         height, width = numbers.size
+        self._augmentation = None if augmentation is None else augmentation.still()
         self._grid = (height // encoder.patch, width // encoder.patch)
 
     def batch(self, random: Generator) -> Sequence[Item]:
@@ -103,6 +107,8 @@ class MaskedPretraining(Task):
         # Networks alone compute in another precision, depth is looked at in full.
         with torch.autocast(self.device.type, enabled=False):
             seen, kept = self._seen(self._frames, items, self._numbers.augment)
+            if self._augmentation is not None:
+                seen = seen._replace(pixels=self._augmentation(seen.pixels, [item.seed for item in items]))
         losses = self._losses(seen, kept, self.model(seen, kept))
         figures = {f"{name}_loss": float(loss.detach().mean()) for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum(0).mean(), figures
@@ -143,6 +149,7 @@ class MaskedPretraining(Task):
             "augment": numbers.augment,
             "least": numbers.least,
             "batch": numbers.batch,
+            **({} if self._augmentation is None else {"augmentation": self._augmentation.title}),
         }
 
     def _seen(self, frames: Frames, items: Sequence[Item], augment: Augment) -> tuple[Shown, Kept]:
