@@ -21,10 +21,11 @@ from render.views import read_photo
 from tests.small_rooms import SIDE, VIEWS, renamed, small_room
 from tests.taught import write_camvid
 from tests.tiny_models import TINY_VIT
-from training.loop import CHECKPOINT
+from training.loop import CHECKPOINT, DivergedError
 from training.pretraining.mask3d.settings import MAE
 from training.probing.scores import Scores
-from training.reproduction.mask3d import Places, Plan, further_rows, learn, main_rows, phases, photo_jobs
+from training.reproduction.mask3d import Places, Plan, further_rows, learn, main_rows, photo_jobs, training_jobs
+from training.reproduction.mask3d.places import pretrained
 from training.reproduction.mask3d.plan import (
     ALL,
     BOTH,
@@ -158,9 +159,28 @@ def test_figures_of_other_settings_or_photos_are_not_mixed(out: Path, capsys: py
     assert run(out, "--effort", "2") == 2
     assert "made with other settings (steps, tune_steps)" in capsys.readouterr().err
     other = out.parent / "other"
+    shorter = Places(out, replace(Plan(**MINIATURE), tune_steps=1, camvid_photos=3))
+    assert shorter.store(MASK3D).get(pretrained(MASK3D, 0)) is not None, "no pretraining depends on it"
+    with pytest.raises(InputError, match=r"settings \(camvid_photos, tune_steps\).* to fine-tune again"):
+        training_jobs(shorter, ROWS, [0])
     write_camvid(other / "camvid", count=5)
     assert run(out, "--data", str(other)) == 2
     assert "made with other settings (camvid)" in capsys.readouterr().err
+
+
+def test_of_a_job_that_fails_the_others_are_reported(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diverging(*_: Any) -> None:
+        raise DivergedError("too fast")
+
+    shutil.rmtree(out / "figures" / "tuned" / "mae-mask3d")
+    monkeypatch.setattr("training.reproduction.mask3d.learning._tune", diverging)
+    assert run(out) == 1
+    assert "too fast" in capsys.readouterr().err
+    left_out = "left out: MAE -> Mask3D for unseen rooms, all labels, MAE -> Mask3D for CamVid"
+    assert left_out in (out / "results.md").read_text()
+    assert list(json.loads((out / "results.json").read_text())["rows"]) == ["scratch", "mae", "mask3d"]
 
 
 @pytest.mark.parametrize(
@@ -195,16 +215,29 @@ def test_without_camvid_it_is_left_out_and_a_damaged_one_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_jobs_travel_to_other_processes_in_the_order_of_pretrainings(tmp_path: Path) -> None:
-    places, rows = Places(tmp_path, Plan()), [*main_rows(), *further_rows()]
-    first, then = phases(places, rows, [0, 1, 2])
-    assert [job.name for job in then[:3]] == ["mae-mask3d 0", "mae-mae 0", "mask3d-mae 0"]
-    assert len(first) == 3 * (len(rows) - 3)
-    assert [len(phase) for phase in phases(places, rows, [0, 1, 2], together=True)] == [len(rows) - 3, 3]
-    jobs = [*photo_jobs(places), *first, *then]
+def test_jobs_travel_to_other_processes_and_wait_for_what_they_need(tmp_path: Path) -> None:
+    places, rows, seeds = Places(tmp_path, Plan()), [*main_rows(), *further_rows()], [0, 1, 2]
+    photos = photo_jobs(places)
+    trainings = training_jobs(places, rows, seeds, [job.name for job in photos])
+    jobs = [*photos, *trainings]
     assert pickle.loads(pickle.dumps(jobs)) == jobs  # noqa: S301  written here
-    assert len({job.name for job in jobs}) == len(jobs)
-    made = [set(range(job.arguments[2], sum(job.arguments[2:]))) for job in jobs if job.name.startswith("photos train")]
+    names = [job.name for job in jobs]
+    assert names == [*(job.name for job in photos), *(f"{row.name} {seed}" for seed in seeds for row in rows)]
+    for job in trainings:
+        assert set(names[: len(photos)]) <= set(job.after)
+        assert all(names.index(name) < names.index(job.name) for name in job.after)
+    waits = {job.name: job.after[len(photos) :] for job in trainings if len(job.after) > len(photos)}
+    assert {name: after for name, after in waits.items() if name.endswith("1")} == {
+        "mae-mask3d 1": ("mae 1",),
+        "mae-mae 1": ("mae 1",),
+        "mask3d-mae 1": ("mask3d 1",),
+    }
+    quick = training_jobs(places, rows, seeds, together=True)
+    assert len(quick) == len(rows)
+    assert next(job.after for job in quick if job.name == "mae-mae 0, 1, 2") == ("mae 0, 1, 2",)
+    made = [
+        set(range(job.arguments[2], sum(job.arguments[2:]))) for job in photos if job.name.startswith("photos train")
+    ]
     assert sorted(index for part in made for index in part) == list(range(Plan().rooms))
     assert not any(tmp_path.iterdir())
 
@@ -330,8 +363,9 @@ def test_verdicts_follow_from_rooms_and_seeds() -> None:
     assert verdicts["Is Mask3D better after MAE than alone? (tables 1, 9)"] == ["better", "0", "0", "1"]
     alone = tables["Is Mask3D better after MAE than alone? (tables 1, 9)"]
     assert alone.rows[0][0] == "MAE -> Mask3D against Mask3D"
-    assert alone.rows[0][1].startswith("-10.50 [")
-    assert alone.rows[0][1].endswith(": worse")
+    assert alone.rows[0][1] == "unseen rooms, all labels"
+    assert alone.rows[0][2].startswith("-10.50 [")
+    assert alone.rows[0][3] == "worse"
     assert alone.note.endswith("the text: better; frames seen differ")
     assert tables["After MAE, is Mask3D better than more of MAE? (tables 1, 5, 7)"].note.endswith("the text: better")
     cells = [list(row) for row in tables["Masking ratios (table 8)"].rows]

@@ -64,7 +64,9 @@ class ReproduceMask3D:
         import time
 
         from app.reproducing import announce, at_once, check_given
-        from training.reproduction.mask3d import gather, phases, photo_jobs, run_jobs
+        from render.errors import InputError
+        from training.reproduction.jobs import FAILURES
+        from training.reproduction.mask3d import gather, photo_jobs, run_jobs, training_jobs
         from training.reproduction.mask3d.preparing import photo_costs
         from training.reproduction.mask3d.sizes import disk_needed, memory_needed
 
@@ -73,14 +75,22 @@ class ReproduceMask3D:
         plan = self._plan()
         places, rows, seeds = self._places(plan), self._rows(), list(range(self.seeds))
         places.store().check(photo_costs(places))
-        jobs = phases(places, rows, seeds, together=self.quick)
+        photos = photo_jobs(places)
+        trainings = training_jobs(places, rows, seeds, [job.name for job in photos], together=self.quick)
         processes = at_once(self.processes, memory_needed(plan))
-        self._announce(places, rows, sum(map(len, jobs)))
+        self._announce(places, rows, len(photos) + len(trainings))
         announce(memory_needed(plan), disk_needed(plan, rows, self.seeds), processes)
+        failure = None
         with progress_bars() as progress:
-            for phase in (photo_jobs(places), *jobs):
-                run_jobs(phase, processes, progress)
-        self._report(places, gather(places, rows, seeds))
+            try:
+                run_jobs([*photos, *trainings], processes, progress)
+            except (InputError, *FAILURES) as error:
+                failure = error  # of a job; what others made is worth a report
+        found = gather(places, rows, seeds)
+        if found.found:
+            self._report(places, found)
+        if failure is not None:
+            raise failure
         say(f"{duration(time.perf_counter() - began)} in all")
 
     def _plan(self) -> Plan:
@@ -131,10 +141,12 @@ class ReproduceMask3D:
 
     def _report(self, places: Places, found: Results) -> None:
         from app.mask3d_tables import tables_of
-        from app.reproducing import write_results
+        from app.reproducing import MEANINGLESS, write_results
         from render.files import atomic_file
         from training.reproduction.mask3d.plan import MASK3D
 
+        if self.quick:
+            say(MEANINGLESS)
         title = "Pretraining with masked colours and depth (Mask3D) at small scale"
         write_results(self.out, title, tables_of(found), found.json(), quick=self.quick)
         drawn = places.picture(MASK3D, found.seeds[0])

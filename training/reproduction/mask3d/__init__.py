@@ -1,13 +1,12 @@
 """Claims of Mask3D (Hou et al. 2023) at small scale: what pretraining with masked colours and depth is worth.
 
 :class:`Plan` says how large everything is, :class:`Row` how a network is pretrained, :class:`Places` where all of it
-lies.  Photos are made first; then :func:`phases` are the jobs that are left: networks that begin from nothing, then
-those that go on from them.  Each job can be done any number of times: what is done is not done again.  :func:`gather`
-reads what was measured and says what it means.
+lies.  :func:`photo_jobs` and :func:`training_jobs` are what is left to do.  Each job can be done any number of times:
+what is done is not done again.  :func:`gather` reads what was measured and says what it means.
 """
 
 from training.reproduction.jobs import Job, run_jobs
-from training.reproduction.mask3d.learning import learn, phases
+from training.reproduction.mask3d.learning import learn, training_jobs
 from training.reproduction.mask3d.places import Places
 from training.reproduction.mask3d.plan import Plan, Row, further_rows, main_rows
 from training.reproduction.mask3d.preparing import make_photos, photo_jobs
@@ -23,7 +22,7 @@ __all__ = [
     "learn",
     "main_rows",
     "make_photos",
-    "phases",
     "photo_jobs",
     "run_jobs",
+    "training_jobs",
 ]

@@ -27,32 +27,32 @@ DEVICE = "cpu"
 AGAIN = 1000  # added to the seed of what goes on from an earlier pretraining: else it would see the same crops again
 
 
-def phases(places: Places, rows: Sequence[Row], seeds: Sequence[int], *, together: bool = False) -> list[list[Job]]:
-    """The jobs that are left: those of a list at once, after those of the lists before it.
+def training_jobs(
+    places: Places, rows: Sequence[Row], seeds: Sequence[int], after: Sequence[str] = (), *, together: bool = False
+) -> list[Job]:
+    """What is left to train and to measure, seed by seed, so that what is interrupted has whole seeds.
 
     Args:
         places: Of the reproduction.
-        rows: That are measured.
+        rows: That are measured; each comes after the one that it goes on from.
         seeds: Of the networks.
+        after: Names of jobs that all of these wait for.
         together: All seeds of a row in one job, which saves beginning where trainings are short.
 
     Raises:
         InputError: what is there was made with other settings.
     """
-    left = {row: [seed for seed in seeds if _is_left(places, row, seed, rows)] for row in rows}
-    found: list[list[Job]] = []
-    for depth in range(max((row.depth for row in rows), default=-1) + 1):
-        some = [row for row in rows if row.depth == depth]
-        # Seed by seed, so that what is interrupted has whole seeds.
-        parts = [(row, left[row]) for row in some] if together else [(r, [s]) for s in seeds for r in some]
-        found.append(
-            [
-                Job(f"{row.name} {', '.join(map(str, of))}", learn, (places, row, of))
-                for row, of in parts
-                if of and set(of) <= set(left[row])
-            ]
-        )
-    return found
+    left = {(row, seed) for row in rows for seed in seeds if _is_left(places, row, seed, rows)}
+    parts = [seeds] if together else [[seed] for seed in seeds]
+    jobs: list[Job] = []
+    for some in parts:
+        for row in rows:
+            of = [seed for seed in some if (row, seed) in left]
+            awaited = [] if row.after is None else [seed for seed in some if (row.after, seed) in left]
+            if of:
+                before = (_name(row.after, awaited),) if row.after is not None and awaited else ()
+                jobs.append(Job(_name(row, of), learn, (places, row, of), (*after, *before)))
+    return jobs
 
 
 def learn(places: Places, row: Row, seeds: Sequence[int], *, progress: Progress = silent) -> None:
@@ -86,6 +86,10 @@ def unmeasured(places: Places, row: Row, seed: int) -> list[str]:
     """
     names = places.measured(row)
     return [name for name in names if places.store(row, name).get(tuned(row, name, seed)) is None]
+
+
+def _name(row: Row, seeds: Sequence[int]) -> str:
+    return f"{row.name} {', '.join(map(str, seeds))}"
 
 
 def _is_pretrained(places: Places, row: Row, seed: int) -> bool:

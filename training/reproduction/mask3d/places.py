@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.loop import PICTURES
 from training.pretraining.mask3d.export import FILE
@@ -14,6 +14,9 @@ from training.rooms.writing import room_name
 if TYPE_CHECKING:
     from training.rooms.reading import RoomScene
     from uplift.evaluation.store import FigureStore
+
+
+TUNED = "tuned"  # the folder of fine-tunings, and of their figures among the others
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Places:
 
     def tuning(self, row: Row, setting: str, seed: int) -> Path:
         """The folder of a fine-tuning."""
-        return self.out / "tuned" / row.name / setting / f"seed-{seed}"
+        return self.out / TUNED / row.name / setting / f"seed-{seed}"
 
     def store(self, row: Row | None = None, setting: str | None = None) -> FigureStore:
         """All figures.  They are kept apart from what is large, so that they can be read without it.
@@ -81,13 +84,17 @@ class Places:
         """
         from uplift.evaluation.store import FigureStore
 
-        settings = self.plan.identity()
-        if row is not None:
-            settings |= {"row": row.identity()}
-        if setting is not None and SETTINGS[setting].outside:
-            settings |= {"camvid": self.digest}
         folder = self.out / "figures"
-        return FigureStore(folder, settings, advice=f"give another folder, or delete {self.out} to begin anew")
+        of: dict[str, Any] = {} if row is None else {"row": row.identity()}
+        advice = f"give another folder, or delete {self.out} to begin anew"
+        if row is None:
+            return FigureStore(folder, self.plan.photos_identity(), advice=advice)
+        if setting is None:
+            return FigureStore(folder, self.plan.pretraining_identity() | of, advice=advice)
+        if SETTINGS[setting].outside:
+            of["camvid"] = self.digest
+        advice = f"give another folder, or delete {folder / TUNED} and {self.out / TUNED} to fine-tune again"
+        return FigureStore(folder, self.plan.identity() | of, advice=advice)
 
 
 def made(split: str, first: int) -> str:
@@ -102,4 +109,4 @@ def pretrained(row: Row, seed: int) -> str:
 
 def tuned(row: Row, setting: str, seed: int) -> str:
     """The name of the figures of a fine-tuning, in the store."""
-    return f"tuned/{row.name}/{setting}/seed-{seed}"
+    return f"{TUNED}/{row.name}/{setting}/seed-{seed}"

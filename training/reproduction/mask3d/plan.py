@@ -50,6 +50,10 @@ class Setting:
     outside: bool = False
 
 
+PHOTOS = ("rooms", "test_rooms", "first_room", "first_test_room", "views", "test_views", "width", "height")
+"""What the photos of rooms depend on."""
+TUNING = ("every", "tune_steps", "tune_batch", "tune_rate", "tune_weight_decay", "side", "camvid_photos")
+"""What no pretraining depends on."""
 FEW, ALL, CAMVID = "rooms-20", "rooms-100", "camvid"
 SETTINGS: Mapping[str, Setting] = {
     FEW: Setting("unseen rooms, 20 % of the labels", 0.2),
@@ -62,9 +66,11 @@ SETTINGS: Mapping[str, Setting] = {
 class Plan:
     """Sizes of a reproduction of Mask3D (Hou et al. 2023).
 
-    As in the text the labelled photos are every fourth of those of the pretraining (every 100th and every 25th frame of
-    ScanNet, sections 4.1 and 4.2), and those that are measured show other rooms.  The text pretrains for 100 epochs on
-    some hundred thousand frames, here it is ten of 960; AdamW does in hundreds of steps what SGD needs many for.
+    As in the text the labelled photos are some of those of the pretraining (there every 100th and every 25th frame of
+    ScanNet, sections 4.1 and 4.2), here every sixth, so that each is seen often in few steps; those that are measured
+    show other rooms.  The text pretrains for 100 epochs on some hundred thousand frames, here it is ten of 960; AdamW
+    does in hundreds of steps what SGD needs many for.  All rows have the same rates: those that small networks have by
+    default, none was searched for.
 
     Attributes:
         rooms: To pretrain on, and to learn classes in.
@@ -99,7 +105,7 @@ class Plan:
     first_test_room: int = 20
     views: int = 12
     test_views: int = 4
-    every: int = 4
+    every: int = 6
     width: int = 128
     height: int = 96
     size: tuple[int, int] = (72, 96)
@@ -171,8 +177,16 @@ class Plan:
 
         return resolve_precision("auto", torch.device("cpu"))
 
+    def photos_identity(self) -> dict[str, Any]:
+        """What the photos of rooms depend on: JSON values."""
+        return {name: value for name, value in asdict(self).items() if name in PHOTOS}
+
+    def pretraining_identity(self) -> dict[str, Any]:
+        """What figures of pretrainings depend on: JSON values."""
+        return {name: value for name, value in self.identity().items() if name not in TUNING}
+
     def identity(self) -> dict[str, Any]:
-        """What all figures depend on: JSON values."""
+        """What figures of fine-tunings depend on: JSON values."""
         return {**asdict(self), "architecture": ARCHITECTURE, "shape": SHAPE.json(), "precision": self.precision}
 
 

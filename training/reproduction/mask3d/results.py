@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from render.errors import InputError
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.scores import Scores, figures_of
 from training.probing.statistics import joined
@@ -134,14 +133,16 @@ class Results:
     Attributes:
         plan: How large everything is.
         seeds: Of the networks.
-        found: All rows.
+        found: Rows that were measured.
         costs: ``seconds`` of a seed of every stage, and bytes at the ``peak`` of its process where that is known.
+        missing: What was to be measured and is not finished.
     """
 
     plan: Plan
     seeds: tuple[int, ...]
     found: Sequence[Found]
     costs: Mapping[str, Mapping[str, float]]
+    missing: tuple[str, ...] = ()
 
     @property
     def settings(self) -> list[str]:
@@ -180,47 +181,53 @@ class Results:
                 question.text: {"claimed": question.claimed, **counts} for question, counts in self.summary().items()
             },
             "costs": self.costs,
+            "missing": list(self.missing),
         }
 
 
 def gather(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Results:
-    """Read all figures.
+    """Read all figures; what is not finished is left out.
 
     Args:
         places: Of the reproduction.
-        rows: That were measured.
+        rows: That were to be measured.
         seeds: Of the networks.
 
     Raises:
-        InputError: figures are missing, damaged, or were made with other settings.
+        InputError: figures are damaged, or were made with other settings.
     """
     costs: dict[str, dict[str, float]] = {}
     parts = [places.store().get(name) for name in photo_costs(places)]
     _add_cost(costs, "photos of all rooms", [part for part in parts if part is not None], together=True)
     found: list[Found] = []
+    missing: list[str] = []
     tunings: dict[str, list[dict[str, Any]]] = {name: [] for name in places.settings}
     for row in rows:
-        lessons = [] if row.masking is None else [_figures(places, row, None, seed) for seed in seeds]
+        lessons = [] if row.masking is None else _figures(places, row, None, seeds)
         _add_cost(costs, f"pretraining: {row.title}", lessons)
         scores = {}
         for name in places.measured(row):
-            figures = [_figures(places, row, name, seed) for seed in seeds]
-            scores[name] = joined([unpacked("segmentation", one["scores"]) for one in figures])
-            tunings[name] += figures
+            figures = _figures(places, row, name, seeds)
+            if figures:
+                scores[name] = joined([unpacked("segmentation", one["scores"]) for one in figures])
+                tunings[name] += figures
+            else:
+                missing.append(f"{row.title} for {SETTINGS[name].title}")
         told = lessons[0]["validation"] if lessons else {}
         losses = {name: [float(lesson["validation"][name]) for lesson in lessons] for name in told}
-        found.append(Found(row, scores, losses))
+        if scores:
+            found.append(Found(row, scores, losses))
     for name, figures in tunings.items():
         _add_cost(costs, f"fine-tuning and measuring: {SETTINGS[name].title}", figures)
-    return Results(places.plan, tuple(seeds), found, costs)
+    return Results(places.plan, tuple(seeds), found, costs, tuple(missing))
 
 
-def _figures(places: Places, row: Row, setting: str | None, seed: int) -> dict[str, Any]:
-    name = pretrained(row, seed) if setting is None else tuned(row, setting, seed)
-    figures = places.store(row, setting).get(name)
-    if figures is None:
-        raise InputError(f"Expected figures {name} in {places.out / 'figures'}, found none; give the command again.")
-    return figures
+def _figures(places: Places, row: Row, setting: str | None, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Those of every seed; of a row that has not all of them none."""
+    names = [pretrained(row, seed) if setting is None else tuned(row, setting, seed) for seed in seeds]
+    store = places.store(row, setting)
+    known = [one for one in (store.get(name) for name in names) if one is not None]
+    return known if len(known) == len(seeds) else []
 
 
 def _add_cost(
