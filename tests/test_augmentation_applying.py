@@ -58,12 +58,11 @@ def test_seeds_of_items_follow_from_seed_step_and_item() -> None:
     assert int(item_seeds(1, 2, [3])) == 6364003950160017285, "what was drawn once is drawn again for ever"
 
 
-@pytest.mark.parametrize("defaults", [False, True])
 @pytest.mark.parametrize(
     "source", KINDS, ids=lambda source: source if isinstance(source, str) else type(source).__name__
 )
-def test_a_photo_is_augmented_by_its_seed_alone(source: Policy | Space | None, defaults: bool) -> None:
-    augmentation = Augmentation(source, defaults=defaults)
+def test_a_photo_is_augmented_by_its_seed_alone(source: Policy | Space | None) -> None:
+    augmentation = Augmentation(source)
     images, seeds = photos(24), item_seeds(1, 2, range(24))
     before = images.clone()
     torch.manual_seed(3)
@@ -84,17 +83,6 @@ def test_without_anything_photos_are_mirrored_half_of_the_time() -> None:
     mirrored = (found == images.flip(-1)).flatten(1).all(1)
     assert torch.equal(found[~mirrored], images[~mirrored])
     assert 160 < int(mirrored.sum()) < 240
-
-
-def test_defaults_crop_by_an_eighth_and_hide_a_square_of_half() -> None:
-    images, seeds = torch.ones(200, 3, 32, 32), item_seeds(0, 0, range(200))
-    found = Augmentation(None, flip=False, defaults=True)(images, seeds)
-    assert set(found.unique().tolist()) == {0.0, 0.5, 1.0}
-    hidden = (found == 0.5)[:, 0]
-    assert int(hidden.sum((1, 2)).max()) == 16 * 16
-    # Rows without anything of the photo are outside of it, at the top or below.
-    outside = (found == 0).all(3)[:, 0]
-    assert {int(one) for one in outside.sum(1)} == {0, 1, 2, 3, 4}
 
 
 def test_a_policy_draws_what_is_likely_as_strong_as_its_bounds() -> None:
@@ -131,7 +119,7 @@ def test_label_maps_follow_and_stay_where_pixels_are_still(source: Policy | Spac
 def test_a_policy_of_motions_alone_cannot_keep_pixels_still() -> None:
     with pytest.raises(InputError, match="only moves and hides pixels"):
         Augmentation(Policy.uniform(("Rotate", "Cutout"))).still()
-    with pytest.raises(InputError, match="cannot be mirrored or cropped"):
+    with pytest.raises(InputError, match="cannot be mirrored"):
         Augmentation(None, flip=True, still=True)
     kept = Augmentation(Policy(("Rotate", "Invert"), torch.tensor([[5.0, -5.0]]), torch.ones(2))).still()
     images = photos(3)

@@ -14,7 +14,7 @@ from render.errors import InputError
 from training.augmentation.files import load_policy
 from training.augmentation.numbers import uniform_numbers
 from training.augmentation.policy import UNIFORMS, Policy
-from training.augmentation.transformations import NOISE, POOL, VOID, check_batch, composed_with_labels, transformed
+from training.augmentation.transformations import NOISE, POOL, VOID, check_batch, composed_with_labels
 from training.augmentation.trivial import NUMBERS, SPACES, Space, trivially_changed
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NONE = "none"
 TRIVIAL: dict[str, Space] = {f"trivial-{space}": space for space in SPACES}
-DEFAULTS = {"RandomCrop": 0.125, "Cutout": 0.5}  # of sides: what earlier methods always do on CIFAR (table A.2)
 HALF = 0.5
 BYTE = 255
 
@@ -36,27 +35,23 @@ class Augmentation:
     Attributes:
         title: Of it: a name, or of a policy the digest of its numbers.
         flip: Whether photos are mirrored half of the time, before all else.
-        defaults: Whether photos are cropped and partly hidden after all else, see :data:`DEFAULTS`.
     """
 
-    def __init__(
-        self, source: Policy | Space | None, *, flip: bool = True, defaults: bool = False, still: bool = False
-    ) -> None:
+    def __init__(self, source: Policy | Space | None, *, flip: bool = True, still: bool = False) -> None:
         """Set up.
 
         Args:
             source: A policy, which is copied to the CPU; a space of TrivialAugment; or None.
             flip: See above.
-            defaults: See above.
             still: Whether pixels stay where they are: nothing that moves or hides them is drawn, the rest as often as
                 it is when none of that is.
 
         Raises:
             InputError: pixels are to stay, but photos to be mirrored, or a policy does nothing else.
         """
-        if still and (flip or defaults):
-            raise InputError("Pixels that stay where they are cannot be mirrored or cropped; choose one of both.")
-        self.flip, self.defaults = flip, defaults
+        if still and flip:
+            raise InputError("Pixels that stay where they are cannot be mirrored; choose one of both.")
+        self.flip = flip
         self._policy, self._space, self._still = None, None, still
         if isinstance(source, Policy):
             self._policy = (_without_motions(source) if still else _copied(source)).requires_grad_(False)
@@ -125,7 +120,7 @@ class Augmentation:
             name = f"policy {digest(self._policy)}"
         else:
             name = NONE if self._space is None else f"trivial-{self._space}"
-        ways = [way for way, known in (("flips", self.flip), ("crops", self.defaults), ("still", self._still)) if known]
+        ways = [way for way, known in (("flips", self.flip), ("still", self._still)) if known]
         return f"{name} ({', '.join(ways)})" if ways else name
 
     def _applied(
@@ -133,8 +128,7 @@ class Augmentation:
     ) -> tuple[Tensor, Tensor | None]:
         steps = 0 if self._policy is None else self._policy.steps
         count = NUMBERS if self._space is not None else steps * (UNIFORMS + NOISE)
-        fixed = NOISE * len(DEFAULTS)
-        first, own, last = uniform_numbers(seeds, 1 + count + fixed).split([1, count, fixed], 1)
+        first, own = uniform_numbers(seeds, 1 + count).split([1, count], 1)
         check_batch(images, labels, first)
         if self.flip:
             mirrored = (first[:, 0] < HALF).to(images.device)
@@ -149,11 +143,6 @@ class Augmentation:
             images, labels = composed_with_labels(
                 images, labels, self._policy.names, chosen, magnitudes, noise, void=void
             )
-        if self.defaults:
-            for place, noise in enumerate(last.to(images).split(NOISE, 1)):
-                chosen = torch.full((len(images),), place, device=images.device)
-                whole = torch.ones(len(images))
-                images, labels = transformed(images, labels, DEFAULTS, chosen, whole, noise, void=void)
         return images, labels
 
 
