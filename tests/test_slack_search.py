@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -133,20 +133,22 @@ def test_what_a_variant_does_not_learn_stays(tmp_path: Path) -> None:
         assert still == 0 < learned
 
 
-def test_rounds_begin_with_the_pretrained_network_unless_they_are_warm(tmp_path: Path) -> None:
+def test_rounds_begin_with_the_pretrained_network_unless_they_are_warm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watched(SearchRound):
+        def begin(self, progress: float) -> None:
+            super().begin(progress)
+            seen.append(next(self.members.parameters()).detach().clone())
+
     def networks(variant: str) -> list[torch.Tensor]:
-        search = toy_search("oriented", tmp_path / variant, 3, variant=variant, **SHORT)
-        seen: list[torch.Tensor] = []
-        plain = search._round
+        seen.clear()
+        toy_search("oriented", tmp_path / variant, 3, variant=variant, **SHORT).run()
+        return list(seen)
 
-        def watched(*given: object) -> SearchRound:
-            task = plain(*given)
-            seen.append(task.members[0].trunk[0].weight.detach().clone())
-            return task
-
-        search._round = watched
-        search.run()
-        return seen
+    monkeypatch.setattr("training.augmentation.searching.SearchRound", Watched)
 
     cold, warm = networks("slack"), networks("warm")
     assert torch.equal(cold[0], cold[1])
@@ -183,7 +185,7 @@ def test_the_anchor_keeps_the_policy_near(tmp_path: Path) -> None:
         ({"anchor": -1.0}, "Expected an anchor"),
     ],
 )
-def test_numbers_out_of_range_are_refused(change: dict[str, float], said: str) -> None:
+def test_numbers_out_of_range_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         SearchNumbers(**change)
 

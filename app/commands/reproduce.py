@@ -10,6 +10,7 @@ import tyro
 from app.commands.reproduce_dune import ReproduceDune
 from app.commands.reproduce_fit3d import ReproduceFit3d
 from app.commands.reproduce_mask3d import ReproduceMask3D
+from app.commands.reproduce_slack import ReproduceSlack
 from app.commands.reproduce_task_distillation import ReproduceTaskDistillation
 
 
@@ -25,6 +26,7 @@ class Reproduce:
         | Annotated[ReproduceDune, tyro.conf.subcommand("dune")]
         | Annotated[ReproduceTaskDistillation, tyro.conf.subcommand("task-distillation")]
         | Annotated[ReproduceMask3D, tyro.conf.subcommand("mask3d")]
+        | Annotated[ReproduceSlack, tyro.conf.subcommand("slack")]
     )
 
     def run(self) -> None:
