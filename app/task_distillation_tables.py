@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +12,20 @@ from app.result_tables import ResultTable
 from render.files import atomic_file
 from training.distillation.specific.study import (
     ALONE,
+    ALONE_MIXED,
     BY_PROBED,
     BY_TUNED,
+    HEAD,
     MIXED,
     MIXED_IN_TASK,
     MIXED_NO_LABELS,
     NO_LABELS,
     PROBED,
+    RESNET,
     TUNED,
+    VIT,
 )
+from training.reproduction.task_distillation.results import BLENDS, TRUE_LABELS
 from training.reproduction.verdicts import VERDICTS
 
 if TYPE_CHECKING:
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
 TITLES: Mapping[str, str] = {
     PROBED: "teacher, probed",
     TUNED: "teacher, fine-tuned",
+    HEAD: "probed",
     ALONE: "labels alone",
+    ALONE_MIXED: "labels alone, mixed images",
     BY_PROBED: "probed teacher",
     BY_TUNED: "fine-tuned teacher",
     MIXED: "probed teacher, mixed images",
@@ -38,24 +44,37 @@ TITLES: Mapping[str, str] = {
     NO_LABELS: "probed teacher alone",
     MIXED_NO_LABELS: "probed teacher alone, mixed images",
 }
-STUDENTS: Mapping[str, str] = {"vit": "ViT", "resnet": "ResNet"}
+STUDENTS: Mapping[str, str] = {VIT: "ViT", RESNET: "ResNet"}
+PROBING, OF_VIT, OF_RESNET, EACH_LOSS, LOSSES = (
+    "Probing and fine-tuning (table 4.1)",
+    "A pretrained transformer as student (table 4.2)",
+    "A ResNet from scratch as student (table 4.3)",
+    "Mixed images in each loss (table 4.5)",
+    "Losses (table 4.6)",
+)
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "Probing and fine-tuning (table 4.1)": (PROBED, TUNED, f"vit-{ALONE}"),
-    "A pretrained transformer as student (table 4.2)": tuple(
-        f"vit-{line}" for line in (ALONE, BY_TUNED, BY_PROBED, MIXED)
+    PROBING: (PROBED, TUNED, f"{VIT}-{HEAD}", f"{VIT}-{ALONE}"),
+    OF_VIT: tuple(f"{VIT}-{line}" for line in (HEAD, ALONE, BY_TUNED, BY_PROBED, MIXED)),
+    OF_RESNET: tuple(f"{RESNET}-{line}" for line in (ALONE, BY_TUNED, BY_PROBED, MIXED)),
+    EACH_LOSS: tuple(
+        f"{student}-{line}" for student in STUDENTS for line in (ALONE, ALONE_MIXED, MIXED, MIXED_IN_TASK)
     ),
-    "A ResNet from scratch as student (table 4.3)": tuple(
-        f"resnet-{line}" for line in (ALONE, BY_TUNED, BY_PROBED, MIXED)
-    ),
-    "Mixed images in each loss (table 4.5)": tuple(
-        f"{student}-{line}" for student in STUDENTS for line in (BY_PROBED, MIXED, MIXED_IN_TASK)
-    ),
-    "Losses (table 4.6)": tuple(
+    LOSSES: tuple(
         f"{student}-{line}" for student in STUDENTS for line in (ALONE, NO_LABELS, MIXED_NO_LABELS, BY_PROBED, MIXED)
     ),
 }
-"""Rows of each table, by its title; one without a row of its own is left out."""
-OWN: Mapping[str, str] = {"Losses (table 4.6)": NO_LABELS}  # a line that a table is there for
+"""Rows of each table, by its title; one without rows is left out."""
+OWN: Mapping[str, str] = {EACH_LOSS: MIXED_IN_TASK, LOSSES: NO_LABELS}  # a table is about the students that have this
+NOTES: Mapping[str, str] = {
+    PROBING: "of CIFAR-10 the teachers see photos enlarged, the student as they are",
+    OF_VIT: BLENDS,
+    OF_RESNET: BLENDS,
+    EACH_LOSS: f"{BLENDS}; {TRUE_LABELS}",
+}
+SHARED = (
+    "comparisons share lines and teachers, so they are not independent; of few groups, such as CamVid's, and few seeds "
+    "most remain not told apart"
+)
 HOW_SURE = (
     "better or worse = both 95 % intervals, over photos and over seeds, lie on one side of zero (never with a single "
     "seed); of comparisons without a difference one in twenty to fifty ends so by chance"
@@ -73,13 +92,17 @@ def title_of(line: str) -> str:
 
 def tables_of(found: Results) -> list[ResultTable]:
     """All tables: networks, rows, comparisons and verdicts, costs."""
-    known = {name for study in found.studies for name in study.lines}
     tables = [_network_table(found.studies)]
+    known = {name for study in found.studies for name in study.lines}
     for title, lines in TABLES.items():
-        if title not in OWN or any(line.endswith(OWN[title]) for line in known):
-            tables.append(_line_table(title, [line for line in lines if line in known], found))
+        shown = [line for line in lines if line in known]
+        if title in OWN:
+            shown = [line for line in shown if f"{_who(line)}-{OWN[title]}" in known]
+        if shown:
+            tables.append(_line_table(title, shown, found))
     for question in found.summary():
-        tables.append(_answer_table(question, [answer for answer in found.answers if answer.question == question]))
+        answers = [answer for answer in found.answers if answer.question == question]
+        tables.append(_answer_table(question, answers, found.studies))
     return [*tables, _summary_table(found), cost_table(found.costs())]
 
 
@@ -126,7 +149,8 @@ def _columns(studies: Sequence[Found]) -> list[str]:
 def _network_table(studies: Sequence[Found]) -> ResultTable:
     rows = []
     for study in studies:
-        for name in (PROBED, TUNED, *(f"{student}-{ALONE}" for student in study.study.students)):
+        students = (f"{student}-{line}" for student in study.study.students for line in (HEAD, ALONE))
+        for name in [one for one in (PROBED, TUNED, *students) if one in study.lines]:
             row = study.lines[name].row
             numbers, sees = row.numbers, f"{row.spec.side}" + (f" x {row.spec.enlarge}" * (row.spec.enlarge > 1))
             steps = numbers.steps(study.photos[0])
@@ -139,12 +163,12 @@ def _network_table(studies: Sequence[Found]) -> ResultTable:
         for study in studies
     )
     columns = ["line", "network", "begins", "pixels", "steps", "batch", "rate"]
-    notes = [photos, "all lines of a student are trained as that alone is"]
-    notes += [
-        f"{study.study.name}: {title_of(line)} is the fine-tuned teacher once more, for it is the same network"
-        for study in studies
-        for line in study.lines
-        if line.endswith(f"-{ALONE}") and replace(study.lines[line].row, name=TUNED) == study.lines[TUNED].row
+    notes = [
+        photos,
+        "all other lines of a student are trained as that with labels alone is",
+        "rates are the best of a few for the student with labels alone, on photos that are in no figure here; those of "
+        "teachers follow",
+        "teachers have other seeds than their students",
     ]
     return ResultTable("Networks", columns, rows, "; ".join(notes))
 
@@ -159,10 +183,11 @@ def _line_table(title: str, lines: Sequence[str], found: Results) -> ResultTable
     ]
     seeds = len(found.seeds)
     note = f"means over {seeds} seeds ± half of Student's 95 % interval over them" if seeds > 1 else "one seed"
+    note = "; ".join([note, *([NOTES[title]] if title in NOTES else [])])
     return ResultTable(title, ["line", *_columns(found.studies)], rows, note)
 
 
-def _answer_table(question: Question, answers: Sequence[Answer]) -> ResultTable:
+def _answer_table(question: Question, answers: Sequence[Answer], found: Sequence[Found]) -> ResultTable:
     """A row for each pair, a column for each data set."""
     from training.probing.scores import Figure
 
@@ -174,15 +199,21 @@ def _answer_table(question: Question, answers: Sequence[Answer]) -> ResultTable:
         cells = [f"{gap_cell(of[one].better, points)}: {of[one].verdict}" if one in of else "-" for one in studies]
         rows.append([" against ".join(title_of(line) for line in pair), *cells])
     gaps = gap_note([answer.better for answer in answers], "groups of photos")
-    claimed = f"; the text: {question.claimed}" if question.claimed else ""
-    note = f"by how many points it is better; {gaps}; {HOW_SURE}{claimed}"
-    return ResultTable(question.text, ["pair", *studies], rows, note)
+    notes = ["by how many points it is better", gaps, HOW_SURE]
+    known = {study.study.name: study.gap() for study in found}
+    told = [f"{name} {points.factor * gap:+.{points.digits}f}" for name, gap in known.items() if gap is not None]
+    if question.of_gap and told:
+        notes.append(f"points that the teacher tells more when it is fine-tuned: {', '.join(told)}")
+    notes += [question.said] if question.said else []
+    return ResultTable(question.text, ["pair", *studies], rows, "; ".join([*notes, f"the text: {question.claimed}"]))
 
 
 def _summary_table(found: Results) -> ResultTable:
     rows = [
-        [question.text, question.claimed or "both", *(str(counts[verdict]) for verdict in VERDICTS)]
+        [question.text, question.claimed, *(str(counts[verdict]) for verdict in VERDICTS)]
         for question, counts in found.summary().items()
     ]
-    note = f"comparisons by pair and data set; the text's word is that of most of its data; {HOW_SURE}"
+    note = f"comparisons by pair and data set; the text's word is that of most of its data; {SHARED}; {HOW_SURE}"
+    if found.missing:
+        note += f"; left out, for seeds of them are missing: {', '.join(found.missing)}"
     return ResultTable("Verdicts", ["question", "the text", *VERDICTS], rows, note)

@@ -279,6 +279,24 @@ def test_the_stem_of_a_resnet_is_small_for_small_photos(side: int, kernel: int, 
     assert model(torch.empty(2, 3, side, side, device="meta")).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "rates"),
+    [
+        ("deeplabv3-resnet18", 96, (1, 2, 3)),
+        ("deeplabv3-resnet50", 96, (2, 4, 6)),
+        ("deeplabv3-resnet18", 176, (2, 4, 6)),
+        ("deeplabv3-resnet18", 560, (6, 12, 18)),
+        ("deeplabv3-resnet50", 560, (12, 24, 36)),
+    ],
+)
+def test_deeplabs_head_reaches_nodes_and_not_padding_alone(name: str, side: int, rates: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        model = ConvModel(ModelSpec(name=name, goal="segmentation", classes=7, side=side))
+    dilations = [module.dilation[0] for module in model.head.modules() if isinstance(module, nn.Conv2d)]
+    assert [one for one in dilations if one > 1] == [rate for rate in rates if rate > 1]
+    assert max(dilations) < side / (8 if name.endswith("50") else 16)
+
+
 @pytest.mark.parametrize(("name", "grid"), [("deeplabv3-resnet18", 6), ("deeplabv3-resnet50", 12)])
 def test_deeplab_tells_nodes_of_a_grid(name: str, grid: int) -> None:
     with torch.device("meta"):

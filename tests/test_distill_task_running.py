@@ -21,6 +21,7 @@ from training.distillation.specific.rows import Row
 from training.distillation.specific.running import Workbench
 from training.distillation.specific.searching import searched
 from training.distillation.specific.settings import Numbers, recipe_for
+from training.loop import CHECKPOINT, DivergedError
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,35 @@ def test_numbers_that_diverge_are_the_worst_of_a_search(
     with pytest.raises(InputError, match="All 3 trainings of the search for tuned diverged"):
         searched(bench, row, grid)
     assert asked == [1e-4, 1e-5]
+
+
+def test_a_search_whose_teacher_diverges_ends_with_what_to_do(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(_: Workbench, row: Row, *__: object, **___: object) -> None:
+        raise DivergedError(f"The loss of {row.name} is nan.")
+
+    monkeypatch.setattr(Workbench, "fit", diverge)
+    student = replace(row_of("student", weights), teacher=row_of("teacher", weights))
+    with pytest.raises(InputError, match=r"training of teacher diverged \(The loss of teacher is nan.*smaller rate"):
+        searched(bench_of("classification", tmp_path), student, [student.numbers] * 2)
+    assert not (tmp_path / "student" / "search.json").exists()
+
+
+def test_a_network_that_was_measured_is_read_and_not_trained_on(weights: Path, tmp_path: Path) -> None:
+    row = row_of("tuned", weights)
+    bench_of("classification", tmp_path).scores(row, 0)
+    folder = tmp_path / "tuned" / "seed-0"
+    (folder / CHECKPOINT).unlink()
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    again = bench_of("classification", tmp_path)
+    written = json.loads((folder / "measured.json").read_text())
+    assert again.model(row, 0).fingerprint() == written["model"]
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+    # What was not measured, or as another network, is trained.
+    (folder / "measured.json").write_text(json.dumps({**written, "model": "another"}))
+    assert bench_of("classification", tmp_path).model(row, 0).fingerprint() == written["model"]
+    assert (folder / CHECKPOINT).is_file()
 
 
 def test_a_used_folder_is_refused_before_a_teacher_is_trained(weights: Path, tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ class DistillTask:
 
     A head is trained on the teacher's frozen encoder first (--teacher-kind probed), or the teacher is fine-tuned; the
     student then learns from labels and from the teacher's predictions, half and half.  With --alone it learns from
-    labels alone, with --probe nothing but a head on the student's encoder is.  Every seed has a teacher of its own.
-    An interrupted command goes on where its last checkpoint was; several GPUs share the photos of a step:
-    `accelerate launch -m app distill task ...`.
+    labels alone, with --probe nothing but a head on the student's encoder is.  Every seed has a teacher of its own,
+    which begins and draws its photos independently of its student.  An interrupted command goes on where its last
+    checkpoint was; several GPUs share the photos of a step: `accelerate launch -m app distill task ...`.
 
     Writes OUT/results.json and results.md (means and Student's 95 % intervals over the seeds), embedding.png (features
     by class), OUT/student/seed-0/model.safetensors, and of a vision transformer encoder.safetensors: use it as the
@@ -122,8 +122,13 @@ class DistillTask:
     """Of the teacher."""
     teacher_epochs: float | None = None
     """How often the teacher sees a photo."""
+    teacher_batch: int | None = None
+    """Photos of a step of the teacher; by default --batch."""
+    teacher_augmented: bool = False
+    """The head of a probed teacher learns from augmented photos, as it is asked about later, not from photos as they
+    are; its encoder is then asked in every step.  With --scale paper it does anyway, but for --family fine-grained."""
     batch: int | None = None
-    """Photos of a step, of teacher and student."""
+    """Photos of a step, of the student; of the teacher too without --teacher-batch."""
     seeds: int = 3
     """How many teachers and students are trained; from them are the means and the intervals."""
     seed: int = 0
@@ -212,6 +217,7 @@ class DistillTask:
                 "--epochs": self.epochs,
                 "--teacher-rate": self.teacher_rate,
                 "--teacher-epochs": self.teacher_epochs,
+                "--teacher-batch": self.teacher_batch,
                 "--batch": self.batch,
                 "--seeds": self.seeds,
                 "--train-photos": self.train_photos,
@@ -255,9 +261,13 @@ class DistillTask:
             "--teacher-rate": self.teacher_rate,
             "--teacher-weight-decay": self.teacher_weight_decay,
             "--teacher-epochs": self.teacher_epochs,
+            "--teacher-batch": self.teacher_batch,
+            "--teacher-augmented": self.teacher_augmented or None,
         }
         if self.alone or self.probe:
             _refuse(taught, "there is no teacher with --alone or --probe")
+        if self.teacher_kind == "tuned":
+            _refuse({"--teacher-augmented": self.teacher_augmented or None}, "a tuned teacher learns from such photos")
         if self.mixed.startswith(FOLDER):
             _refuse({"--intra-class": self.intra_class or None}, "the images of a folder are mixed already")
         if not self.mixed.startswith(DIFFUSION):
@@ -299,7 +309,7 @@ class DistillTask:
     def _rows(self, bench: Workbench) -> list[Row]:
         """The teacher if there is one, then the student."""
         from training.augmentation import augmentation_of
-        from training.distillation.specific.rows import Choice
+        from training.distillation.specific.rows import APART, Choice
 
         both: dict[str, Any] = {
             "side": self.side,
@@ -307,7 +317,6 @@ class DistillTask:
             "blocks": self.blocks,
             "least_crop": self.least_crop,
             "mixup": self.mixup,
-            "batch": self.batch,
         }
         learns = Choice(
             network=self.student,
@@ -317,6 +326,7 @@ class DistillTask:
             rate=self.rate,
             weight_decay=self.weight_decay,
             epochs=self.epochs,
+            batch=self.batch,
             augmentation=None if self.augmentation is None else augmentation_of(self.augmentation, flip=self.flips),
             **both,
         )
@@ -331,9 +341,11 @@ class DistillTask:
             rate=self.teacher_rate,
             weight_decay=self.teacher_weight_decay,
             epochs=self.teacher_epochs,
+            batch=self.teacher_batch or self.batch,
+            augment="standard" if self.teacher_augmented else None,
             **both,
         )
-        teacher = bench.row(TEACHER, teaches, family=self._family, scale=self.scale)
+        teacher = replace(bench.row(TEACHER, teaches, family=self._family, scale=self.scale), apart=APART)
         return [teacher, replace(student, teacher=teacher)]
 
     def _mixed(self, bench: Workbench) -> Mixed | None:

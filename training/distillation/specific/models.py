@@ -33,7 +33,8 @@ CNNS: dict[Goal, tuple[str, ...]] = {
     "classification": tuple(RESNETS),
     "segmentation": tuple(DEEPLAB + name for name in RESNETS),
 }
-DEEPLAB_RATES = {8: (12, 24, 36), 16: (6, 12, 18)}  # of its dilated convolutions, by the pixels of a node
+DEEPLAB_RATES = {8: 12, 16: 6}  # of its first dilated convolution, by the pixels of a node; the others twice, thrice
+DEEPLAB_SIDE = 513  # pixels of the photos that those are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +199,9 @@ class ConvModel(TaskModel):
 
     DeepLabv3 on a ResNet-50 dilates the last two stages (a node for 8 x 8 pixels).  A ResNet-18 has blocks that cannot
     be dilated: there the last stage alone keeps the size (16 x 16 pixels), and the rates of the head are those for it.
-    Photos below 64 pixels are not shrunk by the stem: a 3 x 3 convolution of stride 1 and no pooling.
+    On photos below 513 pixels the rates shrink as those do, to 1, 2 and 3 for 96: else all outer taps would lie in the
+    padding, and the head would see no node but its own.  Photos below 64 pixels are not shrunk by the stem: a 3 x 3
+    convolution of stride 1 and no pooling.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -209,8 +212,7 @@ class ConvModel(TaskModel):
         if spec.goal == "segmentation":
             from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-            rates = DEEPLAB_RATES[8 if name == "resnet50" else 16]
-            self.head: nn.Module = DeepLabHead(RESNETS[name], spec.classes, rates)
+            self.head: nn.Module = DeepLabHead(RESNETS[name], spec.classes, deeplab_rates(spec))
         else:
             self.head = nn.Linear(RESNETS[name], spec.classes)
         shareable(self)
@@ -274,6 +276,13 @@ def build_model(
     model = model if device is None else model.to(device)
     _freeze_what_is_not_read(model)
     return model.eval()
+
+
+def deeplab_rates(spec: ModelSpec) -> tuple[int, int, int]:
+    """How far the dilated convolutions of DeepLabv3's head reach, in nodes."""
+    full = DEEPLAB_RATES[8 if spec.name.endswith("resnet50") else 16]
+    first = max(1, round(full * min(1.0, spec.side / DEEPLAB_SIDE)))
+    return first, 2 * first, 3 * first
 
 
 def open_encoder(

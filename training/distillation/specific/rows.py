@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.augmentation import Augmentation
-from training.distillation.specific.augmentation import Recipe
+from training.distillation.specific.augmentation import Augment, Recipe
 from training.distillation.specific.losses import Weighting
 from training.distillation.specific.mixing import Mixed
 from training.distillation.specific.models import Goal, ModelSpec
@@ -17,6 +17,7 @@ from training.distillation.specific.task import MixedIn
 from training.probing.photos import ProbeData
 
 FINE_BLOCKS, BLOCKS = 3, 4  # whose [CLS] tokens heads read, of kinds much alike and of others (B.1.4)
+APART = 1000  # seeds of teachers from those of their students: runs of both are independent (4.4.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Choice:
         blocks: Classification: of how many last blocks the head reads the [CLS] token.
         least_crop: Classification: the least part of a photo that a crop shows.
         mixup: Classification by transformers: how strongly photos are blended.
+        augment: How photos are augmented; with ``standard`` a head alone learns from what it is asked about as a
+            teacher.
         augmentation: What photos go through instead of what the recipe has, see :class:`Recipe`.
         rate: Learning rate.
         weight_decay: Of matrices.
@@ -49,6 +52,7 @@ class Choice:
     blocks: int | None = None
     least_crop: float | None = None
     mixup: float | None = None
+    augment: Augment | None = None
     augmentation: Augmentation | None = None
     rate: float | None = None
     weight_decay: float | None = None
@@ -70,6 +74,8 @@ class Row:
         weighting: Of labels and teacher.
         mixed: Mixed images; None = there are none.
         mixed_in: Where these teach.
+        apart: Added to a seed: a teacher with its student's seed would begin with its weights, if both are the same
+            network, see the same photos in the same order, and have learned the labels of just those by heart.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Row:
     weighting: Weighting = field(default_factory=Weighting)
     mixed: Mixed | None = None
     mixed_in: MixedIn = "distillation"
+    apart: int = 0
 
     def json(self) -> dict[str, Any]:
         """What decides on the result, but for files; JSON values."""
@@ -93,6 +100,7 @@ class Row:
             "weighting": None if self.teacher is None else asdict(self.weighting),
             "mixed": "none" if self.mixed is None else self.mixed.source,
             "mixed_in": None if self.mixed is None else self.mixed_in,
+            "apart": self.apart,
         }
 
     def as_written(self) -> dict[str, Any]:
@@ -147,6 +155,8 @@ def make_row(
         enlarge=choice.enlarge,
     )
     recipe = recipe_for(spec, family, scale, photo_side)
+    if choice.augment is not None:
+        recipe = replace(recipe, augment=choice.augment)
     if choice.least_crop is not None:
         recipe = replace(recipe, scale=choice.least_crop)
     if choice.mixup is not None:

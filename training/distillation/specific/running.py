@@ -17,7 +17,7 @@ from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
 from training.distillation.specific.features import FrozenFeatures
-from training.distillation.specific.files import ENCODER, MODEL, save_encoder, save_model
+from training.distillation.specific.files import ENCODER, MODEL, restore, save_encoder, save_model
 from training.distillation.specific.measuring import measure
 from training.distillation.specific.models import Goal, TaskModel, VitModel, build_model, open_encoder
 from training.distillation.specific.reading import PHOTO_MEMORY, KeptPhotos
@@ -26,7 +26,7 @@ from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.settings import Family, Scale
 from training.distillation.specific.task import TaskTraining
 from training.loop import CHECKPOINT, LOG, check, place, train
-from training.loop.schedule import Precision
+from training.loop.schedule import Precision, Schedule
 from training.probing.photos import ProbeData, ProbePhoto
 from training.probing.scores import Scores, as_json
 from training.probing.statistics import joined
@@ -34,6 +34,7 @@ from uplift.encoders.base import Encoder
 
 SEARCHED, MEASURED = "search.json", "measured.json"
 GIGABYTE = 10**9
+SAVE_EVERY = 180.0  # seconds between checkpoints
 NETWORKS = 2  # that are in memory at once: one that learns and its teacher
 
 
@@ -79,6 +80,7 @@ class Workbench:
         precision: Precision = "auto",
         memory: int = GIGABYTE,
         photo_memory: int = PHOTO_MEMORY,
+        save_every: float = SAVE_EVERY,
         progress: Progress = silent,
     ) -> None:
         """Set up.
@@ -91,6 +93,7 @@ class Workbench:
             precision: Of the forward pass of trainings.
             memory: Bytes for features of frozen transformers on photos that are not augmented.
             photo_memory: Bytes for decoded photos and class maps, training photos first.
+            save_every: Seconds between checkpoints.
             progress: Told of steps and photos.
 
         Raises:
@@ -101,7 +104,7 @@ class Workbench:
         self._kept = KeptPhotos(photo_memory)
         self.data = replace(data, train=self._kept.keeping(data.train), test=self._kept.keeping(data.test))
         self.goal, self.out = goal, Path(out)
-        self._at, self._device, self._precision = place(device), device, precision
+        self._at, self._device, self._precision, self._save_every = place(device), device, precision, save_every
         self.main = self._at.main
         self._progress = progress if self.main else silent
         self._memory = memory
@@ -135,7 +138,9 @@ class Workbench:
     def untrained(self, row: Row, seed: int) -> TaskModel:
         """The network of a line as it begins."""
         encoder = None if row.spec.convolutional else self._encoder(row, seed)
-        return build_model(row.spec, weights=row.weights, encoder=encoder, seed=seed, device=self._at.device)
+        return build_model(
+            row.spec, weights=row.weights, encoder=encoder, seed=seed + row.apart, device=self._at.device
+        )
 
     def check(
         self, row: Row, seeds: Sequence[int] = (), *, searched: bool = False, mixed: bool = True
@@ -173,18 +178,10 @@ class Workbench:
         """The network of a line, trained with a seed; its teacher before it.
 
         Writes ``model.safetensors`` into its folder, and ``encoder.safetensors`` of a transformer that was trained.
-        The two networks that were asked for last stay in memory.
+        What was trained and measured is read from there.  The two networks that were asked for last stay in memory.
         """
         if (row, seed) not in self._trained:
-            teacher = None if row.teacher is None else self.model(row.teacher, seed)
-            folder = self.folder(row, seed)
-            model = self.fit(row, seed, self.data.train, folder, teacher=teacher)[0]
-            if self.main:
-                about = {**row.json(), "seed": seed, "data": self.data.name}
-                save_model(folder / MODEL, model, self.data.classes, about)
-                if isinstance(model, VitModel) and not model.spec.frozen:
-                    save_encoder(folder / ENCODER, model, teacher, about)
-            self._trained[row, seed] = model
+            self._trained[row, seed] = self._measured_before(row, seed) or self._learned(row, seed)
         self._trained.move_to_end((row, seed))
         while len(self._trained) > NETWORKS:
             self._trained.popitem(last=False)
@@ -267,9 +264,37 @@ class Workbench:
         model = self.untrained(row, seed)
         task = self._task(row, model, learned, teacher, held)
         task.name = f"{row.name}-seed-{seed}"
-        schedule = row.numbers.schedule(len(learned), seed=seed, precision=self._precision)
+        schedule = self._schedule(row, len(learned), seed)
         figures = train(task, schedule, folder, device=self._device, progress=self._progress)
         return model, figures
+
+    def _schedule(self, row: Row, photos: int, seed: int) -> Schedule:
+        found = row.numbers.schedule(photos, seed=seed + row.apart, precision=self._precision)
+        return replace(found, save_every=self._save_every)
+
+    def _learned(self, row: Row, seed: int) -> TaskModel:
+        """The network, trained and written."""
+        teacher = None if row.teacher is None else self.model(row.teacher, seed)
+        folder = self.folder(row, seed)
+        model = self.fit(row, seed, self.data.train, folder, teacher=teacher)[0]
+        if self.main:
+            about = {**row.json(), "seed": seed, "data": self.data.name}
+            save_model(folder / MODEL, model, self.data.classes, about)
+            if isinstance(model, VitModel) and not model.spec.frozen:
+                save_encoder(folder / ENCODER, model, teacher, about)
+        return model
+
+    def _measured_before(self, row: Row, seed: int) -> TaskModel | None:
+        """The network as it was written, if it is the one whose figures were written too.
+
+        Not with several processes: each would have to see the same files, or they would wait for each other.
+        """
+        path, found = self.folder(row, seed) / MODEL, read_measured(self.folder(row, seed) / MEASURED)
+        if self._at.count > 1 or not path.is_file() or found is None or found["of"] != self.about(row):
+            return None
+        model = self.untrained(row, seed)
+        restore(path, model)
+        return model if model.fingerprint() == found["model"] else None
 
     def _encoder(self, row: Row, seed: int) -> Encoder:
         spec = row.spec
@@ -297,7 +322,7 @@ class Workbench:
             row if mixed else replace(row, mixed=None, mixed_in="distillation"), model, self._photos, teacher
         )
         task.name = f"{row.name}-seed-{seed}"
-        schedule = row.numbers.schedule(len(self._photos), seed=seed, precision=self._precision)
+        schedule = self._schedule(row, len(self._photos), seed)
         unknown = ["teacher"] * (teacher is not None) + ["mixed"] * (not mixed)
         check(task, schedule, self._at, out, unknown=unknown)
         return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +13,23 @@ from typing import Any
 from render.errors import InputError
 from render.files import atomic_file
 from training.distillation.specific.measuring import CHOSEN_BY
+from training.distillation.specific.models import TaskModel
 from training.distillation.specific.rows import Row
 from training.distillation.specific.running import SEARCHED, Workbench
 from training.distillation.specific.settings import Family, Numbers, Scale, grid_of
 from training.distillation.specific.splitting import split_by_group
 from training.loop import CHECKPOINT, DivergedError
+from training.probing.photos import ProbePhoto
 
 
-def searched(bench: Workbench, row: Row, grid: Sequence[Numbers], *, seed: int = 0) -> Row:
+def searched(
+    bench: Workbench,
+    row: Row,
+    grid: Sequence[Numbers],
+    *,
+    seed: int = 0,
+    split: tuple[Sequence[ProbePhoto], Sequence[ProbePhoto]] | None = None,
+) -> Row:
     """The line with the numbers of a grid that are best on photos kept back.
 
     A tenth of the training photos, whole groups of them, is kept back where the data have no validation split; the
@@ -34,20 +44,21 @@ def searched(bench: Workbench, row: Row, grid: Sequence[Numbers], *, seed: int =
         row: The line; its teacher with the numbers that it is to have.
         grid: Numbers to try.
         seed: Of the split and of the trainings.
+        split: Photos of the bench to learn from, and those that are kept back; None = as above.
 
     Raises:
-        InputError: the file is of another search, or all trainings diverge.
+        InputError: the file is of another search, or all trainings diverge, or that of the teacher.
     """
-    learned, kept = split_by_group(bench.data.train, seed=seed)
+    learned, kept = split or split_by_group(bench.data.train, seed=seed)
     path = bench.out / row.name / SEARCHED
     folder = path.parent / "search"
     plain, figure = replace(row, mixed=None), CHOSEN_BY[bench.goal]
-    of = _identity(bench, plain, grid, seed)
+    of = _identity(bench, plain, grid, seed) | ({} if split is None else {"split": _names(split)})
     tried = _tried(path, of)
     if len(tried) < len(grid):
         teacher = None
         if row.teacher is not None:
-            teacher = bench.fit(row.teacher, seed, learned, folder / "teacher")[0]
+            teacher = _taught_by(bench, row.teacher, seed, learned, folder / "teacher")
         for numbers in grid[len(tried) :]:
             name = f"rate-{numbers.rate:g}-decay-{numbers.weight_decay:g}"
             one = replace(plain, numbers=numbers)
@@ -109,6 +120,21 @@ def searched_rows(
             tell(f"{row.name}: of {len(grid)} the rate {numbers.rate:g} with weight decay {numbers.weight_decay:g}")
         found[row.name] = asked
     return list(found.values())
+
+
+def _taught_by(bench: Workbench, row: Row, seed: int, photos: Sequence[ProbePhoto], folder: Path) -> TaskModel:
+    try:
+        return bench.fit(row, seed, photos, folder)[0]
+    except DivergedError as error:
+        raise InputError(
+            f"The training of {row.name} diverged ({error}), and nothing can be searched for without it; give it a "
+            "smaller rate in the place of the search."
+        ) from error
+
+
+def _names(split: Sequence[Sequence[ProbePhoto]]) -> str:
+    names = [[photo.name for photo in some] for some in split]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _identity(bench: Workbench, row: Row, grid: Sequence[Numbers], seed: int) -> dict[str, Any]:
