@@ -90,23 +90,17 @@ def _answer_table(found: Results) -> ResultTable:
 
 def _policy_table(found: Results) -> ResultTable:
     """How often each transformation is drawn, and how strong it is at most, means over searches."""
-    names = next(iter(found.policies.values()))[0][-1].names
-    shares = {
-        variant: np.array([shares_of(search[-1]) for search in searches])
-        for variant, searches in found.policies.items()
-    }
-    bounds = {
-        variant: np.array([search[-1].bounds.tolist() for search in searches])
-        for variant, searches in found.policies.items()
-    }
-    first = next(iter(shares))
-    order = np.argsort(-shares[first].mean(0), kind="stable")
-    rows = [
-        [
-            names[place],
-            *(f"{100 * shares[v].mean(0)[place]:.1f}, {bounds[v].mean(0)[place]:.2f}" for v in found.policies),
-        ]
-        for place in order
-    ]
+    first = next(iter(found.policies.values()))[0][-1]
+    shares, bounds = (
+        {variant: np.mean([of(search[-1]) for search in searches], 0) for variant, searches in found.policies.items()}
+        for of in (shares_of, lambda policy: policy.bounds.tolist())
+    )
+
+    def cell(variant: str, place: int) -> str:
+        strength = f", {bounds[variant][place]:.2f}" if bool(first.adjustable[place]) else ""
+        return f"{100 * shares[variant][place]:.1f}{strength}"
+
+    order = np.argsort(-next(iter(shares.values())), kind="stable")
+    rows = [[first.names[place], *(cell(variant, int(place)) for variant in found.policies)] for place in order]
     note = "percent of what is drawn, and the largest magnitude; means over searches and steps of an augmentation"
     return ResultTable("Policies (figure A.1)", ["transformation", *(TITLES[v] for v in found.policies)], rows, note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,13 +190,14 @@ class Evaluation:
         found = read_measured(path)
         if found is not None and found["of"] == self._tested and found["model"] == told:
             return scores_from(found)
+        began = time.perf_counter()
         scores = measure(network, self._test, self._classes, what=what, progress=self._progress)
         if self._at.main:
             content = {
                 "of": self._tested,
                 "model": told,
                 "goal": scores.task,
-                "seconds": 0.0,
+                "seconds": round(time.perf_counter() - began, 1),
                 "groups": scores.groups,
                 "names": scores.names,
                 "sums": scores.sums.tolist(),

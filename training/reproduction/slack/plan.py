@@ -23,14 +23,12 @@ from typing import Any
 
 from render.errors import InputError
 from training.augmentation.defaults import NAMED
-from training.augmentation.learning import LearningNumbers
-from training.augmentation.search import SearchNumbers, Variant
+from training.augmentation.learning import LEARNING, LearningNumbers
+from training.augmentation.search import SEARCH, SearchNumbers, Variant
 
 NONE, UNIFORM = "none", "uniform"
 TRIVIAL = tuple(NAMED)
 GIVEN = (NONE, UNIFORM, *TRIVIAL)  # lines without a search
-LEARNING = LearningNumbers(epochs=20, batch=64, rate=0.05)
-NUMBERS = SearchNumbers(rounds=5, retrain=20, unrolled=24, repeats=1, batch=64, rate=0.05, upper_rate=4.0, anchor=0.005)
 QUICK = 0.02  # of the steps
 QUICK_PHOTOS = (120, 40)  # to learn from, to measure
 
@@ -54,9 +52,9 @@ class Plan:
     variants: tuple[Variant, ...] = ("slack", "no-kl", "pi", "mu")
     searches: int = 3
     runs: int = 2
-    learning: LearningNumbers = LEARNING
-    pretraining: LearningNumbers = LEARNING
-    numbers: SearchNumbers = NUMBERS
+    learning: LearningNumbers = LEARNING["small"]
+    pretraining: LearningNumbers = LEARNING["small"]
+    numbers: SearchNumbers = SEARCH["small"]
     photos: tuple[int, int] | None = None
 
     @property
