@@ -15,7 +15,7 @@ from render.files import atomic_file
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from training.reproduction.dune.results import Lesson
+    from training.reproduction.dune.lessons import Lesson
 
 CELL = 200  # pixels, the width of a picture in a sheet
 INCHES, DOTS = (8.4, 4.2), 120  # of a plot, and per inch
@@ -47,13 +47,13 @@ def save_correlations(path: Path, lessons: Sequence[Lesson]) -> None:
     """
     from matplotlib.figure import Figure
 
-    pairs = list(dict.fromkeys(pair for lesson in lessons for pair in lesson.correlations))
-    shown = [lesson for lesson in lessons if lesson.correlations]
+    pairs = list(dict.fromkeys(pair for lesson in lessons for pair in lesson.aligned))
+    shown = [lesson for lesson in lessons if lesson.aligned]
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     axes = figure.add_subplot()
     width = GROUP / max(1, len(shown))
     for number, lesson in enumerate(shown):
-        known = [(place, lesson.correlations[pair]) for place, pair in enumerate(pairs) if pair in lesson.correlations]
+        known = [(place, lesson.aligned[pair]) for place, pair in enumerate(pairs) if pair in lesson.aligned]
         places = [place + (number - (len(shown) - 1) / 2) * width for place, _ in known]
         reach = [0.0 if one.high is None else one.high - one.mean for _, one in known]
         axes.bar(places, [one.mean for _, one in known], width, yerr=reach, capsize=2, label=lesson.row.title)

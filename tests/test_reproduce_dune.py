@@ -28,13 +28,14 @@ from training.loop import save_weights
 from training.probing.comparison import Difference, Interval
 from training.probing.scores import Scores
 from training.reproduction.dune import Job, Places, Plan, Row, make_photos, make_specialist, run_jobs
+from training.reproduction.dune.comparing import Answer, Found
 from training.reproduction.dune.distilling import held_photos, train_photos
+from training.reproduction.dune.lessons import Lesson, trends_of
 from training.reproduction.dune.measuring import MEASURES, text_scores
 from training.reproduction.dune.plan import (
     CLOSE,
     FULL,
     HEADS,
-    MEASURING,
     TEST,
     VALIDATION,
     WHOLE,
@@ -45,7 +46,7 @@ from training.reproduction.dune.plan import (
     main_rows,
 )
 from training.reproduction.dune.preparing import is_part_made, is_specialist_there
-from training.reproduction.dune.results import Answer, Found, Lesson, Results
+from training.reproduction.dune.results import Results
 from training.reproduction.dune.views import close_up
 from training.rooms.cameras import zoomed
 from uplift.encoders import load_encoder
@@ -113,7 +114,8 @@ def out(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_tables_verdicts_analyses_costs_and_figures_are_written(done: Path) -> None:
     text = (done / "results.md").read_text()
-    for part in ("DUNE, table 1", "DUNE, table 2", "DUNE, table 3", "Verdicts", "figure 4", "figure 5", "Costs"):
+    parts = ["DUNE, table 1", "DUNE, table 2", "DUNE, table 3", "Verdicts", "figure 4", "figure 5", "Costs"]
+    for part in (*parts, "Claims of figures 4 and 5"):
         assert part in text, part
     assert "quick: too small to mean anything" in text
     found = json.loads((done / "results.json").read_text())
@@ -130,8 +132,22 @@ def test_tables_verdicts_analyses_costs_and_figures_are_written(done: Path) -> N
     one, other = (student["seeds"] for student in found["students"].values())
     assert one["depth"] != other["depth"], "they learned from other photos"
     assert found["teachers"]["tiny-clip"]["seeds"]["pointing"][0] > 0.5, "it was trained to find things"
-    table_3 = [answer for answer in found["answers"] if "table 3" in answer["question"]]
-    assert {answer["other"] for answer in table_3} == set(found["teachers"])
+    own, others = (
+        {(one["other"], one["measure"], one["against"]) for one in found["answers"] if part in one["question"]}
+        for part in ("at its own task? (table 3)", "at the others' tasks? (table 3)")
+    )
+    assert own == {
+        ("tiny-dino", "projected", "segmentation"), ("tiny-dino", "depth", "depth"),
+        ("tiny-clip", "pointing", "pointing"), ("tiny-clip", "overlap", "overlap"),
+        ("tiny-depth", "decoder", "decoder"), ("tiny-depth-own", "decoder", "decoder"),
+    }  # fmt: skip
+    linear = {
+        (name, *by) for name in ("tiny-clip", "tiny-depth") for by in (("projected", "segmentation"), ("depth",) * 2)
+    }
+    assert others == linear | {(name, "decoder", "decoder") for name in ("tiny-dino", "tiny-clip")}
+    assert {trend["verdict"] for trend in found["trends"]} == {"not told"}, "of one seed nothing is known"
+    both = len(found["analyses"][ALONE.name]["loss_correlations"])
+    assert len(found["trends"]) == 3 + 6 + both, "components, rankings, and correlations beside one other student"
     assert {answer["verdict"] for answer in found["answers"]} == {"not told apart"}, "of one seed nothing is known"
     analysis = found["analyses"][FULL.name]
     assert set(analysis["cosines"]) == {"tiny-dino", "tiny-clip", "tiny-depth"}
@@ -165,6 +181,17 @@ def test_figures_of_other_settings_or_teachers_are_not_mixed(out: Path, capsys: 
     save_weights(TinyDepth(), out.parent / "other.safetensors", {})
     assert run(out, "--specialist", str(out.parent / "other.safetensors")) == 2
     assert "made with other settings (teachers)" in capsys.readouterr().err
+
+
+def test_what_another_machine_made_is_read_but_not_added_to(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = json.loads((out / "results.json").read_text())
+    monkeypatch.setattr("training.loop.processes.resolve_precision", lambda *_: "another")
+    assert run(out) == 0
+    assert json.loads((out / "results.json").read_text()) == first
+    assert run(out, "--further") == 2
+    assert "made with other settings (precision)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -246,7 +273,7 @@ def test_what_is_measured_in_another_way_needs_no_student_anew(done: Path) -> No
         return places.store(FULL), places.scores(FULL)
 
     student, score = f"distilled/{FULL.name}/0", f"measured/{FULL.name}/0"
-    for name in MEASURING:
+    for name in ("head_rooms", "test_rooms", "first_test_room", "probe_steps", "decoder_steps", "text_views"):
         made, found = stores(**{name: 60})
         assert made.get(student) is not None
         with pytest.raises(InputError, match=rf"other settings \({name}\); .*measured: students are not trained again"):
@@ -435,11 +462,11 @@ def test_students_are_better_where_more_is_better_or_less_is() -> None:
     for better, worse, sign in ((one, other, 1), (other, one, -1)):
         gaps = better.better_than(worse)
         for measure, gap in (("depth", 0.2), ("pointing", 0.1)):
-            for interval in (gaps[measure].over_groups, gaps[measure].over_seeds):
+            for interval in (gaps[measure, measure].over_groups, gaps[measure, measure].over_seeds):
                 assert interval.mean == pytest.approx(sign * gap)
                 assert interval.low == pytest.approx(sign * gap)
                 assert interval.high == pytest.approx(sign * gap)
-    uneven = found_of("uneven", [[0.5, 0.5], [0.3, 0.5]], [[0.5, 0.7], [0.5, 0.7]]).better_than(other)["depth"]
+    uneven = found_of("uneven", [[0.5, 0.5], [0.3, 0.5]], [[0.5, 0.7], [0.5, 0.7]]).better_than(other)["depth", "depth"]
     assert uneven.over_groups.mean == pytest.approx(0.25)
     assert uneven.over_groups.low == pytest.approx(0.2)
     assert uneven.over_groups.high == pytest.approx(0.3)
@@ -461,7 +488,9 @@ def test_students_are_better_where_more_is_better_or_less_is() -> None:
 )
 def test_a_verdict_needs_rooms_and_seeds(rooms: Any, seeds: Any, verdict: str) -> None:
     gap = Difference(Interval(0.2, *rooms), Interval(0.2, *seeds))
-    assert Answer("who wins?", "one", "other", "depth", gap).verdict == verdict
+    answer = Answer("who wins?", "one", "other", "depth", "depth", gap, 0.5)
+    assert answer.verdict == verdict
+    assert answer.at_worst == (None if seeds[0] is None else pytest.approx(min(rooms[0], seeds[0]) / 0.5))
 
 
 def test_tables_say_who_is_better_and_count_it() -> None:
@@ -473,25 +502,74 @@ def test_tables_say_who_is_better_and_count_it() -> None:
     lesson = Lesson(
         FULL,
         {"tiny-dino": Interval(0.5, 0.4, 0.6)},
-        {"tiny-dino": (Interval(30, 30, 30), Interval(20, 18, 22))},
-        {("tiny-dino", "tiny-clip"): Interval(0.7, 0.6, 0.8)},
+        {"tiny-dino": ([30, 30, 30], [19, 20, 21])},
+        {("tiny-dino", "tiny-clip"): [0.6, None, 0.8]},
         {"tiny-dino": ([0.5, 1.0], [0.8, 1.0])},
     )
-    found = Results(Plan(), (0, 1, 2), [], [full, *others], [lesson], {}, specialist=False)
+    found = Results(Plan(), (0, 1, 2), [], [full, *others], [lesson], {}, specialist=False, precision="no")
     question = "Does the transformer projector win? (table 1)"
     assert found.summary() == {question: {"better": 2, "not told apart": 0, "worse": 2}}
     tables = {table.title: table for table in tables_of(found)}
-    for row in tables[question].rows:
-        cells = dict(zip(["pair", *MEASURES], row, strict=True))
-        assert cells["depth"].startswith("+0.2")
-        assert cells["depth"].endswith(": better")
-        assert cells["pointing"] == "-10.00 [-10.00, -10.00] ± 0.00: worse"
-        assert {cells[name] for name in MEASURES if name not in ("depth", "pointing")} == {"-"}
+    rows = tables[question].rows
+    assert [row[:2] for row in rows] == [
+        [f"{FULL.name} - {name}", by]
+        for name in ("ladder-full", "simple-full")
+        for by in ("depth, RMSE m", "texts found %")
+    ]
+    assert rows[0][2].startswith("+0.2")
+    assert rows[0][-1] == "better"
+    assert rows[1][2:] == ["-10.00", "-10.00 to -10.00", "-10.00 to -10.00", "-14.3 %", "worse"]
     assert tables["Verdicts"].rows == [[question, "2", "0", "2"]]
     first = tables["Projectors (DUNE, table 1)"].rows
     assert [row[0] for row in first] == ["simple-full", "ladder-full", FULL.name]
     assert dict(zip(["features", *MEASURES], first[0], strict=True))["depth"].startswith("0.7033 ± ")
     assert (
-        tables["Principal components for 90 % of the variance (DUNE, figure 4)"].rows[0][1] == "30.0 ± 0.0 / 20.0 ± 2.0"
+        tables["Principal components for 90 % of the variance (DUNE, figure 4)"].rows[0][1] == "30.0 ± 0.0 / 20.0 ± 2.5"
     )
-    assert tables["Correlation of loss updates (DUNE, figure 5)"].rows[0][1] == "0.700 ± 0.100"
+    assert tables["Correlation of loss updates (DUNE, figure 5)"].rows[0][1].startswith("0.700 ± ")
+    assert tables["Claims of figures 4 and 5"].rows == [
+        [
+            "Projectors need fewer components than their teachers (figure 4)",
+            "tiny-dino",
+            "+10.0",
+            "+7.5 to +12.5",
+            "holds",
+        ]
+    ]
+
+
+def test_claims_of_distillations_are_judged_by_the_seeds_alone() -> None:
+    pair = ("tiny-dino", "tiny-clip")
+
+    def lesson(
+        name: str, correlations: list[float | None], teachers: dict[str, tuple[list[float], list[float]]]
+    ) -> Lesson:
+        row = next(row for row in main_rows() if row.name == name)
+        return Lesson(row, {}, teachers, {pair: correlations}, {})
+
+    needed: dict[str, tuple[list[float], list[float]]] = {
+        "tiny-dino": ([30, 31, 30], [29, 31, 32]),
+        "tiny-clip": ([40, 41, 42], [10, 10, 10]),
+        "tiny-depth": ([20, 20, 20], [15, 15, 15]),
+    }
+    full = lesson(FULL.name, [0.5, 0.6, 0.7], needed)
+    ladder = lesson("ladder-full", [0.4, 0.51, 0.6], {})
+    none = lesson("transformer-none", [0.8, None, 1.0], {})
+    trends = trends_of([full, ladder, none])
+    said = {(trend.claim.split("(")[1], trend.of): trend.verdict for trend in trends}
+    assert said == {
+        ("figure 4)", "tiny-dino"): "not told",
+        ("figure 4)", "tiny-clip"): "holds",
+        ("figure 4)", "tiny-depth"): "holds",
+        ("figure 4)", "tiny-dino and tiny-clip"): "the opposite",
+        ("figure 4)", "tiny-dino and tiny-depth"): "holds",
+        ("figure 4)", "tiny-clip and tiny-depth"): "holds",
+        ("figure 4)", "projectors of tiny-dino and tiny-clip"): "holds",
+        ("figure 4)", "projectors of tiny-dino and tiny-depth"): "holds",
+        ("figure 4)", "projectors of tiny-clip and tiny-depth"): "the opposite",
+        ("figure 5)", "tiny-dino and tiny-clip, against LP, full sharing"): "holds",
+        ("figure 5)", "tiny-dino and tiny-clip, against TP, no sharing"): "the opposite",
+    }
+    paired = trends[-1].more
+    assert paired.mean == pytest.approx(-0.3), "of the seeds that both have"
+    assert trends_of([ladder]) == []

@@ -28,10 +28,10 @@ class ReproduceDune:
     Students learn from tiny-dino, tiny-clip and tiny-depth at once, on whole rooms, close-ups and wide views.  They
     differ in their projectors (transformer, ladder, simple) and in whose photos a projector learns from (all, generic
     ones too, a teacher's own alone).  Students and teachers are measured by linear heads for classes and depth, by a
-    depth decoder that is fine-tuned on frozen features, and by texts that are found in photos.
+    depth decoder that is fine-tuned on frozen features of wide views, and by texts that are found in photos.
 
     Given again, the command goes on where it was interrupted; what is done is kept, and more seeds or --further add
-    to it.
+    to it.  A job that fails stops those alone that wait for it; students that are not finished are named in the report.
     """
 
     out: tyro.conf.Positional[Path]
@@ -74,7 +74,8 @@ class ReproduceDune:
         began = time.perf_counter()
         self._check()
         plan, seeds = self._plan(), list(range(self.seeds))
-        rows, places = self._rows(), self._places(plan)
+        rows = self._rows()
+        places = self._readable(self._places(plan), rows, seeds)
         self._check_done(places, rows, seeds)
         processes = at_once(self.processes, memory_needed(plan))
         self._announce(places, processes, len(rows))
@@ -122,6 +123,19 @@ class ReproduceDune:
             if name != SPECIALIST or not places.is_specialist_made:
                 places.teacher(name)
         return places
+
+    def _readable(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Places:
+        """Where nothing is left to do, figures are read whatever precision this machine trains in."""
+        from render.errors import InputError
+
+        made = places.as_made()
+        if made.precision == places.precision:
+            return places
+        try:
+            left = self._jobs(made, rows, seeds)
+        except InputError:  # other settings differ too, which is said of those of this machine
+            return places
+        return places if left else made
 
     def _check_done(self, places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> None:
         """Read what is there, so that other settings are refused before any work."""
@@ -235,10 +249,12 @@ class ReproduceDune:
         from app.dune_pictures import explained, panels, save_correlations
         from app.dune_tables import tables_of
         from app.pictures import save_picture
-        from app.reproducing import write_results
+        from app.reproducing import MEANINGLESS, write_results
         from training.reproduction.dune.distilling import read_panels
         from training.reproduction.dune.plan import FULL
 
+        if self.quick:
+            say(MEANINGLESS)
         title = "One student of heterogeneous teachers (DUNE) at small scale"
         write_results(self.out, title, tables_of(found), found.json(), quick=self.quick)
         save_correlations(self.out / CORRELATIONS, found.lessons)

@@ -57,14 +57,14 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "segmentation": Measure("segmentation", "miou", Figure("classes, linear: mIoU, percent", 100, 2, True)),
+    "segmentation": Measure("segmentation", "miou", Figure("classes, mIoU %", 100, 2, True)),
     # The paper's students are asked for classes through the projector of the task-agnostic teacher.
-    "projected": Measure("segmentation", "miou", Figure("classes, through projector: mIoU, percent", 100, 2, True)),
-    "depth": Measure("depth", "rmse", Figure("depth, linear: RMSE, metres", 1, 4, False)),
-    "decoder": Measure("depth", "rmse", Figure("depth, decoder, wide views: RMSE, metres", 1, 4, False)),
+    "projected": Measure("segmentation", "miou", Figure("projected, mIoU %", 100, 2, True)),
+    "depth": Measure("depth", "rmse", Figure("depth, RMSE m", 1, 4, False)),
+    "decoder": Measure("depth", "rmse", Figure("decoder, RMSE m", 1, 4, False)),
     # A text is told rightly or not, as the label of a photo is; of overlaps the sum counts what is told rightly.
-    "pointing": Measure("classification", "accuracy", Figure("texts found, percent", 100, 2, True)),
-    "overlap": Measure("classification", "accuracy", Figure("texts: mIoU, percent", 100, 2, True)),
+    "pointing": Measure("classification", "accuracy", Figure("texts found %", 100, 2, True)),
+    "overlap": Measure("classification", "accuracy", Figure("texts, mIoU %", 100, 2, True)),
 }
 """Everything that is measured, of whatever can be."""
 TASKS: tuple[Task, ...] = ("segmentation", "depth")  # of linear heads

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,33 @@ class Places:
         out: The folder.
         plan: What is made in it.
         given: Weights of the specialist; None = the bundled ones, or those that are made where none are bundled.
+        made_in: The precision that figures were made in, where they are only read; None = what this machine trains in.
     """
 
     out: Path
     plan: Plan
     given: Path | None = None
+    made_in: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """In which is trained, see :class:`Schedule`: figures of another precision are not mixed with its."""
+        import torch
+
+        from training.loop.processes import resolve_precision
+
+        return self.made_in or resolve_precision("auto", torch.device("cpu"))
+
+    def as_made(self) -> Places:
+        """The same with the precision that figures which are there were made in, if any are."""
+        from uplift.evaluation.store import FIGURES
+
+        file = self.figures / described(AGNOSTIC) / FIGURES
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))["settings"]["precision"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return self  # what is wrong with it is said by whoever reads it whole
+        return replace(self, made_in=str(found))
 
     def photos(self, name: str) -> Path:
         """The folder of photos of the plan: a folder for each room."""
@@ -144,8 +167,9 @@ class Places:
     def _store(self, row: Row | None, settings: Mapping[str, Any], advice: str) -> FigureStore:
         from uplift.evaluation.store import FigureStore
 
-        of = {} if row is None else {"row": row.identity()}
-        return FigureStore(self.figures, {**settings, "teachers": self.teacher_identity(), **of}, advice=advice)
+        of: dict[str, Any] = {} if row is None else {"row": row.identity()}
+        of |= {"precision": self.precision, "teachers": self.teacher_identity()}
+        return FigureStore(self.figures, {**settings, **of}, advice=advice)
 
     def teacher_identity(self) -> dict[str, str]:
         """Digests of the teachers' weights."""

@@ -34,9 +34,9 @@ MEASURING = (
 class Plan:
     """Sizes of a reproduction of DUNE (Sariyildiz et al. 2025).
 
-    The paper shows each of its students 128 million photos of 336 pixels; here they see some thousands of 128 x 96
-    pixels, which one thread does in five minutes.  AdamW, its weight decay and the cosine are the library's defaults;
-    the rate is that of the tiny encoders, which begin from nothing too.
+    The paper shows each of its students 128 million photos of 336 pixels; here they see 1368 of 128 x 96 pixels, each
+    about five times, which one thread does in five minutes.  AdamW and the cosine are the library's defaults; the rate
+    is that of the tiny encoders, which begin from nothing too.
 
     Attributes:
         whole_rooms: Photographed as a person would: generic data, which the task-agnostic teacher takes for its own.
@@ -116,18 +116,9 @@ class Plan:
             found[name] = ("test", self.first_test_room + place * self.test_rooms, self.test_rooms)
         return found | {VALIDATION: ("val", 0, self.validation_rooms)}
 
-    @property
-    def precision(self) -> str:
-        """In which this machine trains, see :class:`Schedule`: figures of another precision are not mixed with its."""
-        import torch
-
-        from training.loop.processes import resolve_precision
-
-        return resolve_precision("auto", torch.device("cpu"))
-
     def identity(self) -> dict[str, Any]:
         """What figures that are measured depend on: JSON values."""
-        return {**asdict(self), "precision": self.precision}
+        return asdict(self)
 
     def trained_identity(self) -> dict[str, Any]:
         """What students depend on, and all that comes before them: JSON values."""
@@ -140,7 +131,7 @@ class Row:
 
     Attributes:
         name: Of its files.
-        title: In tables.
+        title: In tables; TP, LP and SP are transformer, ladder and simple projectors.
         projector: From it to its teachers.
         sharing: Whose photos a teacher's projector learns from.
         teachers: That it learns from.
@@ -164,15 +155,15 @@ class Row:
         return {**asdict(self), "name": None, "title": None}
 
 
-FULL = Row("transformer-full", "transformer projectors (TP), full sharing")
+FULL = Row("transformer-full", "TP, full sharing")
 
 
 def main_rows() -> list[Row]:
     """The students of tables 1 to 3: projectors with full sharing, then sharings with the paper's projector."""
     return [
         FULL,
-        Row("ladder-full", "ladders of projectors (LP), full sharing", projector="ladder"),
-        Row("simple-full", "simple projectors (SP), full sharing", projector="simple"),
+        Row("ladder-full", "LP, full sharing", projector="ladder"),
+        Row("simple-full", "SP, full sharing", projector="simple"),
         Row("transformer-generic", "TP, generic sharing", sharing="generic"),
         Row("transformer-none", "TP, no sharing", sharing="none"),
     ]
@@ -183,5 +174,5 @@ def further_rows() -> list[Row]:
     return [
         Row("transformer-whole", "TP, generic photos alone", photos=(WHOLE,)),
         Row("ladder-whole", "LP, generic photos alone", projector="ladder", photos=(WHOLE,)),
-        *(Row(f"of-{name}", f"TP, learned from {name} alone", teachers=(name,)) for name in TEACHERS),
+        *(Row(f"of-{name}", f"TP, of {name} alone", teachers=(name,)) for name in TEACHERS),
     ]

@@ -3,135 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 from render.errors import InputError
-from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
-from training.probing.scores import Scores
 from training.probing.statistics import joined
+from training.reproduction.dune.comparing import Answer, Found, answers_of
+from training.reproduction.dune.lessons import Lesson, Trend, lesson_of, trends_of
 from training.reproduction.dune.measuring import MEASURES, OWN, unmeasured
 from training.reproduction.dune.places import TRAINED, Places, described, distilled, measured
-from training.reproduction.dune.plan import FULL, SPECIALIST, TEACHERS, Plan, Row
+from training.reproduction.dune.plan import SPECIALIST, TEACHERS, Plan, Row
 from training.reproduction.packing import unpacked
-from training.reproduction.verdicts import VERDICTS, Verdict, verdict_of
-
-Pair: TypeAlias = tuple[str, str]
-QUESTIONS: Mapping[str, tuple[Pair, ...]] = {
-    "Does the transformer projector win? (table 1)": ((FULL.name, "ladder-full"), (FULL.name, "simple-full")),
-    "Does full sharing win? (table 2)": ((FULL.name, "transformer-none"), (FULL.name, "transformer-generic")),
-    "Is the student as good as its teachers? (table 3)": tuple((FULL.name, teacher) for teacher in (*TEACHERS, OWN)),
-}
-"""Whom a student is compared with, by what is asked."""
-FURTHER: Mapping[str, tuple[Pair, ...]] = {
-    "Is generic data enough? (table 1)": ((FULL.name, "transformer-whole"), ("transformer-whole", "ladder-whole")),
-    "Is one student of three teachers as good as one of a single teacher?": tuple(
-        (FULL.name, f"of-{teacher}") for teacher in TEACHERS
-    ),
-}
-"""The same with further students."""
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A student or a teacher that was measured.
-
-    Attributes:
-        name: Of its files.
-        title: In tables.
-        scores: Of every measure that it has, all seeds.
-    """
-
-    name: str
-    title: str
-    scores: Mapping[str, Scores]
-
-    def seeds(self, measure: str) -> list[float]:
-        """A figure of every seed."""
-        of = MEASURES[measure]
-        return [float(value) for value in self.scores[measure].figures()[of.name][0]]
-
-    def figures(self) -> dict[str, Interval]:
-        """Means and intervals over the seeds."""
-        return {measure: interval_over_seeds(self.seeds(measure)) for measure in self.scores}
-
-    def better_than(self, other: Found) -> dict[str, Difference]:
-        """By how much each figure that both have is better than the other's: above zero where it is."""
-        found = {}
-        for measure, scores in self.scores.items():
-            if measure in other.scores:
-                of = MEASURES[measure]
-                gap = compare(scores, other.scores[measure], of.name)
-                found[measure] = gap if of.figure.higher else _turned(gap)
-        return found
-
-    def json(self) -> dict[str, Any]:
-        """As JSON values."""
-        figures = {name: interval.json() for name, interval in self.figures().items()}
-        return {"title": self.title, "figures": figures, "seeds": {name: self.seeds(name) for name in self.scores}}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One student against another, or against a teacher, by one measure.
-
-    Attributes:
-        question: What is asked.
-        one: Name of the student.
-        other: Of whom it is compared with.
-        measure: By what.
-        better: By how much it is better.
-    """
-
-    question: str
-    one: str
-    other: str
-    measure: str
-    better: Difference
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether it is better or worse, see :func:`verdict_of`."""
-        return verdict_of(self.better)
-
-    def json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "better": self.better.json(), "verdict": self.verdict}
-
-
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a student's distillation showed, all seeds.
-
-    Attributes:
-        row: Which student.
-        cosines: Between what its projectors and each teacher say of patches of photos that it did not see.
-        components: Principal components for 90 % of the variance of what each teacher says, and of what its projector
-            does (figure 4): the teacher's, the projector's.
-        correlations: Of the updates of two teachers' losses, by both names (figure 5); seeds without one are left out.
-        explained: Cumulative explained variance of the first seed: the teacher's and the projector's.
-    """
-
-    row: Row
-    cosines: Mapping[str, Interval]
-    components: Mapping[str, tuple[Interval, Interval]]
-    correlations: Mapping[Pair, Interval]
-    explained: Mapping[str, tuple[list[float], list[float]]]
-
-    def json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "cosines": {name: one.json() for name, one in self.cosines.items()},
-            "components_for_90_percent": {
-                name: {"teacher": teacher.json(), "projector": projector.json()}
-                for name, (teacher, projector) in self.components.items()
-            },
-            "loss_correlations": {" / ".join(pair): one.json() for pair, one in self.correlations.items()},
-            "explained_variance": {
-                name: {"teacher": teacher, "projector": projector}
-                for name, (teacher, projector) in self.explained.items()
-            },
-        }
+from training.reproduction.verdicts import VERDICTS, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +29,7 @@ class Results:
         lessons: Of the students.
         costs: ``seconds`` and bytes at the ``peak`` by stage; no peak where stages shared a process.
         specialist: Whether the specialist was made here.
+        precision: In which was trained.
         missing: Titles of students and names of teachers that are not measured for all seeds, and hence left out.
     """
 
@@ -156,18 +40,16 @@ class Results:
     lessons: Sequence[Lesson]
     costs: Mapping[str, Mapping[str, float]]
     specialist: bool
+    precision: str
     missing: Sequence[str] = ()
 
     def answers(self) -> list[Answer]:
         """All questions that can be asked of what was measured."""
-        known = {one.name: one for one in [*self.teachers, *self.students]}
-        return [
-            Answer(question, one, other, measure, gap)
-            for question, pairs in {**QUESTIONS, **FURTHER}.items()
-            for one, other in pairs
-            if one in known and other in known
-            for measure, gap in known[one].better_than(known[other]).items()
-        ]
+        return answers_of({one.name: one for one in [*self.teachers, *self.students]})
+
+    def trends(self) -> list[Trend]:
+        """What is claimed of distillations, see :func:`trends_of`."""
+        return trends_of(self.lessons)
 
     def summary(self) -> dict[str, dict[Verdict, int]]:
         """How many comparisons ended how, by question."""
@@ -180,7 +62,7 @@ class Results:
     def json(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            "plan": self.plan.identity(),
+            "plan": {**self.plan.identity(), "precision": self.precision},
             "seeds": list(self.seeds),
             "specialist": "made here" if self.specialist else "made before",
             "missing": list(self.missing),
@@ -188,6 +70,7 @@ class Results:
             "students": {one.name: one.json() for one in self.students},
             "answers": [answer.json() for answer in self.answers()],
             "summary": self.summary(),
+            "trends": [trend.json() for trend in self.trends()],
             "analyses": {lesson.row.name: lesson.json() for lesson in self.lessons},
             "costs": {stage: dict(cost) for stage, cost in self.costs.items()},
         }
@@ -217,6 +100,7 @@ def gather(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Results
         [read_lesson(places, row, seeds) for row in done],
         _costs(places, done, seeds),
         places.is_specialist_made,
+        places.precision,
         [*(row.title for row in rows if row not in done), *(name for name in TEACHERS if name not in names)],
     )
 
@@ -264,36 +148,7 @@ def read_lesson(places: Places, row: Row, seeds: Sequence[int]) -> Lesson:
         InputError: one is missing, or damaged.
     """
     store = places.store(row)
-    parts = _all([store.get(distilled(row, seed)) for seed in seeds], row.title)
-    try:
-        explained = [part["analyses"]["explained_variance"] for part in parts]
-        correlations: dict[Pair, list[float]] = {}
-        for part in parts:
-            for one in part["analyses"]["loss_correlations"]:
-                if one["correlation"] is not None:
-                    correlations.setdefault((one["teachers"][0], one["teachers"][1]), []).append(one["correlation"])
-        return Lesson(
-            row,
-            {
-                name: interval_over_seeds([part["validation"][f"cosine_{name}"] for part in parts])
-                for name in row.teachers
-            },
-            {
-                name: (_components(explained, name, "teacher"), _components(explained, name, "projector"))
-                for name in row.teachers
-            },
-            {pair: interval_over_seeds(values) for pair, values in correlations.items()},
-            {
-                name: (explained[0][name]["teacher"]["cumulative"], explained[0][name]["projector"]["cumulative"])
-                for name in row.teachers
-            },
-        )
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f"Figures of {row.title} are damaged ({error}); delete the folder figures.") from error
-
-
-def _components(parts: Sequence[Mapping[str, Any]], teacher: str, who: str) -> Interval:
-    return interval_over_seeds([float(part[teacher][who]["components_for_90_percent"]) for part in parts])
+    return lesson_of(row, _all([store.get(distilled(row, seed)) for seed in seeds], row.title))
 
 
 def _all(parts: Sequence[dict[str, Any] | None], title: str) -> list[dict[str, Any]]:
@@ -301,16 +156,6 @@ def _all(parts: Sequence[dict[str, Any] | None], title: str) -> list[dict[str, A
     if len(known) < len(parts) or not known:
         raise InputError(f"{title} is not measured for all seeds yet; give the command again.")
     return known
-
-
-def _turned(gap: Difference) -> Difference:
-    """By how much less, of by how much more."""
-
-    def turned(interval: Interval) -> Interval:
-        low, high = (None if end is None else -end for end in (interval.high, interval.low))
-        return Interval(-interval.mean, low, high)
-
-    return Difference(turned(gap.over_groups), turned(gap.over_seeds))
 
 
 def _costs(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
