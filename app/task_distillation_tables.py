@@ -163,11 +163,16 @@ def _network_table(studies: Sequence[Found]) -> ResultTable:
         for study in studies
     )
     columns = ["line", "network", "begins", "pixels", "steps", "batch", "rate"]
+    tried = ", ".join(
+        f"{study.study.name}, {what} {' or '.join(f'{rate:g}' for rate in rates)}"
+        for study in studies
+        for what, rates in study.study.rates.items()
+    )
     notes = [
         photos,
         "all other lines of a student are trained as that with labels alone is",
-        "rates are the best of a few for the student with labels alone, on photos that are in no figure here; those of "
-        "teachers follow",
+        "rates are the best for a student with labels alone, on photos that are in no figure here, and teachers have "
+        f"the same; tried were {tried}",
         "teachers have other seeds than their students",
     ]
     return ResultTable("Networks", columns, rows, "; ".join(notes))

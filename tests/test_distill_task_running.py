@@ -17,7 +17,7 @@ from tests.taught import SIDE, small_data, spec_of
 from tests.tiny_models import TINY_VIT, tiny_vit_file
 from training.distillation.specific.mixing import Mixed
 from training.distillation.specific.models import Goal
-from training.distillation.specific.rows import Row
+from training.distillation.specific.rows import APART, Row
 from training.distillation.specific.running import Workbench
 from training.distillation.specific.searching import searched
 from training.distillation.specific.settings import Numbers, recipe_for
@@ -89,6 +89,17 @@ def test_numbers_that_diverge_are_the_worst_of_a_search(
     with pytest.raises(InputError, match="All 3 trainings of the search for tuned diverged"):
         searched(bench, row, grid)
     assert asked == [1e-4, 1e-5]
+
+
+def test_a_teacher_begins_and_draws_photos_apart_from_a_student_of_its_seed(weights: Path, tmp_path: Path) -> None:
+    bench, student = bench_of("classification", tmp_path), row_of("tuned", weights)
+    teacher = replace(student, name="teacher", apart=APART)
+    begun = {
+        (row.name, seed): bench.untrained(row, seed).fingerprint() for row in (student, teacher) for seed in (0, 1)
+    }
+    assert len(set(begun.values())) == 4
+    assert begun["teacher", 1] == bench.untrained(student, APART + 1).fingerprint()
+    assert bench._schedule(teacher, 12, 1).seed == APART + 1
 
 
 def test_a_search_whose_teacher_diverges_ends_with_what_to_do(

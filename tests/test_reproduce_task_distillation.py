@@ -108,6 +108,7 @@ def test_tables_verdicts_costs_and_a_picture_are_written(done: Path) -> None:
     assert found["studies"]["cifar10"]["lines"][PROBED]["seeds"]["accuracy"][0] > 0.5
     assert set(found["studies"]["camvid"]["lines"][PROBED]["figures"]) == {"miou", "macc", "aacc"}
     assert found["studies"]["cifar10"]["groups"] == COUNT
+    assert "tried were camvid, tuning 0.001 or 0.003, cifar10, tuning 0.001 or 0.003" in text
     assert {answer["verdict"] for answer in found["answers"]} == {"not told apart"}, "of one seed nothing is known"
     assert found["missing"] == []
     camvid, cifar = ([one for one in found["answers"] if one["study"] == name] for name in ("camvid", "cifar10"))
