@@ -178,7 +178,7 @@ def test_of_a_job_that_fails_the_others_are_reported(
     monkeypatch.setattr("training.reproduction.mask3d.learning._tune", diverging)
     assert run(out) == 1
     assert "too fast" in capsys.readouterr().err
-    left_out = "left out: MAE -> Mask3D for unseen rooms, all labels, MAE -> Mask3D for CamVid"
+    left_out = "left out: MAE -> Mask3D for unseen rooms (all labels), MAE -> Mask3D for CamVid"
     assert left_out in (out / "results.md").read_text()
     assert list(json.loads((out / "results.json").read_text())["rows"]) == ["scratch", "mae", "mask3d"]
 
@@ -363,7 +363,7 @@ def test_verdicts_follow_from_rooms_and_seeds() -> None:
     assert verdicts["Is Mask3D better after MAE than alone? (tables 1, 9)"] == ["better", "0", "0", "1"]
     alone = tables["Is Mask3D better after MAE than alone? (tables 1, 9)"]
     assert alone.rows[0][0] == "MAE -> Mask3D against Mask3D"
-    assert alone.rows[0][1] == "unseen rooms, all labels"
+    assert alone.rows[0][1] == "unseen rooms (all labels)"
     assert alone.rows[0][2].startswith("-10.50 [")
     assert alone.rows[0][3] == "worse"
     assert alone.note.endswith("the text: better; frames seen differ")

@@ -56,8 +56,8 @@ TUNING = ("every", "tune_steps", "tune_batch", "tune_rate", "tune_weight_decay",
 """What no pretraining depends on."""
 FEW, ALL, CAMVID = "rooms-20", "rooms-100", "camvid"
 SETTINGS: Mapping[str, Setting] = {
-    FEW: Setting("unseen rooms, 20 % of the labels", 0.2),
-    ALL: Setting("unseen rooms, all labels"),
+    FEW: Setting("unseen rooms (20 % of the labels)", 0.2),
+    ALL: Setting("unseen rooms (all labels)"),
     CAMVID: Setting("CamVid", outside=True),
 }
 
