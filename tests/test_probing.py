@@ -88,8 +88,8 @@ def photos(count: int, seed: int, *, sides: Sequence[int] = (32,)) -> list[Probe
         grown = [v.repeat(8, 0).repeat(8, 1) for v in (picture, blocks, 5 - bright / 60)]
         image, classes, depth = (v.astype(t) for v, t in zip(grown, (np.uint8, np.uint8, np.float32), strict=True))
         label = int(np.bincount(blocks.ravel()).argmax())
-        maps = {"classes": give(classes), "depth": give(depth)}
-        found.append(ProbePhoto(f"{index}", f"group {index % 5}", give(image), **maps, label=label))
+        name, group = f"{index}", f"group {index % 5}"
+        found.append(ProbePhoto(name, group, give(image), classes=give(classes), depth=give(depth), label=label))
     return found
 
 
