@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.console import say, show, size, wrote
+from app.console import duration, say, show, size, wrote
 
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
 
 RESULTS, TABLES = "results.json", "results.md"
 MEANINGLESS = "quick: too small to mean anything"
+
+
+class Spent:
+    """What a command takes: time by the clock, and of processors, that of finished processes included."""
+
+    def __init__(self) -> None:
+        self._began, self._worked = time.perf_counter(), _worked()
+
+    def say(self) -> None:
+        """Say it, as of now."""
+        clock, worked = time.perf_counter() - self._began, _worked() - self._worked
+        say(f"{duration(clock)} in all, {duration(worked)} of processors")
 
 
 def check_given(out: Path, seeds: int, processes: int | None) -> None:
@@ -79,3 +93,8 @@ def write_results(
     with atomic_file(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     wrote(out / RESULTS)
+
+
+def _worked() -> float:
+    """Seconds of processors so far, of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])

@@ -59,7 +59,7 @@ def test_an_encoder_is_fine_tuned_and_its_features_are_lifted(
         (["--augmentation", "policy"], "found no file policy"),
         (["--side", "8"], "patches of 16 pixels"),
         (["--batch", "2", "--accumulate", "3"], "choose a multiple of 3"),
-        (["--weight-decay", "-1"], "weight_decay of 0 or more"),
+        (["--weight-decay", "-1"], "--weight-decay must be a number of at least 0, found -1"),
         (["--precision", "fp16"], "needs CUDA"),
     ],
 )

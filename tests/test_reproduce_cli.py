@@ -213,6 +213,9 @@ def test_ablations_and_other_photos_are_added_by_jobs_that_travel_to_other_proce
             own = row["figures"]["inconsistency"]["mean"]
             assert {"miou", "macc", "aacc"} <= set(row["figures"])
             assert (own == main_row["figures"]["inconsistency"]["mean"]) == (row["title"] in SAME), row["title"]
+    adapter, tuned = tables["table 6"][1]["figures"], main_row["figures"]
+    gap = found["ablations_differences"]["adapter - fine-tuning"]["miou"]["over_groups"]["mean"]
+    assert gap == pytest.approx(adapter["miou"]["mean"] - tuned["miou"]["mean"])
     rows = {data: found["encoders"]["tiny-dino"][data]["rows"] for data in ("camvid", "rgbd_kitchen")}
     assert all(list(of) == ["original", "twice", "fine-tuned", "blurred"] for of in rows.values())
     assert "miou" in rows["camvid"]["fine-tuned"]["figures"]

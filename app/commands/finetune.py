@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -177,6 +178,8 @@ class Finetune:
 
         if not self.scenes:
             raise InputError("Fine-tuning needs scenes: give scene folders, or a folder of scenes.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"--weight-decay must be a number of at least 0, found {self.weight_decay:g}.")
         check_positive(
             {
                 "--epochs": self.epochs,

@@ -128,7 +128,7 @@ class Probe:
             show(table.rich())
         write_markdown(self.out / TABLES, f"Probe of {data.name}", tables)
         wrote(self.out / TABLES)
-        self._write(data, results)
+        self._write(data, results, augmenting)
         if chosen:
             self._draw(data, sources, results, chosen)
 
@@ -208,14 +208,14 @@ class Probe:
             tables.append(difference_table(f"How much larger than with {results[0].source}", results))
         return tables
 
-    def _write(self, data: ProbeData, results: Sequence[ProbeResult]) -> None:
+    def _write(self, data: ProbeData, results: Sequence[ProbeResult], augmenting: Augmenting | None) -> None:
         from dataclasses import asdict
 
         from render.files import atomic_file
         from training.probing import compare, interval_over_seeds
         from training.probing.scores import FIGURES, figures_of
 
-        first, augmenting = results[0], self._augmenting()
+        first = results[0]
         content: dict[str, Any] = {
             "data": {"name": data.name, "train": len(data.train), "test": len(data.test)},
             "task": self.task,

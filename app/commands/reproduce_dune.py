@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from app.console import duration, progress_bars, say, wrote
+from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
     from training.reproduction.dune import Job, Places, Plan, Row
@@ -64,14 +64,13 @@ class ReproduceDune:
 
     def run(self) -> None:
         """Make what is missing, measure, print and write."""
-        import time
 
-        from app.reproducing import at_once
+        from app.reproducing import Spent, at_once
         from render.errors import InputError
         from training.reproduction.dune import gather, run_jobs
         from training.reproduction.dune.sizes import memory_needed
 
-        began = time.perf_counter()
+        spent = Spent()
         self._check()
         plan, seeds = self._plan(), list(range(self.seeds))
         rows = self._rows()
@@ -90,7 +89,7 @@ class ReproduceDune:
             self._report(places, found)
         if failure is not None:
             raise failure
-        say(f"{duration(time.perf_counter() - began)} in all")
+        spent.say()
 
     def _check(self) -> None:
         from app.reproducing import check_given

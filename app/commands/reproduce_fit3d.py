@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from app.console import duration, progress_bars, say, wrote
+from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
     from render.progress import Progress
@@ -45,7 +45,7 @@ class ReproduceFit3d:
     """Also measure tables 5 to 8 of the paper: learned features of 32, 64 and 128 channels beside lifted ones, adapter,
     assembly, epochs."""
     encoders: tuple[Literal["tiny-dino", "weak"], ...] = ("tiny-dino", "weak")
-    """What is fine-tuned; weak is the network of tiny-dino after five minutes of pretraining."""
+    """What is fine-tuned; weak is the network of tiny-dino after minutes of pretraining (--weak-steps)."""
     elsewhere: Path | None = None
     """Folder with data/camvid and data/rgbd_kitchen, to measure also on photographs that are no rooms."""
     processes: int | None = None
@@ -71,11 +71,10 @@ class ReproduceFit3d:
 
     def run(self) -> None:
         """Make what is missing, measure, print and write."""
-        import time
-
+        from app.reproducing import Spent
         from training.reproduction.fit3d import Places, gather, run_jobs
 
-        began = time.perf_counter()
+        spent = Spent()
         self._check()
         plan = self._plan()
         places, seeds = Places(self.out, plan), list(range(self.seeds))
@@ -93,7 +92,7 @@ class ReproduceFit3d:
             run_jobs(self._measurements(places, data, further, seeds, processes), processes, progress)
         found = gather(places, self.encoders, data, seeds, further)
         self._report(places, found)
-        say(f"{duration(time.perf_counter() - began)} in all")
+        spent.say()
 
     def _check(self) -> None:
         from app.reproducing import check_given

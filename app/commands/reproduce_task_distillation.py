@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import duration, progress_bars, say, wrote
+from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
     from training.reproduction.task_distillation import Opened
@@ -56,9 +56,8 @@ class ReproduceTaskDistillation:
 
     def run(self) -> None:
         """Train what is missing, measure, print and write."""
-        import time
 
-        from app.reproducing import announce, at_once, check_given
+        from app.reproducing import Spent, announce, at_once, check_given
         from render.errors import InputError
         from training.reproduction.task_distillation import (
             gather,
@@ -69,7 +68,7 @@ class ReproduceTaskDistillation:
             trainings,
         )
 
-        began = time.perf_counter()
+        spent = Spent()
         check_given(self.out, self.seeds, self.processes)
         studies = planned(self.studies, effort=self.effort, quick=self.quick, further=self.further)
         data = self._data()
@@ -94,7 +93,7 @@ class ReproduceTaskDistillation:
             self._report(found)
         if failure is not None:
             raise failure
-        say(f"{duration(time.perf_counter() - began)} in all")
+        spent.say()
 
     def _data(self) -> Path:
         from render.errors import InputError

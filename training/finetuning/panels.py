@@ -15,6 +15,7 @@ from uplift.pca import PCAColours
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
+TITLES = ("photo", "original", "fine-tuned", "target")
 CLUSTERS = 8
 HUES = np.frombuffer(bytes.fromhex("4e79a7f28e2b59a14fe1575976b7b2edc948b07aa19c755f"), np.uint8).reshape(CLUSTERS, 3)
 
@@ -25,7 +26,7 @@ Row: TypeAlias = "tuple[np.ndarray, Tensor, Tensor, Tensor]"
 def panels(rows: Sequence[Row]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
     """One picture of PCA colours and one of k-means clusters; a row for each photo, from left to right as given."""
     drawings = {"pca": _pca, "clusters": _clusters}
-    return {name: sheet([(row[0], *draw(row[1:])) for row in rows]) for name, draw in drawings.items()}
+    return {name: sheet([(row[0], *draw(row[1:])) for row in rows], TITLES) for name, draw in drawings.items()}
 
 
 def _pca(maps: Sequence[Float[Tensor, "gh gw c"]]) -> list[UInt8[np.ndarray, "gh gw 3"]]:

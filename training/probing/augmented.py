@@ -74,6 +74,7 @@ class _LastMade:
         self._image, self._classes = np.zeros(0, np.uint8), np.zeros(0, np.uint8)
 
     def image(self, photo: ProbePhoto, seed: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The copy's photo."""
         self._make(photo, seed)
         return self._image
 

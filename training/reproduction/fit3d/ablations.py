@@ -27,6 +27,20 @@ ASSEMBLED: dict[Assembly, str] = {
     "alone": "fine-tuned alone",
 }  # beside the default, table 7
 REFRESH: Refresh = "every-epoch"  # as the main table has it; learned features stay, and so do those beside them
+COMPARED: dict[tuple[str, str], str] = {
+    ("once", "blurred"): "targets of the original network: lifted - blurred",
+    ("fine-tuned", "blurred-again"): "targets made again every epoch: lifted - blurred",
+    ("blurred-again", "blurred"): "blurred targets: made again - once",
+    ("adapter", "fine-tuned"): "adapter - fine-tuning",
+    **{(how, "twice"): f"{title} - original twice" for how, title in ASSEMBLED.items()},
+    **{(f"learned-{count}", "twice"): f"learned, {count} channels - original twice" for count in DIMENSIONS},
+    ("lifted-few", "twice"): "lifted onto sampled Gaussians of the same rooms - original twice",
+    (
+        "lifted-fitted",
+        f"learned-{PAPER_DIMENSION}",
+    ): f"lifted onto the same Gaussians - learned, {PAPER_DIMENSION} channels",
+}
+"""What is asked of pairs of rows, those of the main table among them."""
 METHOD = "fit3d-small"  # of ns-train: the paper's method at the size of a CPU
 
 

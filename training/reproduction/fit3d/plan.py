@@ -37,7 +37,7 @@ class Plan:
         width: Of a photo in pixels.
         height: Of a photo in pixels.
         gaussians: Of a room, about.
-        weak_steps: Of the weak encoder's pretraining; five minutes on one core.
+        weak_steps: Of the weak encoder's pretraining; about six minutes on one core.
         epochs: Of a fine-tuning; the paper's 1.
         batch: Photos of a step; the paper's 2.
         rate: Of AdamW; the paper's 1e-5.

@@ -132,6 +132,17 @@ class Found:
         rows = {found.row.name: found for found in self.tables[encoder, data]}
         return {(a, b): rows[a].larger_than(rows[b]) for a, b in PAIRS if a in rows and b in rows}
 
+    def further_differences(self) -> dict[str, dict[str, Difference]]:
+        """The same between rows of further tables and of the first encoder's main table, by what is asked."""
+        from training.reproduction.fit3d.ablations import COMPARED
+
+        if not self.ablations:
+            return {}
+        encoder = next(iter(self.tables))[0]
+        rows = {found.row.name: found for found in self.tables[encoder, ROOMS]}
+        rows |= {found.row.name: found for table in self.ablations.values() for found in table}
+        return {asked: rows[a].larger_than(rows[b]) for (a, b), asked in COMPARED.items() if a in rows and b in rows}
+
     def claims(self, encoder: str) -> list[Claim]:
         """The paper's claims at this scale, of an encoder on rooms."""
         rows = {found.row.name: found for found in self.tables[encoder, ROOMS]}
@@ -165,6 +176,10 @@ class Found:
             "seeds": list(self.seeds),
             "encoders": encoders,
             "ablations": {title: [found.json() for found in rows] for title, rows in self.ablations.items()},
+            "ablations_differences": {
+                asked: {name: gap.json() for name, gap in gaps.items()}
+                for asked, gaps in self.further_differences().items()
+            },
             "costs": {stage: dict(cost) for stage, cost in self.costs.items()},
         }
 
