@@ -23,7 +23,7 @@ from training.pretraining.detection.data import RoomThings, Scene
 from training.pretraining.detection.model import ThingDetector
 from training.pretraining.detection.task import DetectionTraining
 from training.pretraining.mask3d.frames import Frames
-from training.pretraining.mask3d.settings import Masking, Numbers, Shape
+from training.pretraining.mask3d.settings import MAE, Masking, Numbers, Shape
 from training.pretraining.mask3d.task import MaskedPretraining
 from training.pretraining.segmentation import DecodedModel
 from training.probing.photos import ProbePhoto
@@ -144,7 +144,12 @@ def detecting(**changes: Any) -> DetectionTraining:
     return DetectionTraining(model, Blocks(), batch=4, **changes)
 
 
-TASKS: dict[str, Callable[[], Task]] = {"mask3d": make_task, "segment": segmented, "detect": detecting}
+TASKS: dict[str, Callable[[], Task]] = {
+    "mask3d": make_task,
+    "mae": partial(make_task, MAE),
+    "segment": segmented,
+    "detect": detecting,
+}
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ from training.pretraining.mask3d.seeing import Kept, Shown, draw_kept, part_of, 
 from training.pretraining.mask3d.settings import MAE, SHAPES, Augment, Masking, schedule_of
 from training.pretraining.mask3d.settings import NUMBERS as USUAL
 from training.probing.photos import ProbePhoto
-from uplift.encoders._masked import sine_cosine
+from uplift.encoders import load_encoder
+from uplift.encoders._masked import PatchDecoder, sine_cosine
+from uplift.encoders.mask3d import Pretrained
 from uplift.encoders.untrained import make_blank
 from uplift.encoders.vit import ViTEncoder
 
@@ -53,6 +55,34 @@ def kept_of(masking: Masking, count: int, seed: int = 0) -> Kept:
     random = np.random.default_rng(seed)
     drawn = [draw_kept(PLACES, *masking.counts(PLACES), random) for _ in range(count)]
     return Kept(*(torch.from_numpy(np.stack(one)) for one in zip(*drawn, strict=True)))
+
+
+def entering(encoder: ViTEncoder, pixels: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+    """What comes to the first block, of the patches that are kept or of all."""
+    found: list[torch.Tensor] = []
+    block = encoder.network.blocks[0]
+    with block.register_forward_pre_hook(lambda _, given: found.append(given[0])), torch.no_grad():
+        encoder.tokens(pixels) if kept is None else encoder.tokens_of(pixels, kept)
+    return found[0]
+
+
+def test_patches_of_the_plain_network_are_embedded_alike_whatever_is_hidden(tmp_path: Path) -> None:
+    pixels = seen_of(0, 1).pixels
+    kept = kept_of(Masking(), 2).colour
+    plain, stem = make_blank("plain-vit", CPU, seed=1), tiny_encoder()
+    assert (plain.patch, plain.dimension, len(plain.network.blocks)) == (PATCH, 192, 4)
+    whole = entering(plain, pixels, None)
+    torch.testing.assert_close(entering(plain, pixels, kept), whole.gather(1, kept[..., None].expand(-1, -1, 192)))
+    first = stem.network.num_prefix_tokens
+    convolved = entering(stem, pixels, None)[:, first:].gather(1, kept[..., None].expand(-1, -1, stem.dimension))
+    assert (entering(stem, pixels, kept)[:, first:] - convolved).abs().max() > 0.1, "its convolutions see further"
+    grey = torch.full((1, 3, 16, 40), 0.5)  # another grid, and the mean colour: positions are all that is left
+    bias = plain.network.patch_embed.proj.bias
+    torch.testing.assert_close(entering(plain, grey, None)[0], sine_cosine((2, 5), 192) + bias.detach())
+    file = tmp_path / "encoder.safetensors"
+    Pretrained(plain.network.state_dict(), PatchDecoder(192, 8, 1)).save(file, plain)
+    again = load_encoder(f"mask3d:{file}", device="cpu")
+    torch.testing.assert_close(again.tokens(pixels).patches, plain.tokens(pixels).patches, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("colour", "depth"), [(0.2, 0.2), (0.5, 0.5), (0.2, 0.8), (0.25, 0.0)])
@@ -278,6 +308,7 @@ def test_frames_are_shrunk_kept_and_told_apart() -> None:
     assert forgetful[1].photo.shape == (64, 96, 3)
     assert reads == [0, 1, 1]
     assert small.fingerprint != forgetful.fingerprint != Frames(photos[::-1]).fingerprint
+    assert Frames([photos[0], replace(photos[1], image=partial(image, 7))]).fingerprint != forgetful.fingerprint
     with pytest.raises(InputError, match="show the same, found 96x64 and 48x48"):
         Frames([replace(photos[0], depth=partial(slope, 0, height=48, width=48))])[0]
     with pytest.raises(InputError, match="none of 0"):

@@ -23,36 +23,44 @@ from tests.taught import write_camvid
 from tests.tiny_models import TINY_VIT
 from training.loop import CHECKPOINT, DivergedError
 from training.pretraining.mask3d.settings import MAE
+from training.probing.comparison import compare
 from training.probing.scores import Scores
 from training.reproduction.mask3d import Places, Plan, further_rows, learn, main_rows, photo_jobs, training_jobs
+from training.reproduction.mask3d.joint import against_mean, of_frequent_classes
 from training.reproduction.mask3d.places import pretrained
 from training.reproduction.mask3d.plan import (
     ALL,
     BOTH,
     CAMVID,
+    CELL_SEEDS,
     CELLS,
+    FAST,
     FEW,
+    FURTHER_CELLS,
     LEARN,
+    LONG,
     MAE_MAE,
     MAE_MASK3D,
     MASK3D,
     MASK3D_MAE,
+    MASK3D_MASK3D,
     OF_MAE,
     PURE,
     SCRATCH,
     SETTINGS,
+    SLOW,
     TEST,
     Row,
 )
-from training.reproduction.mask3d.preparing import data_of
-from training.reproduction.mask3d.results import QUESTIONS, Found, Results
+from training.reproduction.mask3d.preparing import data_of, drawn
+from training.reproduction.mask3d.results import FREQUENT, OTHER_CELLS, QUESTIONS, Found, Results
 from uplift.encoders import load_encoder
 from uplift.encoders.mask3d import load_decoder
 from uplift.encoders.untrained import make_blank
 
 MINIATURE: dict[str, Any] = {"rooms": 2, "test_rooms": 2, "views": VIEWS, "test_views": VIEWS, "every": 2}
 MINIATURE |= {"width": SIDE, "height": SIDE, "size": (32, 48), "side": 32, "steps": 2, "batch": 2, "tune_steps": 2}
-MINIATURE |= {"tune_batch": 2}
+MINIATURE |= {"tune_batch": 2, "longer_steps": 1}
 ROWS = [SCRATCH, OF_MAE, MASK3D, MAE_MASK3D]
 
 
@@ -123,6 +131,12 @@ def test_tables_verdicts_costs_and_a_picture_are_written(done: Path) -> None:
     assert found["rows"]["mae"]["losses"].keys() == {"colour_loss"}
     assert found["rows"]["mae-mask3d"]["losses"]["depth_loss"] != found["rows"]["mask3d"]["losses"]["depth_loss"]
     assert {answer["verdict"] for answer in found["answers"]} == {"not told apart"}, "of one seed nothing is known"
+    for one in found["rows"].values():
+        assert all(len(values) == 1 and 0 <= values[0] <= 1 for values in one["learned"].values())
+        assert set(one["learned"]) == {ALL, CAMVID}
+        assert one["early"].keys() == one["losses"].keys()
+        assert set(one["seeds"][ALL]) == {"miou", "macc", "aacc", FREQUENT}
+    assert found["rows"]["mae"]["early"]["colour_loss"] != found["rows"]["mae"]["losses"]["colour_loss"]
     pairs = [("mae", "scratch"), ("mask3d", "scratch"), ("mask3d", "mae"), ("mae-mask3d", "mask3d")]
     asked = [(answer["one"], answer["other"], answer["setting"]) for answer in found["answers"]]
     assert asked == [(*pair, name) for pair in pairs for name in (ALL, CAMVID)]
@@ -157,7 +171,7 @@ def test_given_again_what_is_missing_is_done_and_nothing_else(out: Path, capsys:
 
 def test_figures_of_other_settings_or_photos_are_not_mixed(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(out, "--effort", "2") == 2
-    assert "made with other settings (steps, tune_steps)" in capsys.readouterr().err
+    assert "made with other settings (longer_steps, steps, tune_steps)" in capsys.readouterr().err
     other = out.parent / "other"
     shorter = Places(out, replace(Plan(**MINIATURE), tune_steps=1, camvid_photos=3))
     assert shorter.store(MASK3D).get(pretrained(MASK3D, 0)) is not None, "no pretraining depends on it"
@@ -216,13 +230,15 @@ def test_without_camvid_it_is_left_out_and_a_damaged_one_is_refused(
 
 
 def test_jobs_travel_to_other_processes_and_wait_for_what_they_need(tmp_path: Path) -> None:
-    places, rows, seeds = Places(tmp_path, Plan()), [*main_rows(), *further_rows()], [0, 1, 2]
+    places, rows, seeds = Places(tmp_path, Plan()), [*main_rows(), *further_rows()], [0, 1, 2, 3]
     photos = photo_jobs(places)
     trainings = training_jobs(places, rows, seeds, [job.name for job in photos])
     jobs = [*photos, *trainings]
     assert pickle.loads(pickle.dumps(jobs)) == jobs  # noqa: S301  written here
     names = [job.name for job in jobs]
-    assert names == [*(job.name for job in photos), *(f"{row.name} {seed}" for seed in seeds for row in rows)]
+    expected = [(row, seed) for seed in seeds for row in rows if row.most is None or seed < CELL_SEEDS]
+    assert names == [*(job.name for job in photos), *(f"{row.name} {seed}" for row, seed in expected)]
+    assert [row for row, seed in expected if seed == 3] == rows[:7], "of what is beside the main rows three seeds do"
     for job in trainings:
         assert set(names[: len(photos)]) <= set(job.after)
         assert all(names.index(name) < names.index(job.name) for name in job.after)
@@ -230,11 +246,12 @@ def test_jobs_travel_to_other_processes_and_wait_for_what_they_need(tmp_path: Pa
     assert {name: after for name, after in waits.items() if name.endswith("1")} == {
         "mae-mask3d 1": ("mae 1",),
         "mae-mae 1": ("mae 1",),
+        "mask3d-mask3d 1": ("mask3d 1",),
         "mask3d-mae 1": ("mask3d 1",),
     }
     quick = training_jobs(places, rows, seeds, together=True)
     assert len(quick) == len(rows)
-    assert next(job.after for job in quick if job.name == "mae-mae 0, 1, 2") == ("mae 0, 1, 2",)
+    assert next(job.after for job in quick if job.name == "mae-mae 0, 1, 2, 3") == ("mae 0, 1, 2, 3",)
     made = [
         set(range(job.arguments[2], sum(job.arguments[2:]))) for job in photos if job.name.startswith("photos train")
     ]
@@ -254,7 +271,7 @@ def test_every_pretraining_is_as_long_as_planned_and_sees_crops_of_its_own(
     monkeypatch.setattr("training.pretraining.mask3d.running.pretrain", stopped)
     monkeypatch.setattr("training.reproduction.mask3d.learning._start", lambda *_: None)
     places = Places(done, Plan(**MINIATURE))
-    for row in (replace(OF_MAE, name="anew"), MAE_MAE, BOTH):
+    for row in (replace(OF_MAE, name="anew"), MAE_MAE, replace(BOTH, times=2)):
         with pytest.raises(InputError, match="enough"):
             learn(places, row, [3])
     assert [given["numbers"].steps(2 * VIEWS) for given in seen] == [2, 2, 4]
@@ -280,19 +297,29 @@ def test_fine_tunings_begin_as_pretrained_and_few_labels_have_as_many_steps(
     monkeypatch.setattr("training.pretraining.segmentation.fine_tune", stopped)
     monkeypatch.setattr("training.reproduction.mask3d.places.SETTINGS", SETTINGS)
     places = Places(done, Plan(**MINIATURE, camvid_photos=reproduce_mask3d.QUICK_CAMVID))
-    for row in (replace(SCRATCH, measured=(FEW,)), replace(MASK3D, measured=(FEW,))):
+    changed = replace(LONG, measured=(FEW,)), replace(FAST, measured=(FEW,))
+    for row in (replace(SCRATCH, measured=(FEW,)), replace(MASK3D, measured=(FEW,)), *changed):
         with pytest.raises(InputError, match="enough"):
             learn(places, row, [0])
     file, cpu = places.encoder(MASK3D, 0), torch.device("cpu")
-    blank, trained = (decoder for _, decoder, _ in seen)
+    blank, trained = (decoder for _, decoder, _ in seen[:2])
     torch.testing.assert_close(trained.state_dict(), load_decoder(file, cpu).state_dict())
     assert blank.about() == trained.about(), "rows differ in weights alone"
     assert seen[0][0].weights_hash() == make_blank(TINY_VIT, cpu, seed=0).weights_hash()
     assert seen[1][0].weights_hash() == load_encoder(f"mask3d:{file}", device="cpu").weights_hash()
-    given = seen[0][2]
-    assert given["share"] == 0.2
-    labelled = len(data_of(places, FEW).train)
-    assert given["numbers"].schedule("small", max(1, round(0.2 * labelled)), seed=0).steps == 2
+    few = drawn(data_of(places, FEW).train, 0.2, 0)
+    schedules = [given["numbers"].schedule("small", len(few), seed=0) for _, _, given in seen]
+    assert [one.steps for one in schedules] == [2, 2, 3, 2]
+    assert [one.rate for one in schedules] == pytest.approx([5e-4, 5e-4, 5e-4, 1e-3])
+
+
+def test_a_fifth_of_the_labels_is_another_one_for_every_seed() -> None:
+    photos = list("abcdefghijklmnopqrst")
+    drawings = [drawn(photos, 0.2, seed) for seed in range(5)]
+    assert all(len(set(one)) == 4 and one == sorted(one) for one in drawings)
+    assert len({tuple(one) for one in drawings}) > 1
+    assert drawn(photos, 0.2, 3) == drawings[3]
+    assert drawn(photos, 1.0, 2) == photos
 
 
 def test_some_photos_have_labels_and_are_kept_small(done: Path) -> None:
@@ -318,12 +345,15 @@ def test_rows_are_those_of_the_tables() -> None:
     assert len(cells) == 6
     assert (1.0, 0.0) in cells
     assert {one for question in QUESTIONS for pair in question.pairs for one in pair} == set(rows)
-    assert [row.visits for row in (SCRATCH, OF_MAE, MAE_MAE, BOTH, MASK3D_MAE)] == [0, 1, 2, 2, 2]
+    assert [row.visits for row in (SCRATCH, OF_MAE, MAE_MAE, BOTH, MASK3D_MAE)] == [0, 1, 2, 1, 2]
+    pairs = {pair for question in QUESTIONS for pair in question.pairs}
+    assert {other for one, other in pairs if one == MAE_MASK3D and other.visits == 2} >= {MAE_MAE, MASK3D_MASK3D}
     with pytest.raises(InputError, match="test rooms from 2"):
         Plan(test_rooms=1)
     short = Plan().shortened(0.1)
     assert (short.steps, short.tune_steps) == (60, 25)
-    assert short.tuning(48).schedule("small", 48, seed=0).steps == 25
+    assert short.tuning(SCRATCH, 48).schedule("small", 48, seed=0).steps == 25
+    assert short.tuning(LONG, 48).schedule("small", 48, seed=0).steps == 85
 
 
 def made(right: dict[Row, list[list[float]]]) -> Results:
@@ -359,26 +389,60 @@ def test_verdicts_follow_from_rooms_and_seeds() -> None:
     }
     tables = {table.title: table for table in tables_of(found)}
     verdicts = {row[0]: list(row[1:]) for row in tables["Verdicts"].rows}
-    assert verdicts["Is a pretraining better than none? (tables 9, 15)"] == ["better", "2", "0", "0"]
-    assert verdicts["Is Mask3D better after MAE than alone? (tables 1, 9)"] == ["better", "0", "0", "1"]
-    alone = tables["Is Mask3D better after MAE than alone? (tables 1, 9)"]
+    rooms, after = SETTINGS[ALL].title, "Is Mask3D better after MAE than after itself, or alone? (tables 1, 9)"
+    alike = "Is a pretraining better than none, fine-tuned alike? (tables 9, 15)"
+    assert verdicts[alike] == [rooms, "better", "2", "0", "0"]
+    assert verdicts[after][0::4] == [rooms, "1"]
+    alone = tables[after]
     assert alone.rows[0][0] == "MAE -> Mask3D against Mask3D"
     assert alone.rows[0][1] == "unseen rooms (all labels)"
     assert alone.rows[0][2].startswith("-10.50 [")
     assert alone.rows[0][3] == "worse"
-    assert alone.note.endswith("the text: better; frames seen differ")
+    assert alone.rows[0][4] == "-"
+    assert alone.note.endswith("a million other photos; Mask3D saw fewer frames")
+    pure = tables["Is it better than telling depth from the whole photo? (section 4.5)"]
+    assert pure.rows[0][4] == "+2.1", "66.7 and 64.6"
     assert tables["After MAE, is Mask3D better than more of MAE? (tables 1, 5, 7)"].note.endswith("the text: better")
     cells = [list(row) for row in tables["Masking ratios (table 8)"].rows]
     assert [row[0] for row in cells] == ["20 % / 20 % (Mask3D)", "100 % / 0 % (pure depth prediction)"]
     assert cells[1][1:] == ["7.00 ± 0.00", "64.6"]
     trained = {row[0]: list(row[1:]) for row in tables["What is trained"].rows}
-    assert trained["MAE -> Mask3D"] == ["MAE", "20 % / 20 %", "depth", str(2 * 600 * 16)]
+    assert trained["MAE -> Mask3D"] == ["MAE", "20 % / 20 %", "depth", str(2 * 600 * 16), "-", "-"]
     assert tables["Costs"].rows == [["stage", "3.0", "-"]]
+
+
+def test_cells_are_asked_for_together_and_of_the_seeds_that_all_have() -> None:
+    right: dict[Row, list[list[float]]] = {MASK3D: [[20, 32], [21, 33], [20, 33], [90, 90]]}
+    right |= {CELLS[0]: [[10, 20], [12, 22], [9, 21]], CELLS[1]: [[14, 30], [15, 29], [13, 31]]}
+    answers = made(right).answers
+    assert [answer.other for answer in answers] == [CELLS[0], CELLS[1], OTHER_CELLS]
+    assert answers[0].better.over_seeds.mean == pytest.approx((53 - 31.33333) / 200, abs=1e-4)
+    joint = answers[2].better
+    assert joint.over_seeds.mean == pytest.approx(
+        (answers[0].better.over_seeds.mean + answers[1].better.over_seeds.mean) / 2
+    )
+    assert joint.over_groups.mean == joint.over_seeds.mean
+    first, second = (one.scores[ALL] for one in made({MASK3D: LEVELS[MASK3D], CELLS[0]: right[CELLS[0]]}).found)
+    assert against_mean(first, [second], "miou").json() == compare(first, second, "miou").json()
+    alone = [answer.better for answer in answers[:2]]
+    assert min(one.over_groups.low or 0 for one in alone) < (joint.over_groups.low or 0) < (joint.over_groups.high or 0)
+    scores = [made({MASK3D: right[MASK3D], SLOW: right[MASK3D]}).found[i].scores[ALL] for i in range(2)]
+    nothing = against_mean(scores[0], scores[1:], "miou")
+    assert (nothing.over_groups.low, nothing.over_groups.high, nothing.over_seeds.mean) == (0, 0, 0)
+    assert len(made({MASK3D: right[MASK3D], FURTHER_CELLS[0]: right[CELLS[0]]}).answers) == 1, "one cell has no mean"
+
+
+def test_classes_of_a_few_pixels_are_left_out_of_those_that_are_frequent() -> None:
+    sums = np.array([[[[500.0, 300.0, 1.0]], [[0, 0, 7]], [[100, 97, 2]]]]).reshape(1, 1, 3, 3)
+    found = of_frequent_classes(Scores("segmentation", ("wall", "bed", "cup"), ("room",), sums))
+    assert found.names == ("wall", "bed")
+    assert found.figures()["miou"][0, 0] == pytest.approx((500 / 600 + 300 / 397) / 2)
 
 
 def test_orders_have_a_table_where_they_were_measured() -> None:
     found = made(dict.fromkeys((MASK3D, MAE_MASK3D, BOTH, MASK3D_MAE), LEVELS[MAE_MASK3D]))
-    table = next(table for table in tables_of(found) if table.title == "Orders (table 16)")
-    assert [row[0] for row in table.rows] == ["MAE + Mask3D", "Mask3D -> MAE", "MAE -> Mask3D"]
-    assert [answer.verdict for answer in found.answers if "table 16" in answer.question.text] == ["not told apart"] * 2
+    table = next(table for table in tables_of(found) if "table 16" in table.title or "tables 10, 16" in table.title)
+    assert [row[0] for row in table.rows] == ["Mask3D -> MAE", "MAE -> Mask3D", "depth and colours", "Mask3D"]
+    asked = [answer for answer in found.answers if answer.other in {BOTH, MASK3D_MAE}]
+    assert [answer.verdict for answer in asked] == ["not told apart"] * 2
     assert [answer.verdict for answer in made({MASK3D: [[5, 6]], OF_MAE: [[1, 2]]}).answers] == ["not told apart"]

@@ -41,7 +41,7 @@ class PretrainMask3D:
     init_weights: Path | None = None
     """File with those weights; without it they are downloaded, or bundled."""
     encoder: str | None = None
-    """From nothing: whose architecture, such as tiny-dino (the default) or timm:vit_base_patch16_224."""
+    """From nothing: whose architecture, such as tiny-dino (the default), plain-vit or timm:vit_base_patch16_224."""
     scale: Literal["small", "paper"] = "small"
     """Numbers for a processor and some thousand photos (AdamW, crops of 96x128), or those of the paper (SGD at 0.1,
     batch 128, times 0.99 every 1000 steps, 100 epochs, 240x320)."""

@@ -12,14 +12,17 @@ from uplift.encoders.vit import PREFIX, ViTEncoder, make_architecture
 from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:
-    from timm.models import Eva
+    from timm.models import Eva, VisionTransformer
+
+PLAIN = "plain-vit"
+PLAIN_WINDOW, PLAIN_STRIDE = 192, 96  # pixels
 
 
 def make_blank(name: str, device: torch.device, *, seed: int = 0, **options: Any) -> ViTEncoder:
     """An encoder's network with weights drawn from a seed; nothing is downloaded.
 
     Args:
-        name: tiny-dino, tiny-depth, a short name of a ViT, or timm:NAME.
+        name: tiny-dino, tiny-depth, plain-vit, a short name of a ViT, or timm:NAME.
         device: Where it computes.
         seed: Of the weights.
         options: ``window`` and ``stride``.
@@ -45,11 +48,18 @@ def has_architecture(name: str) -> bool:
     return name in _tiny() or name in VIT_NAMES or name.startswith(PREFIX)
 
 
-def _tiny() -> dict[str, tuple[Callable[[], Eva], int, int]]:
+def _tiny() -> dict[str, tuple[Callable[[], Eva | VisionTransformer], int, int]]:
     """How tiny networks are built, their windows and strides."""
     from uplift.encoders import tiny_depth, tiny_dino
 
     return {
         tiny_dino.NAME: (tiny_dino.build_tiny_dino, tiny_dino.WINDOW, tiny_dino.STRIDE),
         tiny_depth.NAME: (lambda: tiny_depth.TinyDepth().vit, tiny_depth.WINDOW, tiny_depth.STRIDE),
+        PLAIN: (_plain, PLAIN_WINDOW, PLAIN_STRIDE),
     }
+
+
+def _plain() -> VisionTransformer:
+    from uplift.encoders._plain_vit import PlainViT
+
+    return PlainViT()

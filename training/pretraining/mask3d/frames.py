@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from render.errors import InputError
+from render.spacing import evenly_spaced
 from render.views import read_photo
 from training.probing.data import open_data
 from training.probing.data.files import MILLIMETRES, PHOTOS, photos_in, read_depth, read_lines
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 COLOUR_FOLDERS = ("color", "images", "rgb", "photos")
 DEPTH_FOLDERS = ("depth", "depths")
 DEPTH_ENDINGS = ("_depth", "-depth", ".depth")  # of a depth map that lies beside its photo
+COMPARED = 8  # frames that tell these from others of the same names
 MEMORY = 4 << 30  # bytes of frames that are kept; the others are read whenever they are needed
 
 
@@ -68,12 +70,13 @@ class Frames:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the frames' names in order, of their side, and of what the first one shows."""
+        """Hash of the frames' names in order, of their side, and of what evenly spaced ones show."""
         digest = hashlib.sha256(str(self.side).encode())
         for photo in self.photos:
             digest.update(f"{photo.group}/{photo.name};".encode())
-        for values in self[0]:
-            digest.update(np.ascontiguousarray(values).tobytes())
+        for index in evenly_spaced(len(self), COMPARED):
+            for values in self[index]:
+                digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
     def __getitem__(self, index: int) -> Frame:

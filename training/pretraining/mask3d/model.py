@@ -33,7 +33,9 @@ class MaskedModel(nn.Module):
     colour encoder by whatever its architecture has: embeddings, which are sines and cosines too where it begins from
     nothing and are not trained, or turned queries and keys.
 
-    Depth is shown without the mean and deviation of its frame, and beside it where it is known.
+    Depth is shown without the mean and deviation of its frame, and beside it where it is known.  Both are of the whole
+    frame: the loss, which has moments of patches, gains nothing by it; where nothing is normalized
+    (``normalize="none"``) what is shown tells the scale of what is hidden.
 
     Attributes:
         network: The colour encoder's.

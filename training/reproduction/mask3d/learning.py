@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from render.errors import InputError
 from render.progress import Progress, silent
-from training.loop import CHECKPOINT
+from render.spacing import evenly
+from training.loop import CHECKPOINT, LOG
 from training.reproduction.costs import last_logged, peak_of_job
 from training.reproduction.jobs import Job
 from training.reproduction.mask3d.places import Places, pretrained, tuned
 from training.reproduction.mask3d.plan import ARCHITECTURE, SETTINGS, SHAPE, TEST, Row
-from training.reproduction.mask3d.preparing import data_of, frames_of
+from training.reproduction.mask3d.preparing import data_of, drawn, frames_of
 from training.reproduction.packing import packed
 
 if TYPE_CHECKING:
     from training.pretraining.mask3d.running import Start
     from training.probing.photos import ProbeData
+    from training.probing.scores import Scores
     from uplift.encoders.base import TrainableEncoder
 
 DEVICE = "cpu"
 AGAIN = 1000  # added to the seed of what goes on from an earlier pretraining: else it would see the same crops again
+KNOWN = 32  # photos at most that were learned from, and are told again
+LEARNED = "learned from"  # their group
+VALIDATION = "val_"  # begins the names of what the log says of other frames
 
 
 def training_jobs(
@@ -42,7 +50,7 @@ def training_jobs(
     Raises:
         InputError: what is there was made with other settings.
     """
-    left = {(row, seed) for row in rows for seed in seeds if _is_left(places, row, seed, rows)}
+    left = {(row, seed) for row in rows for seed in row.of(seeds) if _is_left(places, row, seed, rows)}
     parts = [seeds] if together else [[seed] for seed in seeds]
     jobs: list[Job] = []
     for some in parts:
@@ -127,7 +135,7 @@ def _pretrain(places: Places, row: Row, seed: int, progress: Progress) -> None:
         progress=progress,
     )[1]
     spent = {"seconds": last_logged(folder, "seconds"), "peak": peak_of_job()}
-    places.store(row).put(pretrained(row, seed), {"validation": figures, **spent})
+    places.store(row).put(pretrained(row, seed), {"early": _early(folder), "validation": figures, **spent})
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -151,8 +159,10 @@ def _tune(places: Places, row: Row, setting: str, seed: int, data: ProbeData, pr
     from uplift.encoders.finetuned import trainable
     from uplift.encoders.untrained import make_blank
 
-    began, device, folder = time.perf_counter(), torch.device(DEVICE), places.tuning(row, setting, seed)
-    share = SETTINGS[setting].share
+    device, folder = torch.device(DEVICE), places.tuning(row, setting, seed)
+    before, began = _seconds(folder), time.perf_counter()
+    learned = drawn(data.train, SETTINGS[setting].share, seed)
+    known = [replace(photo, group=LEARNED) for photo in evenly(learned, KNOWN)]
     encoder: TrainableEncoder
     if row.masking is None:
         encoder = make_blank(ARCHITECTURE, device, seed=seed)
@@ -161,15 +171,40 @@ def _tune(places: Places, row: Row, setting: str, seed: int, data: ProbeData, pr
     scores = fine_tune(
         encoder,
         decoder_of(encoder, "new" if row.masking is None else "pretrained", seed=seed),
-        data,
+        replace(data, train=learned, test=[*data.test, *known]),
         folder,
         scale="small",
-        numbers=places.plan.tuning(max(1, round(share * len(data.train)))),
-        share=share,
+        numbers=places.plan.tuning(row, len(learned)),
         seed=seed,
         device=DEVICE,
         progress=progress,
     )
-    spent = {"training": last_logged(folder, "seconds"), "seconds": time.perf_counter() - began, "peak": peak_of_job()}
-    places.store(row, setting).put(tuned(row, setting, seed), {"scores": packed(scores, 0), **spent})
+    seconds = before + time.perf_counter() - began
+    spent = {"training": last_logged(folder, "seconds"), "seconds": seconds, "peak": peak_of_job()}
+    told = {"scores": packed(_without(scores, LEARNED), 0), "learned": scores.of_group(LEARNED)}
+    places.store(row, setting).put(tuned(row, setting, seed), told | spent)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _without(scores: Scores, group: str) -> Scores:
+    """Scores of all groups but one."""
+    kept = [place for place, name in enumerate(scores.groups) if name != group]
+    return replace(scores, groups=tuple(scores.groups[place] for place in kept), sums=scores.sums[:, kept])
+
+
+def _lines(folder: Path) -> list[Mapping[str, Any]]:
+    """What the log of a training said; nothing where none has begun."""
+    log = folder / LOG
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+
+
+def _seconds(folder: Path) -> float:
+    """What a training took until it was interrupted; 0 where it was not."""
+    return float(max((line["seconds"] for line in _lines(folder) if "seconds" in line), default=0.0))
+
+
+def _early(folder: Path) -> dict[str, float]:
+    """Losses of other frames when they were first asked for, a tenth of a pretraining after its beginning."""
+    found = [{name: value for name, value in line.items() if name.startswith(VALIDATION)} for line in _lines(folder)]
+    first: dict[str, float] = next((values for values in found if values), {})
+    return {name.removeprefix(VALIDATION): float(value) for name, value in first.items()}

@@ -97,9 +97,9 @@ class Places:
         return FigureStore(folder, self.plan.identity() | of, advice=advice)
 
 
-def made(split: str, first: int) -> str:
-    """The name of what making photos of some rooms took, in the store."""
-    return f"costs/photos/{split}/{first}"
+def made(split: str, index: int) -> str:
+    """The name of what making the photos of a room took, in the store."""
+    return f"costs/photos/{split}/{index}"
 
 
 def pretrained(row: Row, seed: int) -> str:

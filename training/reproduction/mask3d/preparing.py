@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from training.reproduction.mask3d.plan import LEARN, SETTINGS, TEST
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
+A = TypeVar("A")
 TOGETHER = 20  # rooms of a job: each job loads all libraries anew
 
 
@@ -38,9 +40,8 @@ def photo_jobs(places: Places) -> list[Job]:
 
 
 def photo_costs(places: Places) -> list[str]:
-    """The names of what making photos took, in the store."""
-    parts = ((split, first) for split in (LEARN, TEST) for first in range(0, places.plan.parts(split)[1], TOGETHER))
-    return [made(split, first) for split, first in parts]
+    """The names of what making the photos of every room took, in the store."""
+    return [made(split, index) for split in (LEARN, TEST) for index in range(places.plan.parts(split)[1])]
 
 
 def make_photos(places: Places, split: str, first: int, count: int, *, progress: Progress = silent) -> None:
@@ -57,15 +58,13 @@ def make_photos(places: Places, split: str, first: int, count: int, *, progress:
 
     plan, store = places.plan, places.store()
     number, folders = plan.parts(split)[0], places.folders(split)
-    done, began = 0, time.perf_counter()
     for index in range(first, first + count):
         progress(index - first, count, "making rooms")
         if not _is_whole(places, split, index):
+            began = time.perf_counter()
             write_room(folders[index], split, number + index, plan.form(split), threads=1, overwrite=True)
-            done += 1
+            store.put(made(split, index), {"seconds": time.perf_counter() - began, "peak": peak_of_job()})
     progress(count, count, "making rooms")
-    if done and store.get(made(split, first)) is None:
-        store.put(made(split, first), {"rooms": done, "seconds": time.perf_counter() - began, "peak": peak_of_job()})
 
 
 def frames_of(places: Places) -> list[ProbePhoto]:
@@ -99,6 +98,13 @@ def data_of(places: Places, setting: str) -> ProbeData:
         data = ProbeData("rooms", labelled, room_photos(tested), classes=tested[0].class_names)
     data = data.for_task("segmentation")
     return replace(data, train=[_kept(photo, 2 * plan.side) for photo in data.train])
+
+
+def drawn(photos: Sequence[A], share: float, seed: int) -> list[A]:
+    """Some of the photos with labels, in order: as many for every seed, others for each."""
+    count = max(1, round(share * len(photos)))
+    random = np.random.default_rng((seed, count))
+    return [photos[index] for index in sorted(random.choice(len(photos), count, replace=False))]
 
 
 def camvid_of(places: Places) -> ProbeData:

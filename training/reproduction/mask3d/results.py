@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,19 +12,24 @@ import numpy as np
 from training.probing.comparison import Difference, Interval, compare, interval_over_seeds
 from training.probing.scores import Scores, figures_of
 from training.probing.statistics import joined
+from training.reproduction.mask3d.joint import against_mean, of_first_seeds, of_frequent_classes
 from training.reproduction.mask3d.places import Places, pretrained, tuned
 from training.reproduction.mask3d.plan import (
     BOTH,
     CELLS,
+    FAST,
     FURTHER_CELLS,
+    LONG,
     MAE_MAE,
     MAE_MASK3D,
     MASK3D,
     MASK3D_MAE,
+    MASK3D_MASK3D,
     OF_MAE,
     PURE,
     SCRATCH,
     SETTINGS,
+    SLOW,
     Plan,
     Row,
 )
@@ -33,6 +38,8 @@ from training.reproduction.packing import unpacked
 from training.reproduction.verdicts import VERDICTS, Verdict, verdict_of
 
 CHOSEN = "miou"  # the figure that the text reports
+FREQUENT = "frequent"  # the same of the classes that more than a few pixels have
+OTHER_CELLS = Row("other-cells", "the mean of the other cells")
 
 
 @dataclass(frozen=True)
@@ -43,27 +50,42 @@ class Question:
         text: The question, with the parts of the text that it is about.
         claimed: What the text found.
         pairs: Which rows are compared: is the first one better than the other?
+        jointly: The first row of the pairs is also compared with the mean of the others.
     """
 
     text: str
-    claimed: Verdict
+    claimed: str
     pairs: tuple[tuple[Row, Row], ...]
+    jointly: bool = False
 
 
 QUESTIONS = (
-    Question("Is a pretraining better than none? (tables 9, 15)", "better", ((OF_MAE, SCRATCH), (MASK3D, SCRATCH))),
+    Question(
+        "Is a pretraining better than none, fine-tuned alike? (tables 9, 15)",
+        "better",
+        ((OF_MAE, SCRATCH), (MASK3D, SCRATCH)),
+    ),
+    Question(
+        "Is it better than a fine-tuning that takes as long, or at other rates?",
+        "not asked",
+        ((OF_MAE, LONG), (MASK3D, LONG), (MASK3D, SLOW), (MASK3D, FAST)),
+    ),
     Question("Is Mask3D better than MAE? (table 9)", "better", ((MASK3D, OF_MAE),)),
     Question("After MAE, is Mask3D better than more of MAE? (tables 1, 5, 7)", "better", ((MAE_MASK3D, MAE_MAE),)),
-    Question("Is Mask3D better after MAE than alone? (tables 1, 9)", "better", ((MAE_MASK3D, MASK3D),)),
+    Question(
+        "Is Mask3D better after MAE than after itself, or alone? (tables 1, 9)",
+        "better than alone, where MAE saw a million other photos",
+        ((MAE_MASK3D, MASK3D_MASK3D), (MAE_MASK3D, MASK3D)),
+    ),
     Question("Is it better than telling depth from the whole photo? (section 4.5)", "better", ((MASK3D, PURE),)),
     Question(
         "Is it best to keep a fifth of both? (table 8)",
         "better",
         tuple((MASK3D, one) for one in (*CELLS, *FURTHER_CELLS) if one != PURE),
+        jointly=True,
     ),
-    Question(
-        "Is MAE before Mask3D the best order? (table 16)", "better", ((MAE_MASK3D, BOTH), (MAE_MASK3D, MASK3D_MAE))
-    ),
+    Question("Is MAE better before Mask3D than after it? (table 16)", "better", ((MAE_MASK3D, MASK3D_MAE),)),
+    Question("Is it better to tell depth alone than colours too? (table 10)", "better", ((MASK3D, BOTH),)),
 )
 
 
@@ -105,24 +127,34 @@ class Found:
         scores: By the name of the setting, all seeds.
         losses: Of frames of test rooms at the end of the pretraining, by what is told, all seeds; those of other masks
             cannot be compared.
+        early: The same after a tenth of it: whether the row that it goes on from has left something.
+        learned: mIoU of some of the photos that were learned from, by the name of the setting, all seeds.
     """
 
     row: Row
     scores: Mapping[str, Scores]
     losses: Mapping[str, Sequence[float]]
+    early: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    learned: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
-    def interval(self, setting: str) -> Interval:
+    def figures(self, setting: str) -> dict[str, list[float]]:
+        """Figures of every seed."""
+        scores = self.scores[setting]
+        return {**figures_of(scores), FREQUENT: figures_of(of_frequent_classes(scores))[CHOSEN]}
+
+    def interval(self, setting: str, figure: str = CHOSEN) -> Interval:
         """The mean of a figure, and its interval over the seeds."""
-        return interval_over_seeds(figures_of(self.scores[setting])[CHOSEN])
+        return interval_over_seeds(self.figures(setting)[figure])
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""
-        seeds = {name: figures_of(scores) for name, scores in self.scores.items()}
+        seeds = {name: self.figures(name) for name in self.scores}
         intervals = {
             name: {figure: interval_over_seeds(values).json() for figure, values in figures.items()}
             for name, figures in seeds.items()
         }
-        about = {"title": self.row.title, **self.row.identity(), "losses": dict(self.losses)}
+        about = {"title": self.row.title, **self.row.identity()}
+        about |= {"losses": dict(self.losses), "early": dict(self.early), "learned": dict(self.learned)}
         return {**about, "figures": intervals, "seeds": seeds}
 
 
@@ -158,17 +190,29 @@ class Results:
             for one, other in question.pairs:
                 both = [name for name in self.settings if name in known.get(one, {}) and name in known.get(other, {})]
                 for name in both:
-                    gap = compare(known[one][name], known[other][name], CHOSEN)
-                    found.append(Answer(question, one, other, name, gap))
+                    first, second = of_first_seeds(known[one][name], known[other][name])
+                    found.append(Answer(question, one, other, name, compare(first, second, CHOSEN)))
+            if question.jointly:
+                found += self._jointly(question, known)
         return found
 
-    def summary(self) -> dict[Question, dict[Verdict, int]]:
-        """How many comparisons ended how, by question; those that were not asked are left out."""
-        counted: dict[Question, dict[Verdict, int]] = {}
+    def summary(self) -> dict[tuple[Question, str], dict[Verdict, int]]:
+        """How many comparisons ended how, by question and setting; those that were not asked are left out."""
+        counted: dict[tuple[Question, str], dict[Verdict, int]] = {}
         for answer in self.answers:
-            counts = counted.setdefault(answer.question, dict.fromkeys(VERDICTS, 0))
+            counts = counted.setdefault((answer.question, answer.setting), dict.fromkeys(VERDICTS, 0))
             counts[answer.verdict] += 1
         return counted
+
+    def _jointly(self, question: Question, known: Mapping[Row, Mapping[str, Scores]]) -> list[Answer]:
+        """The first row against the mean of the others, in the settings where two of them were measured at least."""
+        found, one = [], question.pairs[0][0]
+        for name in self.settings:
+            others = [known[other][name] for _, other in question.pairs if name in known.get(other, {})]
+            if name in known.get(one, {}) and len(others) > 1:
+                first, *rest = of_first_seeds(known[one][name], *others)
+                found.append(Answer(question, one, OTHER_CELLS, name, against_mean(first, rest, CHOSEN)))
+        return found
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -177,9 +221,10 @@ class Results:
             "plan": self.plan.identity(),
             "rows": {one.row.name: one.json() for one in self.found},
             "answers": [answer.json() for answer in self.answers],
-            "summary": {
-                question.text: {"claimed": question.claimed, **counts} for question, counts in self.summary().items()
-            },
+            "summary": [
+                {"question": question.text, "setting": setting, "claimed": question.claimed, **counts}
+                for (question, setting), counts in self.summary().items()
+            ],
             "costs": self.costs,
             "missing": list(self.missing),
         }
@@ -205,29 +250,34 @@ def gather(places: Places, rows: Sequence[Row], seeds: Sequence[int]) -> Results
     for row in rows:
         lessons = [] if row.masking is None else _figures(places, row, None, seeds)
         _add_cost(costs, f"pretraining: {row.title}", lessons)
-        scores = {}
+        scores: dict[str, Scores] = {}
+        learned: dict[str, list[float]] = {}
         for name in places.measured(row):
             figures = _figures(places, row, name, seeds)
             if figures:
                 scores[name] = joined([unpacked("segmentation", one["scores"]) for one in figures])
+                learned[name] = [float(one["learned"][CHOSEN]) for one in figures]
                 tunings[name] += figures
             else:
                 missing.append(f"{row.title} for {SETTINGS[name].title}")
         told = lessons[0]["validation"] if lessons else {}
-        losses = {name: [float(lesson["validation"][name]) for lesson in lessons] for name in told}
+        early, losses = (
+            {name: [float(lesson[when][name]) for lesson in lessons] for name in told}
+            for when in ("early", "validation")
+        )
         if scores:
-            found.append(Found(row, scores, losses))
+            found.append(Found(row, scores, losses, early, learned))
     for name, figures in tunings.items():
         _add_cost(costs, f"fine-tuning and measuring: {SETTINGS[name].title}", figures)
     return Results(places.plan, tuple(seeds), found, costs, tuple(missing))
 
 
 def _figures(places: Places, row: Row, setting: str | None, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Those of every seed; of a row that has not all of them none."""
-    names = [pretrained(row, seed) if setting is None else tuned(row, setting, seed) for seed in seeds]
+    """Those of every seed of a row; of one that has not all of them none."""
+    names = [pretrained(row, seed) if setting is None else tuned(row, setting, seed) for seed in row.of(seeds)]
     store = places.store(row, setting)
     known = [one for one in (store.get(name) for name in names) if one is not None]
-    return known if len(known) == len(seeds) else []
+    return known if len(known) == len(names) else []
 
 
 def _add_cost(

@@ -20,9 +20,10 @@ def memory_needed(plan: Plan) -> int:
 
 def disk_needed(plan: Plan, rows: Sequence[Row], seeds: int) -> int:
     """Bytes of the folder, about."""
-    pretrained = sum(row.masking is not None for row in rows)
-    trainings = pretrained + sum(len(row.measured) for row in rows)
-    return _photos(plan) * PIXEL * plan.width * plan.height + seeds * (pretrained * ENCODER + trainings * LOG)
+    counts = [(row, len(row.of(range(seeds)))) for row in rows]
+    pretrained = sum(count for row, count in counts if row.masking is not None)
+    trainings = pretrained + sum(count * len(row.measured) for row, count in counts)
+    return _photos(plan) * PIXEL * plan.width * plan.height + pretrained * ENCODER + trainings * LOG
 
 
 def _photos(plan: Plan) -> int:
