@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from app.commands.reproduce_task_distillation import DATA, SHARED
-from app.console import duration, progress_bars, say, wrote
+from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
     from training.reproduction.mask3d import Places, Plan, Row
@@ -64,16 +64,15 @@ class ReproduceMask3D:
 
     def run(self) -> None:
         """Make what is missing, train, measure, print and write."""
-        import time
 
-        from app.reproducing import announce, at_once, check_given
+        from app.reproducing import Spent, announce, at_once, check_given
         from render.errors import InputError
         from training.reproduction.jobs import FAILURES
         from training.reproduction.mask3d import gather, photo_jobs, run_jobs, training_jobs
         from training.reproduction.mask3d.preparing import photo_costs
         from training.reproduction.mask3d.sizes import disk_needed, memory_needed
 
-        began = time.perf_counter()
+        spent = Spent()
         check_given(self.out, self.seeds, self.processes)
         plan = self._plan()
         places, rows, seeds = self._places(plan), self._rows(), list(range(self.seeds))
@@ -94,7 +93,7 @@ class ReproduceMask3D:
             self._report(places, found)
         if failure is not None:
             raise failure
-        say(f"{duration(time.perf_counter() - began)} in all")
+        spent.say()
 
     def _plan(self) -> Plan:
         from training.reproduction.mask3d import Plan
