@@ -1,5 +1,9 @@
 """A search for augmentations whose answer is known: bars whose direction is their class, or is none of it.
 
+It is simpler than a real one: there are three transformations, of which an augmentation has one; the upper rate is
+chosen for each kind of bars; and held bars that are turned come from elsewhere than those of the training, which no
+random split gives.
+
 ``python -m tests.turned OUT`` is a short one, which may be done in several processes.
 """
 
