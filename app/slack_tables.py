@@ -161,7 +161,9 @@ def _policy_table(found: Results) -> ResultTable:
         "percent of what is drawn, and the largest magnitude; means over searches and steps of an augmentation; chance "
         "= a standard deviation over transformations and searches whose augmentations are told each other's alignment"
     )
-    note += "" if found.spread is None else f"; alignments differed by {found.spread:.3g}, which the speed is chosen by"
+    note += (
+        "" if found.size is None else f"; alignments had a size of {found.size:.3g}, which the upper rate follows from"
+    )
     return ResultTable("Policies (figure A.1)", ["transformation", *(TITLES[v] for v in found.policies)], rows, note)
 
 

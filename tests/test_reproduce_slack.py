@@ -72,7 +72,7 @@ def test_tables_policies_and_pictures_are_written(done: Path) -> None:
     assert all(cost["seconds"] > 0 for cost in found["costs"].values())
     assert {"pie-0.png", "evolution-0.png"} <= {path.name for path in done.iterdir()}
     assert [path.parent.name for path in done.glob(f"**/{CHECKPOINT}")] == ["seed-0"], "all but the pretraining's go"
-    assert found["spread"] > 0
+    assert found["size"] > 0
     assert set(found["learned"]) == set(found["lines"])
     assert {answer["verdict"] for answer in found["policy_answers"]} == {"not told apart"}
     assert all(0 < loss < 10 for pair in found["policies"]["mu"][0]["held_losses"] for loss in pair)
@@ -105,9 +105,9 @@ def test_a_found_policy_is_known_without_its_folder_and_moves_as_fast_as_planned
     assert opened.augmentation("slack", 0, store).title == Augmentation(kept).title
     with pytest.raises(InputError, match="a policy of search 1 of slack"):
         opened.augmentation("slack", 1, store)
-    spread = store.get("speed")
-    assert spread is not None
-    assert opened.numbers(store) == TINY.numbers.at_speed(TINY.speed, spread["spread"], 17)
+    speed = store.get("speed")
+    assert speed is not None
+    assert opened.numbers(store) == TINY.numbers.at_speed(TINY.speed, speed["size"], 17)
     assert opened.search("slack", 0, TINY.numbers, done / "unused")._photos.labels == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 

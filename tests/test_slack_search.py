@@ -19,11 +19,11 @@ from render.errors import InputError
 from tests.taught import small_data
 from tests.test_loop import logged
 from tests.test_loop_processes import LAUNCH, ROOT
-from tests.turned import CLASSES, NAMES, SHORT, SIDE, Kind, bars, numbers, tiny_net, toy_search
+from tests.turned import CLASSES, NAMES, SHORT, SIDE, Kind, bars, estimate, numbers, tiny_net, toy_search
 from training.augmentation import POOLS, Policy, load_policy
 from training.augmentation.balanced import of_each_class, split_each_class
 from training.augmentation.estimate import policy_gradient
-from training.augmentation.moving import Velocity, by_chance, move, spread_of
+from training.augmentation.moving import Velocity, by_chance, move, size_of
 from training.augmentation.photos import Squares, squares_of
 from training.augmentation.search import SEARCH, SearchNumbers, SearchRound, Variant
 from training.augmentation.searching import POLICY, Found
@@ -77,13 +77,13 @@ def test_the_search_finds_what_is_known_to_help(kind: Kind, tmp_path: Path) -> N
 def test_what_chance_leads_to_is_what_the_search_does_with_what_it_measured(short: tuple[Path, Found]) -> None:
     begun, alignments = short[1].policies[0], torch.stack(short[1].alignments)
     assert alignments.shape == (2, 2, 3)
-    assert spread_of(alignments) > 0
+    assert size_of(alignments) == pytest.approx(float(alignments.pow(2).mean()) ** 0.5)
     one, again, other = (by_chance(begun, alignments, SHORT["numbers"], "slack", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(one.logits, again.logits)
     assert not torch.equal(one.logits, other.logits)
     assert float(begun.logits.abs().max()) == 0, "what it begins with stays"
     still = by_chance(begun, 0 * alignments, SHORT["numbers"], "slack", seed=0)
-    assert torch.equal(still.logits, begun.logits)
+    assert float(still.logits.abs().max()) < 1e-5 < 1e-2 < float(one.logits.abs().max())
 
 
 def test_the_held_loss_is_known_before_and_after_re_training(short: tuple[Path, Found]) -> None:
@@ -226,11 +226,11 @@ def test_the_upper_rate_follows_from_how_fast_chance_moves_a_policy() -> None:
     steps = []
     for _ in range(60):
         policy = deepcopy(begun)
-        told, draws = 0.3 * torch.randn(free.augmentations, generator=random), policy.sample(8, random)
+        told, draws = 0.18 + 0.24 * torch.randn(free.augmentations, generator=random), policy.sample(8, random)
         move(policy, policy_gradient(policy, draws, told, free.rate), Velocity.none(policy), free, "pi", begun)
         steps.append(policy.logits)
     assert float(torch.stack(steps).std()) == pytest.approx(0.05, rel=0.1)
-    with pytest.raises(InputError, match="differ in their alignment"):
+    with pytest.raises(InputError, match="alignments other than 0"):
         short.at_speed(0.05, 0.0, 17)
 
 
@@ -289,6 +289,13 @@ def test_two_processes_search_as_one_does(tmp_path: Path) -> None:
             two = torch.load(tmp_path / f"{members}-{rank}.pt", weights_only=True)
             assert float((two["logits"] - one.logits).norm()) < 0.02 * float(one.logits.norm())
             assert float((two["bounds"] - one.bounds).norm()) < 0.02 * float((one.bounds - 0.75).norm())
+    # Float32 and large rates lose digits in a search; a step of it in double precision does not.
+    alone = estimate(0, 1)
+    for rank in range(2):
+        told = torch.load(tmp_path / f"estimate-{rank}.pt", weights_only=True)
+        assert told["held_loss"] == pytest.approx(alone.held_loss, rel=1e-5)
+        for name in ("losses", "alignments", "gradients"):
+            torch.testing.assert_close(told[name], getattr(alone, name), rtol=1e-5, atol=1e-7)
 
 
 def test_photos_of_another_size_are_seen_as_squares() -> None:

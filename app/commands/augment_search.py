@@ -81,8 +81,8 @@ class AugmentSearch:
     rate: float | None = None
     """Learning rate of the network at the beginning of a round; in the text 0.1 for all data but CIFAR-10 (0.4)."""
     upper_rate: float | None = None
-    """Learning rate of the policy. How fast it moves depends on how much the alignments of augmentations differ (logs
-    have it as alignment_spread): the one of --scale small is for about 0.2."""
+    """Learning rate of the policy. How fast it moves depends on how large the alignments of augmentations are (logs
+    have it as alignment_size): the one of --scale small is for about 0.9."""
     anchor: float | None = None
     """Weight of the divergence from the policy at the beginning of a round."""
     train_photos: int | None = None

@@ -24,8 +24,8 @@ class ReproduceSlack:
     augmentation, with the uniform policy and with TrivialAugment.  Does augmentation help?  Do searches find what
     harms?  Is a learned policy better?  Which part helps?
 
-    About 70 minutes on two cores that multiply in bf16; without, give --effort 0.65.  Given again, the command goes on
-    where it was interrupted; what is done is kept, and more --searches and --runs add to it.
+    About 62 to 74 minutes on two cores that multiply in bf16; without, give --effort 0.65.  Given again, the command
+    goes on where it was interrupted; what is done is kept, and more --searches and --runs add to it.
     """
 
     out: tyro.conf.Positional[Path]

@@ -92,6 +92,10 @@ def by_chance(
     return policy
 
 
-def spread_of(alignments: Float[Tensor, "... A"]) -> float:
-    """How far the augmentations of a step differ in their alignment: a standard deviation within steps."""
-    return float(alignments.double().var(-1).mean().sqrt())
+def size_of(alignments: Float[Tensor, "*steps A"]) -> float:
+    """How large alignments are: the root of their mean square.
+
+    Without a baseline, what all augmentations of a step have in common moves a policy by chance as much as what they
+    differ by.
+    """
+    return float(alignments.double().square().mean().sqrt())

@@ -16,7 +16,7 @@ from render.errors import InputError
 from training.augmentation.applying import HALF, Augmentation, digest
 from training.augmentation.estimate import align, mean_over_processes, policy_gradient
 from training.augmentation.learning import Scale, sgd
-from training.augmentation.moving import Velocity, move
+from training.augmentation.moving import Velocity, move, size_of
 from training.augmentation.numbers import item_seeds, uniform_numbers
 from training.augmentation.photos import Squares
 from training.augmentation.policy import UNIFORMS, Draws, Policy
@@ -111,7 +111,7 @@ class SearchNumbers:
         """
         return self.anchor * self.upper_rate * self.unrolled / (1 - self.momentum)
 
-    def at_speed(self, speed: float, spread: float, transformations: int) -> SearchNumbers:
+    def at_speed(self, speed: float, size: float, transformations: int) -> SearchNumbers:
         """The same with an upper rate at which policies of all data move equally fast, and as strong an anchor.
 
         The text chooses its rates so, for gradients differ in their norms from data to data (A.2.4, ii).
@@ -119,17 +119,17 @@ class SearchNumbers:
         Args:
             speed: By how much a step moves a logit of the uniform policy, if its alignments are mere chance; a
                 standard deviation.
-            spread: Of the alignments of a step, see :func:`training.augmentation.moving.spread_of`.
+            size: Of alignments, see :func:`training.augmentation.moving.size_of`.
             transformations: How many there are to choose from.
 
         Raises:
-            InputError: the alignments do not differ.
+            InputError: the alignments are 0.
         """
-        if not spread > 0:
-            raise InputError(f"Expected augmentations that differ in their alignment, found a spread of {spread:g}.")
+        if not size > 0:
+            raise InputError(f"Expected alignments other than 0, found a size of {size:g}.")
         chance = 1 / transformations
         score = math.sqrt(chance * (1 - chance) / self.augmentations)
-        upper = speed * (1 - self.momentum) / (self.rate * spread * score)
+        upper = speed * (1 - self.momentum) / (self.rate * size * score)
         return replace(self, upper_rate=upper, anchor=self.anchor * self.upper_rate / upper)
 
     def schedule(self, *, seed: int, precision: Precision = "auto") -> Schedule:
@@ -158,25 +158,26 @@ class SearchNumbers:
 SEARCH: dict[Scale, SearchNumbers] = {
     "paper": SearchNumbers(),
     "small": SearchNumbers(
-        rounds=5,
+        rounds=4,
         retrain=54,
         unrolled=36,
         repeats=4,
         batch=32,
-        rate=0.1,
+        rate=0.02,
         momentum=0.5,
-        upper_rate=33.0,
+        upper_rate=38.0,
         bounds_slower=80,
-        anchor=1.1 / 33.0,
+        anchor=1.1 / 38.0,
     ),
 }
 """Table A.4 for CIFAR-10, and what takes minutes on a processor.
 
-Of the latter, a round's networks are re-trained for as large a part of it as in the text.  There are a twentieth of the
-steps in which the policy is learned; it moves faster, its momentum is shorter, for it begins anew with every round, and
-the anchor is as strong over a round.  The upper rate is right where alignments have a spread of about 0.2;
-:meth:`SearchNumbers.at_speed` has it for others.  Bounds are half as fast beside logits as in the text: as fast, chance
-alone would take them anywhere."""
+Of the latter, a round's networks are re-trained for about as large a part of it as in the text, at a rate that leaves
+the loss on held photos about alike: of a WRN-10-1 and 500 photos it went from 1.63 to 1.68, and at five times the rate
+to 1.75.  There are a thirtieth of the steps in which the policy is learned; it moves faster, its momentum is shorter,
+for it begins anew with every round, and the anchor is as strong over a round.  The upper rate is right where alignments
+have a size of about 0.9; :meth:`SearchNumbers.at_speed` has it for others.  Bounds are half as fast beside logits as in
+the text: as fast, chance alone would take them anywhere."""
 
 
 class Item(NamedTuple):
@@ -407,7 +408,7 @@ class SearchRound(Task):
             "accuracy": told.accuracy,
             "held_loss": told.held_loss,
             "alignment": float(told.alignments.mean()),
-            "alignment_spread": float(told.alignments.std()),
+            "alignment_size": size_of(told.alignments),
             "divergence": float(self.policy.divergence(self._anchor_here())),
         }
         return _Part(told.losses.mean() + linear - linear.detach(), figures, gradients)

@@ -1,25 +1,30 @@
 """What is searched for and trained, and at which size.
 
-Networks learn from 1000 photos, 100 of each class, which they see a hundred times: few enough to be learned by heart
-without augmentation.  A network that has not seen its photos often, or that is too small for them, loses by any
-augmentation, and nothing could be asked of policies then.
+Networks learn from 1000 photos, 100 of each class, which they see a hundred times, so that they may learn them by heart
+without augmentation; the table says how much of them each line has learned.  A network that has not seen its photos
+often, or that is too small for them, loses by any augmentation, and nothing could be asked of policies then.
 
-On one thread and in bf16 a WRN-10-1 takes 0.065 s for a step of 64 photos with their augmentation, 0.13 s for one of
-128, and 0.9 s for one of 32 photos under 8 augmentations in which the policy is learned (a WRN-16-1 twice as long, a
-WRN-16-2 three times).  In seconds:
+On one thread and in bf16 a WRN-10-1 takes 0.065 s for a step of 64 photos with their augmentation (0.085 s where other
+work fills the caches), 0.14 s for one of 128, and 0.9 s for one of 32 photos under 8 augmentations in which the policy
+is learned (a WRN-16-1 twice as long, a WRN-16-2 three times).  In seconds, undisturbed and beside other work:
 
-====================  =====  ===  ====
-what                  each   how  all
-====================  =====  ===  ====
-pretraining              51    5   255
-the policies' speed      40    1    40
-search                  205   20  4100
-evaluation              102   35  3570
-beginning a job           5   61   305
-====================  =====  ===  ====
+====================  ==========  ===  ============
+what                  each        how  all
+====================  ==========  ===  ============
+pretraining              52 - 70    5     260 - 350
+the policies' speed      25 - 30    1       25 - 30
+search                 165 - 172   20   3300 - 3440
+evaluation             103 - 136   35   3600 - 4760
+beginning a job                5   61           305
+====================  ==========  ===  ============
 
-A search is 5 rounds of 54 steps of re-training and 36 in which the policy is learned, and the chance policies at its
-end.  Together 8270 s: 69 minutes of two cores that do not disturb each other.
+A search is 4 rounds of 54 steps of re-training and 36 in which the policy is learned, and the chance policies at its
+end.  Together 7490 to 8890 s: 62 to 74 minutes of two cores.
+
+What can be told of five searches: with 2000 photos to measure, lines that differ by 1.5 points or more, if trainings
+differ by about a point among themselves; of policies, that two transformations are discarded whose augmentations have
+an alignment lower by a fifth of the size of alignments.  The text's differences between learned policies, 0.0 to 0.4
+points on CIFAR-10, cannot be told here; that they are not much larger can.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from training.augmentation.search import SEARCH, SearchNumbers, Variant
 
 NONE, UNIFORM, TRIVIAL = "none", "uniform", "trivial-wide-cifar"
 GIVEN = (NONE, UNIFORM, TRIVIAL)  # lines without a search; of TrivialAugment table 3.1 has the wide one
-SPEED = 0.11  # of policies: chance alone then leaves shares of 5.9 % at 5.9 +- 1.6 %, what is known halves them
+SPEED = 0.11  # of policies: chance alone then leaves shares of 5.9 % at 5.9 +- 1.4 %, what is known halves them
 OFTEN = replace(LEARNING["small"], epochs=100)
 QUICK = 0.02  # of the steps
 QUICK_PHOTOS = (120, 40)  # to learn from, to measure

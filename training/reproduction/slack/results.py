@@ -155,7 +155,7 @@ class Results:
         policies: Of every variant and search, before the first round and after each.
         chances: Of every variant and search, policies that chance led to.
         losses: Of every variant and search, on held photos: as each round began, and as it was re-trained.
-        spread: Of the alignments of augmentations, which the speed of policies was chosen by; None = not measured.
+        size: Of alignments, which the upper rate of policies was chosen by; None = not measured.
         costs: ``seconds`` of a search or an evaluation of every line, and bytes at the ``peak`` of its process.
         missing: Lines that are not whole.
     """
@@ -167,7 +167,7 @@ class Results:
     policies: Mapping[str, Sequence[Sequence[Policy]]]
     chances: Mapping[str, Sequence[Sequence[Policy]]]
     losses: Mapping[str, Sequence[Sequence[tuple[float, float]]]]
-    spread: float | None
+    size: float | None
     costs: Mapping[str, Mapping[str, float]]
     missing: tuple[str, ...]
 
@@ -236,7 +236,7 @@ class Results:
             "learned": dict(self.learned),
             "answers": [answer.json() for answer in self.answers],
             "policy_answers": [answer.json() for answer in self.policy_answers],
-            "spread": self.spread,
+            "size": self.size,
             "policies": policies,
             "costs": {name: dict(cost) for name, cost in self.costs.items()},
             "missing": list(self.missing),
@@ -278,9 +278,9 @@ def gather(opened: Opened) -> Results:
             learned[line] = float(np.mean([one["learned"] for one in known]))
     missing = tuple(line for line in plan.lines if line not in lines)
     speed = store.get(SPEED)
-    spread = None if speed is None else float(speed["spread"])
+    size = None if speed is None else float(speed["size"])
     photos = (len(opened.data.train), len(opened.data.test))
-    return Results(plan, photos, lines, learned, policies, chances, losses, spread, costs, missing)
+    return Results(plan, photos, lines, learned, policies, chances, losses, size, costs, missing)
 
 
 def shares_of(policy: Policy) -> list[float]:

@@ -14,7 +14,7 @@ from training.augmentation import POOLS, Augmentation, Policy
 from training.augmentation.balanced import of_each_class, split_each_class
 from training.augmentation.defaults import NAMED, TrivialWithDefaults
 from training.augmentation.evaluation import Evaluation
-from training.augmentation.moving import by_chance, spread_of
+from training.augmentation.moving import by_chance, size_of
 from training.augmentation.networks import build_network
 from training.augmentation.photos import Squares, squares_of
 from training.augmentation.search import SearchNumbers, Variant
@@ -36,7 +36,7 @@ BASE = 1_400_000_000  # bytes of a process with its libraries and what it trains
 # Seeds of evaluations, and how far those of two searches lie apart; those of searches begin with 0.
 FIRST, STRIDE = 1000, 1000
 PRETRAINING, SEARCH, EVALUATION, SPEED = "pretraining", "search", "evaluation", "speed"  # folders
-TRIED = 12  # steps in which the spread of alignments is measured
+TRIED = 12  # steps in which the size of alignments is measured
 CHANCES = 4  # policies that chance leads to, for every search
 STILL = 1e-9  # an upper rate at which a policy stays what it is
 
@@ -91,7 +91,7 @@ class Opened:
         known = store.get(SPEED)
         if known is None:
             raise InputError("How fast policies move is measured before the first search, found no figures of it.")
-        return self.plan.numbers.at_speed(self.plan.speed, float(known["spread"]), len(self.uniform().names))
+        return self.plan.numbers.at_speed(self.plan.speed, float(known["size"]), len(self.uniform().names))
 
     def search(
         self, variant: Variant, seed: int, numbers: SearchNumbers, out: Path, progress: Progress = silent
@@ -204,11 +204,11 @@ def pretrain(plan: Plan, folder: Path, out: Path, seed: int, *, progress: Progre
 def find_speed(
     plan: Plan, folder: Path, out: Path, seed: int, store: FigureStore, *, progress: Progress = silent
 ) -> None:
-    """How much augmentations differ in their alignment, in a round in which the policy stays what it is."""
+    """How large alignments are, in a round in which the policy stays what it is."""
     opened = open_slack(plan, folder, out)
     still = replace(plan.numbers, rounds=1, unrolled=min(TRIED, plan.numbers.unrolled), upper_rate=STILL, anchor=0.0)
     found = opened.search("slack", seed, still, out / SPEED, progress).run()
-    store.put(SPEED, {"spread": spread_of(found.alignments[0]), "told": found.figures})
+    store.put(SPEED, {"size": size_of(found.alignments[0]), "told": found.figures})
     _remove_checkpoints(out / SPEED)
 
 
@@ -238,7 +238,7 @@ def find(
             "logits": [one.logits.tolist() for one in found.policies],
             "bounds": [one.bounds.tolist() for one in found.policies],
             "chance": [{"logits": one.logits.tolist(), "bounds": one.bounds.tolist()} for one in chances],
-            "spread": spread_of(alignments),
+            "size": size_of(alignments),
             "upper_rate": numbers.of(variant).upper_rate,
             "told": found.figures,
             "seconds": sum(last_logged(one, "seconds") for one in sorted(at.glob("round-*"))),
