@@ -140,6 +140,7 @@ def test_a_policy_goes_into_a_file_and_comes_back(tmp_path: Path) -> None:
     assert named.title == Augmentation(policy).title != Augmentation(Policy.uniform(CIFAR)).title
     assert augmentation_of("trivial-ra").title == "trivial-ra (flips)"
     assert augmentation_of("none", flip=False).title == "none"
+    assert augmentation_of("uniform").title == Augmentation(Policy.uniform(CIFAR)).title
 
 
 def test_what_is_no_file_of_a_policy_is_refused(tmp_path: Path) -> None:

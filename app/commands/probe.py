@@ -75,7 +75,8 @@ class Probe:
     """Classification: the mean of the patches beside the [CLS] token."""
     augmentation: str | None = None
     """Let heads learn from augmented copies of the training photos: a file of fit3d augment search, trivial-ra,
-    trivial-wide, or none (mirrors alone).  They are encoded anew every time; for depth colours alone are changed."""
+    trivial-wide, uniform (what a search begins with), or none (mirrors alone).  They are encoded anew every time; for
+    depth colours alone are changed."""
     copies: int | None = None
     """With --augmentation: copies of each photo, by default 4."""
     flips: bool = True

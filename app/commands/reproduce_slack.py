@@ -19,12 +19,13 @@ DISK = 30_000_000  # bytes of logs, policies and the checkpoints of what runs
 class ReproduceSlack:
     """Measure what SLACK claims of learned augmentations, at a size for a small machine.
 
-    Policies are searched for on CIFAR-10's photos without default transformations: as SLACK does, without the anchor,
-    and learning only what is drawn or only how strong it is.  Networks are trained with each of them, without
-    augmentation, with the uniform policy and with TrivialAugment.  Is a learned policy better?  Which part helps?
+    Policies are searched for on 1000 of CIFAR-10's photos without default transformations: as SLACK does, without the
+    anchor, and learning only what is drawn or only how strong it is.  Networks are trained with each of them, without
+    augmentation, with the uniform policy and with TrivialAugment.  Does augmentation help?  Do searches find what
+    harms?  Is a learned policy better?  Which part helps?
 
-    About 70 minutes on two cores that multiply in bf16; without, give --effort 0.4.  Given again, the command goes on
-    where it was interrupted; what is done is kept, and more --searches add to it.
+    About 62 to 74 minutes on two cores that multiply in bf16; without, give --effort 0.65.  Given again, the command
+    goes on where it was interrupted; what is done is kept, and more --searches and --runs add to it.
     """
 
     out: tyro.conf.Positional[Path]
@@ -32,28 +33,30 @@ class ReproduceSlack:
     data: Path | None = None
     """Folder with cifar10 (train.npz, test.npz) in it; by default the folder data in the one that the variable
     FIT3D_SHARED of the environment names."""
-    searches: int = 3
-    """Of every variant, each with its own split and pretraining."""
-    runs: int = 2
-    """Evaluations of every policy that is found; of lines without a search as many in all."""
+    searches: int = 5
+    """Of every variant, each with its own split and pretraining: intervals are over them."""
+    runs: int = 1
+    """Evaluations of every policy that is found; of lines without a search as many for each of the searches."""
     quick: bool = False
     """A few steps on a few photos, to see in minutes that everything works: the figures mean nothing."""
     processes: int | None = None
     """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     effort: float = 1.0
-    """So many times the steps of every training."""
+    """So many times the epochs of every training, and the rounds of every search."""
 
     def run(self) -> None:
         """Search and train what is missing, measure, print and write."""
         import time
 
         from app.reproducing import announce, at_once, check_given
+        from app.scenes import check_positive
         from render.errors import InputError
         from training.reproduction.slack import gather, jobs_left, open_slack, planned, run_jobs
         from training.reproduction.slack.working import BASE
 
         began = time.perf_counter()
-        check_given(self.out, self.searches, self.processes)
+        check_positive({"--searches": self.searches, "--runs": self.runs, "--effort": self.effort})
+        check_given(self.out, 1, self.processes)
         plan = planned(searches=self.searches, runs=self.runs, effort=self.effort, quick=self.quick)
         opened = open_slack(plan, self._folder(), self.out)
         jobs = jobs_left(opened)

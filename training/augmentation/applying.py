@@ -14,13 +14,13 @@ from render.errors import InputError
 from training.augmentation.files import load_policy
 from training.augmentation.numbers import uniform_numbers
 from training.augmentation.policy import UNIFORMS, Policy
-from training.augmentation.transformations import NOISE, POOL, VOID, check_batch, composed_with_labels
+from training.augmentation.transformations import NOISE, POOL, POOLS, VOID, check_batch, composed_with_labels
 from training.augmentation.trivial import NUMBERS, SPACES, Space, trivially_changed
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Int64, UInt8
 
-NONE = "none"
+NONE, UNIFORM = "none", "uniform"
 TRIVIAL: dict[str, Space] = {f"trivial-{space}": space for space in SPACES}
 HALF = 0.5
 BYTE = 255
@@ -150,7 +150,8 @@ def augmentation_of(text: str, *, flip: bool = True) -> Augmentation:
     """The augmentation that a command line names.
 
     Args:
-        text: ``none``, ``trivial-ra``, ``trivial-wide``, or the file of a policy.
+        text: ``none``, ``uniform`` (of CIFAR's pool, which searches begin with unless they are given another),
+            ``trivial-ra``, ``trivial-wide``, or the file of a policy.
         flip: Whether photos are mirrored half of the time besides.
 
     Raises:
@@ -158,8 +159,11 @@ def augmentation_of(text: str, *, flip: bool = True) -> Augmentation:
     """
     if text == NONE or text in TRIVIAL:
         return Augmentation(TRIVIAL.get(text), flip=flip)
+    if text == UNIFORM:
+        return Augmentation(Policy.uniform(POOLS["cifar"]), flip=flip)
     if not Path(text).exists():
-        raise InputError(f"Expected {', '.join((NONE, *TRIVIAL))} or the file of a policy, found no file {text}.")
+        named = ", ".join((NONE, UNIFORM, *TRIVIAL))
+        raise InputError(f"Expected {named} or the file of a policy, found no file {text}.")
     return Augmentation(load_policy(text).policy, flip=flip)
 
 

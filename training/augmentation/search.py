@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +14,9 @@ from torch.nn import functional
 
 from render.errors import InputError
 from training.augmentation.applying import HALF, Augmentation, digest
-from training.augmentation.estimate import align, anchor_gradient, mean_over_processes, policy_gradient
+from training.augmentation.estimate import align, mean_over_processes, policy_gradient
 from training.augmentation.learning import Scale, sgd
+from training.augmentation.moving import Velocity, move, size_of
 from training.augmentation.numbers import item_seeds, uniform_numbers
 from training.augmentation.photos import Squares
 from training.augmentation.policy import UNIFORMS, Draws, Policy
@@ -35,12 +37,17 @@ the policy, what is drawn or how strong it is alone is learned."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 ONE_ROUND = ("unrolled", "entropy")
 SLOWER = 4  # times slower are policies of table A.7 learned: an upper rate of 0.25 in the place of 1
-BOUNDS_SLOWER, UNANCHORED_SLOWER = 40, 10  # times slower than logits are bounds (A.2.4), and without an anchor
+BOUNDS_SLOWER = 40  # times slower than logits are bounds (A.2.4); without an anchor 10, so that they are as fast
+MEASURED = 256  # held photos at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchNumbers:
     """How long and how fast a policy is searched for (table A.4).
+
+    Those of the text for CIFAR-10.  Its other data have others: CIFAR-100 a rate of 0.1; ImageNet-100 2000 steps of
+    re-training and 800 unrolled ones of 256 photos at 0.1, an upper rate of 0.5 and a product with the anchor's weight
+    of 0.005; DomainNet 800 to 1200, 400, 128, 0.1, 0.625 to 1.25 and 0.01.
 
     Attributes:
         rounds: Each begins with the pretrained network.
@@ -49,12 +56,14 @@ class SearchNumbers:
         augmentations: That a step of the latter draws, each for the whole batch.
         repeats: How often a photo of a batch is seen in one of the former, under an augmentation of its own each time.
         batch: Photos of a step, and held photos.
-        rate: Of the network at the beginning of a round; it falls to 0 along half a cosine.
-        weight_decay: Of convolutions and matrices.
-        momentum: Of the policy; the network has the training loop's.
+        rate: Of the network at the beginning of a round; it falls to 0 along half a cosine.  The estimate's step ahead
+            is as long in all steps (A.2.1).
+        weight_decay: Of convolutions and matrices, not of norms (the text does not say); 2e-4 in the text for CIFAR-10
+            with WRN-40-2.
+        momentum: Of the policy, which has none as a round begins; the network has the training loop's.
         upper_rate: Of the logits.
         bounds_slower: The rate of the bounds is so many times smaller.
-        anchor: Weight of the divergence from the anchor; ``anchor * upper_rate`` is 0.02 in the text.
+        anchor: Weight of the divergence from the anchor; see :attr:`strength`.
 
     Raises:
         InputError: a number is out of its range.
@@ -66,7 +75,7 @@ class SearchNumbers:
     augmentations: int = 8
     repeats: int = 8
     batch: int = 128
-    rate: float = 0.1
+    rate: float = 0.4
     weight_decay: float = 5e-4
     momentum: float = 0.9
     upper_rate: float = 1.0
@@ -93,6 +102,36 @@ class SearchNumbers:
         """Of a round."""
         return self.retrain + self.unrolled
 
+    @property
+    def strength(self) -> float:
+        """How far the anchor pulls the policy back in a round; 80 for CIFAR in the text, however long rounds are.
+
+        The weight times the upper rate (0.02 in the text) times the steps of a round (400), with what momentum makes
+        of a rate.  A logit of probability p goes back as ``exp(-p * strength)`` in a round.
+        """
+        return self.anchor * self.upper_rate * self.unrolled / (1 - self.momentum)
+
+    def at_speed(self, speed: float, size: float, transformations: int) -> SearchNumbers:
+        """The same with an upper rate at which policies of all data move equally fast, and as strong an anchor.
+
+        The text chooses its rates so, for gradients differ in their norms from data to data (A.2.4, ii).
+
+        Args:
+            speed: By how much a step moves a logit of the uniform policy, if its alignments are mere chance; a
+                standard deviation.
+            size: Of alignments, see :func:`training.augmentation.moving.size_of`.
+            transformations: How many there are to choose from.
+
+        Raises:
+            InputError: the alignments are 0.
+        """
+        if not size > 0:
+            raise InputError(f"Expected alignments other than 0, found a size of {size:g}.")
+        chance = 1 / transformations
+        score = math.sqrt(chance * (1 - chance) / self.augmentations)
+        upper = speed * (1 - self.momentum) / (self.rate * size * score)
+        return replace(self, upper_rate=upper, anchor=self.anchor * self.upper_rate / upper)
+
     def schedule(self, *, seed: int, precision: Precision = "auto") -> Schedule:
         """Of a round."""
         return sgd(self.steps, self.rate, self.weight_decay, seed=seed, precision=precision)
@@ -100,7 +139,8 @@ class SearchNumbers:
     def of(self, variant: Variant) -> SearchNumbers:
         """The numbers of a variant, which are as fast as tables A.4 and A.7 have them relative to SLACK's."""
         if variant == "no-kl":
-            return replace(self, upper_rate=self.upper_rate / SLOWER, bounds_slower=UNANCHORED_SLOWER, anchor=0.0)
+            free = self.bounds_slower / SLOWER
+            return replace(self, upper_rate=self.upper_rate / SLOWER, bounds_slower=free, anchor=0.0)
         if variant not in ONE_ROUND:
             return self
         # 10000 steps for 10 rounds of 400 in the text; the networks are as good as trained, so nothing is re-trained.
@@ -108,7 +148,7 @@ class SearchNumbers:
         one = replace(self, rounds=1, retrain=0, unrolled=unrolled, upper_rate=self.upper_rate / SLOWER)
         if variant == "entropy":
             return replace(one, anchor=self.anchor / SLOWER)
-        return replace(one, bounds_slower=UNANCHORED_SLOWER, anchor=0.0)
+        return replace(one, bounds_slower=self.bounds_slower / SLOWER, anchor=0.0)
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -118,11 +158,26 @@ class SearchNumbers:
 SEARCH: dict[Scale, SearchNumbers] = {
     "paper": SearchNumbers(),
     "small": SearchNumbers(
-        rounds=5, retrain=20, unrolled=24, repeats=1, batch=64, rate=0.05, upper_rate=4.0, anchor=0.005
+        rounds=4,
+        retrain=54,
+        unrolled=36,
+        repeats=4,
+        batch=32,
+        rate=0.02,
+        momentum=0.5,
+        upper_rate=38.0,
+        bounds_slower=80,
+        anchor=1.1 / 38.0,
     ),
 }
-"""Table A.4 for CIFAR, and what takes minutes on a processor: with a thirtieth of the steps in which the policy is
-learned it moves faster, and the anchor is as strong."""
+"""Table A.4 for CIFAR-10, and what takes minutes on a processor.
+
+Of the latter, a round's networks are re-trained for about as large a part of it as in the text, at a rate that leaves
+the loss on held photos about alike: of a WRN-10-1 and 500 photos it went from 1.63 to 1.68, and at five times the rate
+to 1.75.  There are a thirtieth of the steps in which the policy is learned; it moves faster, its momentum is shorter,
+for it begins anew with every round, and the anchor is as strong over a round.  The upper rate is right where alignments
+have a size of about 0.9; :meth:`SearchNumbers.at_speed` has it for others.  Bounds are half as fast beside logits as in
+the text: as fast, chance alone would take them anywhere."""
 
 
 class Item(NamedTuple):
@@ -153,6 +208,10 @@ class SearchRound(Task):
     Attributes:
         members: The networks.
         policy: What is learned.
+        alignments: Of every step in which it is learned and every augmentation, of a single network; of several ``[0,
+            A]``.
+        held_losses: The first network's on all held photos, as the round began and as it was re-trained: they should be
+            alike, the second one a little lower (A.2.4, i).
     """
 
     name = "augment-search"
@@ -196,6 +255,10 @@ class SearchRound(Task):
         self.policy = deepcopy(policy).requires_grad_(False)
         self.register_buffer("logits_speed", torch.zeros_like(policy.logits.detach()))
         self.register_buffer("bounds_speed", torch.zeros_like(policy.bounds.detach()))
+        self.alignments: Tensor
+        self.held_losses: Tensor
+        self.register_buffer("alignments", torch.zeros(numbers.unrolled * (len(members) == 1), numbers.augmentations))
+        self.register_buffer("held_losses", torch.zeros(2))
         self._began_as = [member.fingerprint() for member in members]
         self._begin, self._anchor = digest(policy), (deepcopy(anchor or policy).requires_grad_(False),)
         self._photos, self._held, self._numbers, self._variant = photos, held, numbers, variant
@@ -205,6 +268,11 @@ class SearchRound(Task):
         # Several networks are in several processes, each of which has nothing for the others'.
         self.partly = len(members) > 1
         self.cuttable = False
+
+    def begin(self, progress: float) -> None:
+        """Measure what the round begins with."""
+        if progress == 0:
+            self.held_losses.fill_(self._held_loss())
 
     def batch(self, random: Generator) -> Sequence[Item]:
         """Different photos for every network; those of a network are as many places apart as there are networks."""
@@ -223,8 +291,9 @@ class SearchRound(Task):
         of_member: dict[int, list[Item]] = {}
         for item in items:
             of_member.setdefault(item.member, []).append(item)
-        learned = round(progress * self._numbers.steps) >= self._numbers.retrain
-        parts = [(self._unrolled if learned else self._plain)(m, some) for m, some in of_member.items()]
+        place = round(progress * self._numbers.steps) - self._numbers.retrain
+        learned = place >= 0
+        parts = [self._unrolled(m, some, place) if learned else self._plain(m, some) for m, some in of_member.items()]
         loss = torch.stack([part.loss for part in parts]).mean()
         if learned:
             gradients = [part.gradients for part in parts if part.gradients is not None]
@@ -242,30 +311,22 @@ class SearchRound(Task):
         return len(items) * self._numbers.augmentations
 
     @torch.no_grad()
-    def after_step(self, progress: float) -> None:  # noqa: ARG002  whether something was found says it
-        """Move the policy, by gradient descent with momentum."""
+    def after_step(self, progress: float) -> None:
+        """Move the policy; measure what re-training made of the network."""
+        if round(progress * self._numbers.steps) == self._numbers.retrain:
+            self.held_losses[1] = self._held_loss()
         if self._found is None:
             return
-        logits, bounds = self._found
-        self._found = None
-        numbers = self._numbers
-        if numbers.anchor:
-            logits = logits + numbers.anchor * anchor_gradient(self.policy, self._anchor_here())
-        if self._variant != "mu":
-            self.logits_speed.mul_(numbers.momentum).add_(logits)
-            self.policy.logits.sub_(numbers.upper_rate * self.logits_speed)
-        if self._variant != "pi":
-            self.bounds_speed.mul_(numbers.momentum).add_(bounds)
-            self.policy.bounds.sub_(numbers.upper_rate / numbers.bounds_slower * self.bounds_speed)
-            self.policy.keep_bounds()
+        found, self._found = self._found, None
+        velocity = Velocity(self.logits_speed, self.bounds_speed)
+        move(self.policy, found, velocity, self._numbers, self._variant, self._anchor_here())
 
     def validate(self) -> dict[str, float]:
-        """Accuracy of the first network on held photos, and how far the policy is from the uniform one."""
-        first = self.members[0]
-        if not isinstance(first, TaskModel):
-            raise TypeError(f"expected a network, found {type(first).__name__}")
-        found = figures_on(first, self._held.photos, self._classes)
-        return {**found, "entropy": float(self.policy.entropy())}
+        """Of the first network on held photos, and how far the policy is from the uniform one."""
+        found = figures_on(self._first, self._held.photos, self._classes)
+        begun, retrained = self.held_losses.tolist()
+        entropy = float(self.policy.entropy())
+        return {**found, "entropy": entropy, "held_loss_begun": begun, "held_loss_retrained": retrained}
 
     def identity(self) -> dict[str, Any]:
         """Networks, policy, photos, numbers."""
@@ -280,6 +341,26 @@ class SearchRound(Task):
             "variant": self._variant,
             "flip": self._flip,
         }
+
+    @property
+    def _first(self) -> TaskModel:
+        first = self.members[0]
+        if not isinstance(first, TaskModel):
+            raise TypeError(f"expected a network, found {type(first).__name__}")
+        return first
+
+    @torch.no_grad()
+    def _held_loss(self) -> float:
+        """Cross-entropy of the first network on all held photos, seen as in a test."""
+        network, total = self._first, 0.0
+        training = network.training
+        network.eval()
+        for first in range(0, len(self._held), MEASURED):
+            some = range(first, min(first + MEASURED, len(self._held)))
+            logits = network(self._held.pixels(some).to(self.device)).float()
+            total += float(functional.cross_entropy(logits, self._held.targets(some).to(self.device), reduction="sum"))
+        network.train(training)
+        return total / len(self._held)
 
     def _anchor_here(self) -> Policy:
         return self._anchor[0].to(self.policy.logits.device)
@@ -297,15 +378,15 @@ class SearchRound(Task):
         right = float((logits.detach().argmax(1) == targets).float().mean())
         return _Part(functional.cross_entropy(logits, targets), {"accuracy": right}, None)
 
-    def _unrolled(self, member: int, items: Sequence[Item]) -> _Part:
-        """A step in which the policy is learned: all photos have the same augmentations."""
+    def _unrolled(self, member: int, items: Sequence[Item], place: int) -> _Part:
+        """One of the steps in which the policy is learned: all photos have the same augmentations."""
         network, rate = self.members[member], self._numbers.rate
         photos, held = [item.photo for item in items], [item.held for item in items]
         seeds = [item.seed for item in items]
         with torch.autocast(self.device.type, enabled=False):
             draws = self._drawn(items[0].draws)
             pictures = self._pictures(self._photos.pixels(photos, seeds).to(self.device), seeds, draws)
-            held_pixels = self._held.pixels(held, seeds).to(self.device)
+            held_pixels = self._held.pixels(held).to(self.device)
         targets, held_targets = self._photos.targets(photos), self._held.targets(held)
         told = align(
             network,
@@ -321,11 +402,13 @@ class SearchRound(Task):
             linear = torch.stack(
                 [(value * told.gradients[name]).sum() for name, value in network.named_parameters()]
             ).sum()
+        if len(self.alignments):
+            self.alignments[place] = told.alignments
         figures = {
             "accuracy": told.accuracy,
             "held_loss": told.held_loss,
             "alignment": float(told.alignments.mean()),
-            "alignment_spread": float(told.alignments.std()),
+            "alignment_size": size_of(told.alignments),
             "divergence": float(self.policy.divergence(self._anchor_here())),
         }
         return _Part(told.losses.mean() + linear - linear.detach(), figures, gradients)

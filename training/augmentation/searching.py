@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from training.loop import Schedule, Task, check, place, train
 from training.loop.processes import resolve_precision
 from training.loop.schedule import Precision
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 State: TypeAlias = dict[str, Tensor]
 """Of a network, by the names of its parameters and buffers."""
 POLICY = "policy.safetensors"
@@ -37,10 +40,12 @@ class Found:
     Attributes:
         policies: Before the first round, and after each.
         figures: Of the pretraining and of each round: the accuracy on held photos and more.
+        alignments: Of each round, its steps and their augmentations; see :class:`SearchRound`.
     """
 
     policies: list[Policy]
     figures: list[dict[str, float]]
+    alignments: list[Float[Tensor, "u A"]]
 
     @property
     def policy(self) -> Policy:
@@ -95,8 +100,8 @@ class Search:
             seed: Of weights, batches and augmentations.
             precision: Of the forward pass.
             device: auto, cpu, cuda or cuda:N.
-            pretraining: Folder of the pretraining, which several searches of the same seed may share, one after the
-                other; None = one in ``out``.
+            pretraining: Folder of the pretraining, which several searches of the same seed share; only once it is done
+                may they do so at the same time.  None = one in ``out``.
             about: What the policy's file says of how it was found; JSON values.
             progress: Told of steps.
 
@@ -126,12 +131,13 @@ class Search:
     def run(self) -> Found:
         """All steps that are not done yet."""
         states, told = self.pretrained()
-        found = Found([_plain(self._uniform)], [told])
+        found = Found([_plain(self._uniform)], [told], [])
         for number in range(1, self._numbers.rounds + 1):
             task, folder = self._round(found.policy, states, number), self._out / f"round-{number:02d}"
             schedule = self._numbers.schedule(seed=self._seed + STRIDE * number, precision=self._precision)
             found.figures.append(self._train(task, folder, schedule))
             found.policies.append(_plain(task.policy))
+            found.alignments.append(task.alignments.detach().cpu().clone())
             if self._variant == "warm":
                 states = [_state(member) for member in task.members]
             self._save(folder / POLICY, found)

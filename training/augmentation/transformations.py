@@ -98,7 +98,8 @@ POOLS: dict[str, tuple[str, ...]] = {
 }
 """The text adds what earlier methods apply by default: Cutout and RandomCrop for CIFAR, RandomResizedCrop for ImageNet,
 Grayscale for DomainNet, and Hue.  Its results name Cutout for all of them, so each has it; DomainNet's photos are
-prepared like ImageNet's, and have what those have."""
+prepared like ImageNet's, and have what those have.  For which data Hue is added it does not say: here for all but
+CIFAR."""
 
 
 def composed(

@@ -1,4 +1,7 @@
-"""TrivialAugment (Müller and Hutter 2021): one transformation of a pool, as strong as chance has it."""
+"""TrivialAugment (Müller and Hutter 2021): one transformation of a pool, as strong as chance has it.
+
+Between pixels photos are linear after a motion, as in policies; its authors take the nearest pixel.
+"""
 
 from __future__ import annotations
 
