@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from app.console import duration, progress_bars, say, wrote
+from app.console import progress_bars, say, wrote
 
 SHARED, DATA = "FIT3D_SHARED", "data"
 NAME = "cifar10"
@@ -46,15 +46,14 @@ class ReproduceSlack:
 
     def run(self) -> None:
         """Search and train what is missing, measure, print and write."""
-        import time
 
-        from app.reproducing import announce, at_once, check_given
+        from app.reproducing import Spent, announce, at_once, check_given
         from app.scenes import check_positive
         from render.errors import InputError
         from training.reproduction.slack import gather, jobs_left, open_slack, planned, run_jobs
         from training.reproduction.slack.working import BASE
 
-        began = time.perf_counter()
+        spent = Spent()
         check_positive({"--searches": self.searches, "--runs": self.runs, "--effort": self.effort})
         check_given(self.out, 1, self.processes)
         plan = planned(searches=self.searches, runs=self.runs, effort=self.effort, quick=self.quick)
@@ -83,7 +82,7 @@ class ReproduceSlack:
                 wrote(path)
         if failure is not None:
             raise failure
-        say(f"{duration(time.perf_counter() - began)} in all")
+        spent.say()
 
     def _folder(self) -> Path:
         from render.errors import InputError
