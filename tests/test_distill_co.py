@@ -39,12 +39,10 @@ from training.distillation.co.photos import (
 from training.distillation.co.running import run_task
 from training.distillation.co.sampling import Sampler, allowed, evenly_over_owners
 from training.distillation.co.seeing import (
-    RATIO,
     Seen,
     Stages,
     cropped,
     digest_of,
-    part_of,
     recoloured,
     together,
     whole,
@@ -53,6 +51,7 @@ from training.distillation.co.settings import SMALLEST_CROP, Settings
 from training.distillation.co.statistics import Statistics
 from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, mirrored, on_grid
+from training.distillation.parts import RATIO, part_of
 from training.loop import draws_of
 from uplift.encoders import load_encoder
 from uplift.encoders._projectors import (

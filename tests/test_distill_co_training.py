@@ -595,6 +595,7 @@ LATER = ("--teacher-weights", f"{TINY_VIT}=nowhere.pt")  # would be refused, whe
         (["--augmentation", "trivial-ra", "--augment", "flips"], "have no crops, found another augmentation"),
         (["--rungs", "2"], "A ladder has rungs, found 2 of a transformer projector"),
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--warmup", "2"], "a warmup between 0 and 1"),
+        (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--rate", "inf"], "Expected a rate and a clip above 0"),
         (["--teacher-weights", f"{TINY_VIT}=nowhere.pt", "--stages", "40"], "choose a multiple, such as 32"),
         ([*LATER, "--projector", "ladder", "--rungs", "9"], "has 6 blocks"),
         ([*LATER, "--batch", "3", "--accumulate", "2"], "choose a multiple of 2"),

@@ -82,7 +82,7 @@ def test_a_probed_teacher_teaches_a_student_to_tell_photos(
     command(*given).run()
     printed = capsys.readouterr().out
     assert "12 photos to learn from, 12 to measure" in printed
-    assert "fine-tuned, taught by timm:test_vit, probed, mixed images (blend)" in printed
+    assert "fine-tuned, taught by timm:test_vit (probed), mixed images (blend)" in printed
     found = results(tmp_path)
     assert list(found) == ["teacher", "student"]
     assert found["teacher"]["figures"] == {"accuracy": [1.0, 1.0]}
@@ -241,6 +241,8 @@ def test_a_teacher_has_its_own_batch_seeds_and_augmentation(arrays: Path, weight
         (["--mixed", "folder:nowhere"], "folder of mixed images at nowhere, found none"),
         (["--alpha", "2"], "alpha from 0 to 1"),
         (["--temperature", "0"], "temperature above 0"),
+        (["--temperature", "inf"], "temperature above 0"),
+        (["--mixup", "nan"], "a mixup of 0 or more"),
         (["--batch", "1"], "a batch of at least 2"),
         (["--rate", "-1"], "--rate must be a number greater than 0"),
         (["--search", "--rate", "1"], "--search chooses rates"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_the_rate_rises_then_falls_along_a_cosine_or_stays() -> None:
     "wrong",
     [
         *({"steps": 0}, {"accumulate": 0}, {"rate": 0.0}, {"clip": -1.0}, {"warmup": 2.0}, {"log_every": 0}),
-        *({"weight_decay": -1.0}, {"epochs": 0}),
+        *({"weight_decay": -1.0}, {"epochs": 0}, {"weight_decay": math.inf}, {"rate": math.inf}),
     ],
 )
 def test_schedules_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise InputError(f"There is no file {path}.")
+        raise InputError(f"There is no file {path}{', but a folder' if Path(path).is_dir() else ''}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -278,6 +278,8 @@ class DistillCo:
             raise InputError(
                 f"Co-distillation takes one teacher or more, each once; found {', '.join(self.teachers) or 'none'}."
             )
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"--out takes a folder, found a file at {self.out}.")
         if self.scratch and self.weights is not None:
             raise InputError(f"A student from scratch takes no weights, found {self.weights}; leave one of both out.")
         if self.plain_colours and self.augment != "crops":

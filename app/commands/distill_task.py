@@ -487,7 +487,7 @@ def _said(row: Row) -> str:
     if row.teacher is None:
         words = f"{row.spec.name}, {trained}"
     else:
-        words = f"{row.spec.name}, {trained}, taught by {_said(row.teacher)}"
+        words = f"{row.spec.name}, {trained}, taught by {_said(row.teacher).replace(', ', ' (', 1)})"
     if row.mixed is None:
         return words
     return f"{words}, mixed images ({row.mixed.source})" + (", in the task" * (row.mixed_in == "task"))

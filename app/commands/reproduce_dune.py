@@ -44,7 +44,7 @@ class ReproduceDune:
     """Also students that see generic photos alone (the upper half of table 1), and students of a single teacher."""
     specialist: Path | None = None
     """File that fit3d tiny depth wrote; by default the bundled weights, and where there are none it is trained on the
-    wide views, in about nine minutes."""
+    wide views, in about a quarter of an hour."""
     processes: int | None = None
     """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     steps: int | None = None

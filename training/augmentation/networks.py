@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from training.distillation.specific.models import MEAN, STD, ModelSpec, TaskModel, build_model, seeded
+from training.distillation.specific.models import MEAN, STD, ModelSpec, TaskModel, build_model
 from training.distillation.specific.norms import SharedBatchNorm
+from training.randomness import seeded
 
 if TYPE_CHECKING:
     from jaxtyping import Float

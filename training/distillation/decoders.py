@@ -8,6 +8,7 @@ learn the depth of rooms.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from training.probing.linear import require_finite
 from training.probing.photos import ProbePhoto
 from training.probing.running import truth_of
 from training.probing.scores import ScoreKeeper, Scores, as_json
+from training.randomness import seeded
 from training.rooms.reading import RoomScene
 from training.tiny.depth import depth_at_nodes
 from uplift.encoders.base import Encoder
@@ -58,7 +60,8 @@ class DecoderSettings:
     """Photos that are learned from, at most; evenly spaced over all.  Their features are kept in memory."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.rate, self.photos) <= 0 or self.weight_decay < 0:
+        numbers = (self.steps, self.batch, self.rate, self.photos)
+        if not all(0 < number < math.inf for number in numbers) or not 0 <= self.weight_decay < math.inf:
             raise InputError(
                 "A decoder takes steps, batch, rate and photos above 0 and a weight decay of at least 0, found "
                 f"{self.steps}, {self.batch}, {self.rate:g}, {self.photos} and {self.weight_decay:g}."
@@ -163,8 +166,7 @@ def fit_decoder(
     statistics = (channel_statistics(learned.patches), channel_statistics(learned.whole))
     fitted = []
     for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             head = StudentDecoder(decoder, *statistics).to(where)
         fitted.append(_fitted(head, learned, settings, seed, f"decoder of {encoder.name}: seed {seed}", progress))
     measured = _described(encoder, room_photos(test), known, progress)

@@ -17,6 +17,7 @@ from training.finetuning.panels import panels
 from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.targets import Target, Targets
 from training.loop import Task
+from training.randomness import seeded
 from uplift.encoders._adapter import SwinAdapter
 from uplift.encoders.base import TrainableEncoder
 
@@ -135,8 +136,7 @@ class FineTuning(Task):
         self._augmentation = None if augmentation is None else augmentation.still()
         # What does not change of the pictures: the original's map of a photo, and of a validation scene the lifted one.
         self._shown: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.student = Student(encoder, adapter=adapter)
         # What made the targets of this epoch, so that a training that goes on in its middle makes the same ones.
         self.teacher = Student(encoder, adapter=adapter).requires_grad_(False) if refresh == "every-epoch" else None

@@ -77,7 +77,7 @@ class Schedule:
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise InputError(f"Expected {name} to be {lowest} or more, found {getattr(self, name)}.")
-        if not self.weight_decay >= 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"Expected a weight_decay of 0 or more, found {self.weight_decay:g}.")
         if not 0 <= self.momentum < 1:
             raise InputError(f"Expected a momentum from 0 to below 1, found {self.momentum:g}.")
@@ -86,7 +86,7 @@ class Schedule:
                 "Expected a power above 0 and a stair with a factor above 0 and up to 1 and 1 step or more, found "
                 f"{self.power:g}, {self.stair[0]:g} and {self.stair[1]}."
             )
-        if not self.rate > 0 or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
+        if not 0 < self.rate < math.inf or not 0 <= self.warmup <= 1 or (self.clip is not None and not self.clip > 0):
             raise InputError(
                 "Expected a rate and a clip above 0 and a warmup between 0 and 1, found "
                 f"rate {self.rate:g}, clip {self.clip} and warmup {self.warmup:g}."

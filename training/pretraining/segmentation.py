@@ -21,7 +21,7 @@ from training.augmentation import Augmentation
 from training.distillation.specific.augmentation import Recipe
 from training.distillation.specific.heads import DEVIATION
 from training.distillation.specific.measuring import measure
-from training.distillation.specific.models import ModelSpec, TaskModel, seeded
+from training.distillation.specific.models import ModelSpec, TaskModel
 from training.distillation.specific.norms import SharedBatchNorm
 from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.task import TaskTraining
@@ -31,6 +31,7 @@ from training.pretraining.mask3d.settings import CLIP, MOMENTUM, STAIR, WARM, Sc
 from training.pretraining.unread import freeze_unread
 from training.probing.photos import ProbeData
 from training.probing.scores import Scores
+from training.randomness import seeded
 from uplift.encoders._masked import PatchDecoder, plainly_attending
 from uplift.encoders.base import Encoder, TrainableEncoder
 from uplift.encoders.mask3d import Mask3DEncoder, load_decoder

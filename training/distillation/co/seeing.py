@@ -18,14 +18,13 @@ from render.machine import cores
 from training.distillation.co.photos import Photos
 from training.distillation.co.sampling import Item
 from training.distillation.co.settings import SMALLEST_CROP, Settings
+from training.distillation.parts import part_of
 from uplift.encoders.base import TrainableEncoder
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
     from numpy.random import Generator
 
-RATIO = (3 / 4, 4 / 3)  # of a crop's width and height
-TRIES = 10  # for a crop that lies inside the photo
 FLIPPED = 0.5  # of what is seen is mirrored
 RECOLOURED, GREY, BLURRED, SOLARIZED = 0.8, 0.2, 0.2, 0.2  # of crops: with other colours; with none; and so on
 JITTER = (0.4, 0.4, 0.2)  # brightness, contrast and saturation change by factors of 1 - this to 1 + this
@@ -269,16 +268,3 @@ def together(function: Callable[[A], B], items: Sequence[A], most: int = READERS
         return [function(item) for item in items]
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(function, items))
-
-
-def part_of(height: int, width: int, random: Generator, least: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part of a photo, in pixels; see :func:`cropped`."""
-    for _ in range(TRIES):
-        area = random.uniform(least, 1) * height * width
-        ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            return int(random.integers(height - h + 1)), int(random.integers(width - w + 1)), h, w
-    ratio = min(max(width / height, RATIO[0]), RATIO[1])
-    w, h = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
-    return (height - h) // 2, (width - w) // 2, h, w

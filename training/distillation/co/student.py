@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.distillation.co.teachers import Teacher
+from training.randomness import seeded
 from uplift.encoders._projectors import RUNGS, ProjectorKind, layers_of, make_projector
 from uplift.encoders.base import Tokens, TrainableEncoder
 from uplift.encoders.distilled import plain_student
@@ -55,8 +56,7 @@ class Student(nn.Module):
         self._own = (own,)  # not a module, and its network is listed below
         self.network = own.network
         self.kind = projector
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             made = [
                 make_projector(projector, own.dimension, one.dimension, whole=one.has_whole, rungs=rungs)
                 for one in teachers

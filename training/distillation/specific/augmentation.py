@@ -5,6 +5,7 @@ All that is drawn follows from the seed of the item; the teacher and the student
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -16,6 +17,7 @@ from torch.nn import functional
 from render.errors import InputError
 from training.augmentation import Augmentation
 from training.augmentation.trivial import NUMBERS, trivially_changed
+from training.distillation.parts import part_of
 from training.distillation.specific.models import Goal, resized
 from training.distillation.specific.samples import Sample, TaskPhotos, at_nearest
 from training.probing.photos import MARGIN, VOID
@@ -31,7 +33,6 @@ AUGMENTS: tuple[Augment, ...] = get_args(Augment)
 TRIES = 10  # at a crop that more than one class shares
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, (0.5, 1.5), (0.5, 1.5), 0.1  # of mmsegmentation; hue: of a turn
 HALF = 0.5
-ASPECT = (3 / 4, 4 / 3)  # of a crop of a photo with a class, width to height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Recipe:
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        if self.side < 1 or not 0 < self.scale <= 1 or not 0 <= self.jitter <= 1 or self.mixup < 0:
+        if self.side < 1 or not 0 < self.scale <= 1 or not 0 <= self.jitter <= 1 or not 0 <= self.mixup < math.inf:
             raise InputError(
                 "Expected a side of 1 or more, a scale above 0 and up to 1, a jitter from 0 to 1 and a mixup of 0 or "
                 f"more, found {self.side}, {self.scale:g}, {self.jitter:g} and {self.mixup:g}."
@@ -205,29 +206,14 @@ def _photo_changed(
     if recipe.augment == "centre":
         pixels = plain_samples(image, truth, "classification", recipe.side)[0].pixels
     else:
-        pixels = sized(image[:, *_part(image.shape[1], image.shape[2], recipe.scale, random)], (recipe.side,) * 2)
+        top, left, height, width = part_of(image.shape[1], image.shape[2], random, recipe.scale)
+        pixels = sized(image[:, top : top + height, left : left + width], (recipe.side,) * 2)
     pixels = _jittered(pixels, recipe.jitter, random)
     if random.random() < HALF:
         pixels = pixels.flip(-1)
     if recipe.augment != "trivial":
         return pixels
     return trivially_changed(pixels[None], None, "wide", torch.from_numpy(random.random((1, NUMBERS))))[0][0]
-
-
-def _part(height: int, width: int, least: float, random: np.random.Generator) -> tuple[slice, slice]:
-    """What a crop shows: from ``least`` of the area to all, of a random aspect (Szegedy et al. 2015)."""
-    for _ in range(TRIES):
-        area = random.uniform(least, 1) * height * width
-        aspect = float(np.exp(random.uniform(*np.log(ASPECT))))
-        wide, high = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-        if 0 < wide <= width and 0 < high <= height:
-            break
-    else:  # the largest of the middle that is neither too wide nor too high
-        wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
-        top, left = (height - high) // 2, (width - wide) // 2
-        return np.s_[top : top + high, left : left + wide]
-    top, left = int(random.integers(height - high + 1)), int(random.integers(width - wide + 1))
-    return np.s_[top : top + high, left : left + wide]
 
 
 def _jittered(pixels: Float[Tensor, "3 h w"], jitter: float, random: np.random.Generator) -> Float[Tensor, "3 h w"]:

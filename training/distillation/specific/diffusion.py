@@ -19,8 +19,8 @@ from render.errors import InputError
 from render.files import atomic_file
 from render.progress import Progress, silent
 from training.distillation.specific.mixing import NAMES, class_folder
-from training.distillation.specific.models import seeded
 from training.probing.photos import ProbePhoto
+from training.randomness import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

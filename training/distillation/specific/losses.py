@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Weighting:
     temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1 or not self.temperature > 0:
+        if not 0 <= self.alpha <= 1 or not 0 < self.temperature < math.inf:
             raise InputError(
                 "Expected an alpha from 0 to 1 and a temperature above 0, found "
                 f"{self.alpha:g} and {self.temperature:g}."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from render.errors import InputError
 from training.distillation.specific.heads import ClassHead, Hidden, PixelHead, class_features, class_width
 from training.distillation.specific.norms import ItemDropout, shareable
+from training.randomness import seeded
 from uplift.encoders._checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders.base import Encoder, TrainableEncoder
 from uplift.encoders.finetuned import trainable
@@ -312,14 +312,6 @@ def resized(values: Float[Tensor, "b k h w"], size: tuple[int, int]) -> Float[Te
 def at_pixels(logits: Float[Tensor, "b k gh gw"], size: tuple[int, int]) -> Float[Tensor, "b k h w"]:
     """Logits of a grid at the pixels that it lies over."""
     return nn.functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Networks made inside have the random weights of a seed; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too, for good
-        yield
 
 
 def _resnet(name: str, spec: ModelSpec) -> nn.Sequential:

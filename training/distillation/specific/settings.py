@@ -5,6 +5,7 @@ The text has numbers for ViT-S and for ViT-L and ViT-g; other transformers have 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -90,7 +91,7 @@ class Numbers:
     optimizer: Optimizer = "adamw"
 
     def __post_init__(self) -> None:
-        if not self.rate > 0 or not self.weight_decay >= 0 or self.batch < 2 or not self.epochs > 0:
+        if not (0 < self.rate < math.inf and 0 <= self.weight_decay < math.inf and self.batch > 1 and self.epochs > 0):
             raise InputError(
                 "Expected a rate and epochs above 0, a weight decay of at least 0 and a batch of at least 2, found "
                 f"{self.rate:g}, {self.epochs:g}, {self.weight_decay:g} and {self.batch}."

@@ -12,6 +12,7 @@ from training.pretraining.mask3d.losses import in_patches, standardized
 from training.pretraining.mask3d.seeing import Kept, Shown, draw_kept
 from training.pretraining.mask3d.settings import Masking, Shape
 from training.pretraining.unread import freeze_unread
+from training.randomness import seeded
 from uplift.encoders._masked import Blocks, PatchDecoder, plainly_attending, set_positions, sine_cosine
 from uplift.encoders.vit import ViTEncoder
 
@@ -65,8 +66,7 @@ class MaskedModel(nn.Module):
         area, width = own.patch**2, own.dimension
         if scratch:
             set_positions(own.network)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             self.decoder = PatchDecoder(width, shape.width, shape.blocks)
             self.hidden = nn.Parameter(MASK_DEVIATION * torch.randn(shape.width))
             tells = {"depth": area, "colour": COLOURS * area}

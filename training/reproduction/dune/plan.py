@@ -35,7 +35,7 @@ class Plan:
     """Sizes of a reproduction of DUNE (Sariyildiz et al. 2025).
 
     The paper shows each of its students 128 million photos of 336 pixels; here they see 1368 of 128 x 96 pixels, each
-    about five times, which one thread does in five minutes.  AdamW and the cosine are the library's defaults; the rate
+    about five times, which one thread does in seven minutes.  AdamW and the cosine are the library's defaults; the rate
     is that of the tiny encoders, which begin from nothing too.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
         views: Photos of a room.
         width: Of a photo in pixels.
         height: Of a photo in pixels.
-        specialist_steps: Of training the specialist, if it is neither bundled nor given; about nine minutes on one
+        specialist_steps: Of training the specialist, if it is neither bundled nor given; 15 minutes on one
             core.
         steps: Of a distillation.
         batch: Photos of a step.
