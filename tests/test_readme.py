@@ -90,12 +90,15 @@ def test_the_demo_opens_a_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         said = []
-        for line in demo.stdout:
-            said.append(line)
-            if line.startswith("open http"):
-                break
-        with urllib.request.urlopen(said[-1].split()[1], timeout=30) as page:  # noqa: S310  the demo's own address
-            assert b"<html" in page.read()
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == OK
+        try:
+            for line in demo.stdout:
+                said.append(line)
+                if line.startswith("open http"):
+                    break
+            with urllib.request.urlopen(said[-1].split()[1], timeout=60) as page:  # noqa: S310  the demo's own address
+                assert b"<html" in page.read()
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(30) == OK
+        finally:
+            demo.kill()  # if it still runs, which would be waited for for ever
     assert any("fit3d segment" in line for line in said)
