@@ -40,6 +40,7 @@ from training.pretraining.mask3d.settings import NUMBERS as USUAL
 from training.probing.photos import ProbePhoto
 from uplift.encoders import load_encoder
 from uplift.encoders._masked import PatchDecoder, sine_cosine
+from uplift.encoders.finetuned import trainable
 from uplift.encoders.mask3d import Pretrained
 from uplift.encoders.untrained import make_blank
 from uplift.encoders.vit import ViTEncoder
@@ -81,7 +82,7 @@ def test_patches_of_the_plain_network_are_embedded_alike_whatever_is_hidden(tmp_
     torch.testing.assert_close(entering(plain, grey, None)[0], sine_cosine((2, 5), 192) + bias.detach())
     file = tmp_path / "encoder.safetensors"
     Pretrained(plain.network.state_dict(), PatchDecoder(192, 8, 1)).save(file, plain)
-    again = load_encoder(f"mask3d:{file}", device="cpu")
+    again = trainable(load_encoder(f"mask3d:{file}", device="cpu"))
     torch.testing.assert_close(again.tokens(pixels).patches, plain.tokens(pixels).patches, rtol=0, atol=0)
 
 
