@@ -281,6 +281,7 @@ def test_a_stroke_shows_its_colour_and_the_brush_its_radius_while_it_is_drawn(
     desk.page.mouse.up()
     if key:
         desk.page.keyboard.up(key)
+    wait(lambda: desk.drawings, "no drawing arrived", desk.page)  # which would reach the next test else
     redness = shot[..., 0] - shot[..., 2]
     coloured = redness > 40 if warm else redness < -40
     # The stroke: a band of twice the radius; the ring goes round its end.

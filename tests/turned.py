@@ -26,9 +26,10 @@ from training.augmentation.photos import Squares
 from training.augmentation.policy import Policy
 from training.augmentation.search import SearchNumbers
 from training.augmentation.searching import Search
-from training.distillation.specific.models import ModelSpec, TaskModel, seeded
+from training.distillation.specific.models import ModelSpec, TaskModel
 from training.distillation.specific.norms import SharedBatchNorm
 from training.probing.photos import ProbePhoto
+from training.randomness import seeded
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ def place(device: str | torch.device = "auto") -> Place:
     if state.device.type != wanted.type:
         raise InputError(f"The processes began on {state.device.type}; start again to train on {wanted.type}.")
     if state.num_processes > 1:
+        # Threads of the group that are still there when the process exits abort it, now and then.
+        atexit.unregister(_leave)  # of an earlier training
+        atexit.register(_leave)
         if wanted.type == "cuda" and wanted.index is not None:
             raise InputError(f"{state.num_processes} processes cannot share {wanted}; use --device auto, cuda or cpu.")
         return Place(state.process_index, state.num_processes, state.device)
@@ -169,6 +173,12 @@ def shares(task: Task, items: Sequence[Any], at: Place, accumulate: int) -> list
             f"{len(items)} items; choose a multiple of {parts}."
         )
     return [items[at.rank + at.count * part :: parts] for part in range(accumulate)]
+
+
+def _leave() -> None:
+    """Part from the other processes."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _forget(*, everything: bool) -> None:
