@@ -163,6 +163,8 @@ def test_a_text_is_hottest_on_its_thing_and_selects_it(person: Person) -> None:
     assert last.command.threshold == pytest.approx(0.9, abs=0.01)
     assert place.session.history.cursor == 1
     person.press("Best match")
+    person.wait(lambda: place.session.history.cursor == 2, "the best object was not selected")
+    place.settle(person.window)
     person.wait(lambda: person.page.photos.looked_through, "the camera stayed")
 
 
