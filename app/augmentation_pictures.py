@@ -76,6 +76,7 @@ def evolution_plot(
         InputError: there are fewer than two of them, or shapes do not fit.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     if history.ndim != 3 or len(history) < 2 or history.shape[2] != len(names):
         raise InputError(
@@ -92,6 +93,7 @@ def evolution_plot(
         handles = _stacked(axes, where, part, names)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(what)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     plots[0].set_ylabel("probability")
     # The list is in the order of the areas, from above.
     figure.legend(handles[::-1], list(names)[::-1], loc="outside right center", fontsize=7, frameon=False)

@@ -415,7 +415,8 @@ def test_cells_are_asked_for_together_and_of_the_seeds_that_all_have() -> None:
     right: dict[Row, list[list[float]]] = {MASK3D: [[20, 32], [21, 33], [20, 33], [90, 90]]}
     right |= {CELLS[0]: [[10, 20], [12, 22], [9, 21]], CELLS[1]: [[14, 30], [15, 29], [13, 31]]}
     answers = made(right).answers
-    assert [answer.other for answer in answers] == [CELLS[0], CELLS[1], OTHER_CELLS]
+    assert [answer.other.name for answer in answers] == [CELLS[0].name, CELLS[1].name, OTHER_CELLS.name]
+    assert answers[2].other.text == pytest.approx(65.35), "of the text 65.2 and 65.5"
     assert answers[0].better.over_seeds.mean == pytest.approx((53 - 31.33333) / 200, abs=1e-4)
     joint = answers[2].better
     assert joint.over_seeds.mean == pytest.approx(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import trimesh
@@ -94,6 +96,12 @@ def test_rays_that_leave_the_room_see_nothing() -> None:
     assert not nothing[-1].any()
     for values, empty in ((image.depth, 0), (image.normals, 0), (image.classes, VOID), (image.rgb, 0)):
         assert (values[0] == empty).all()
+
+
+def test_where_open3d_cannot_be_loaded_a_sentence_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    with pytest.raises(InputError, match=r"Rooms are made with Open3D, which could not be loaded .* libusb-1\.0-0"):
+        RayCaster(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
 
 
 def test_shadows_are_dark_and_soft(renderer: RoomRenderer) -> None:

@@ -76,7 +76,7 @@ class DistillCo:
     plain_colours: bool = False
     """Leave the colours of crops as they are; otherwise they vary, and teachers and student see the same."""
     augmentation: str | None = None
-    """What crops go through in the place of varying colours: a file of fit3d augment search, trivial-ra or
+    """What crops go through in the place of varying colours: a file of fit3d augment search, uniform, trivial-ra or
     trivial-wide."""
     photos: int | None = None
     """Most photos of each folder, evenly spaced; by default all."""

@@ -103,8 +103,8 @@ class DistillTask:
     """Classification by vision transformers: how strongly photos are blended in pairs; by default 0.2, 0 = not."""
     augmentation: str | None = None
     """What photos that the student learns from go through instead of random parts, other colours and mirrors: a file of
-    fit3d augment search, trivial-ra, trivial-wide, or none (mirrors alone).  Mixup stays, and for segmentation crops.
-    Of a --probe features are then computed in every step instead of once."""
+    fit3d augment search, uniform, trivial-ra, trivial-wide, or none (mirrors alone).  Mixup stays, and for segmentation
+    crops.  Of a --probe features are then computed in every step instead of once."""
     flips: bool = True
     """With --augmentation: mirror photos half of the time."""
     search: bool = False

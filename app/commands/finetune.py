@@ -58,8 +58,8 @@ class Finetune:
     batch: int = 2
     """Photos of a step."""
     augmentation: str | None = None
-    """Change the colours of photos, whose targets stay: a file of fit3d augment search, trivial-ra or trivial-wide.  Of
-    these nothing that moves pixels is drawn, since targets are of patches."""
+    """Change the colours of photos, whose targets stay: a file of fit3d augment search, uniform, trivial-ra or
+    trivial-wide.  Of these nothing that moves pixels is drawn, since targets are of patches."""
     accumulate: int = 1
     """Work on a batch in so many parts, one after the other, to need less memory."""
     adapter: bool = False

@@ -49,8 +49,8 @@ class PretrainDetect:
     width: int | None = None
     """Channels of the pyramid and of the heads."""
     augmentation: str | None = None
-    """Change the colours of photos: a file of fit3d augment search, trivial-ra or trivial-wide.  Of these nothing that
-    moves pixels is drawn, whose boxes and masks would stay."""
+    """Change the colours of photos: a file of fit3d augment search, uniform, trivial-ra or trivial-wide.  Of these
+    nothing that moves pixels is drawn, whose boxes and masks would stay."""
     epochs: float | None = None
     """How often a photo is seen on average."""
     batch: int | None = None

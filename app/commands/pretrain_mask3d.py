@@ -68,8 +68,8 @@ class PretrainMask3D:
     augment: Literal["crops", "flips", "none"] | None = None
     """Parts of photos mirrored half of the time, whole photos mirrored, or whole photos as they are."""
     augmentation: str | None = None
-    """Change the colours of photos: a file of fit3d augment search, trivial-ra or trivial-wide.  Of these nothing that
-    moves pixels is drawn, whose depth would stay."""
+    """Change the colours of photos: a file of fit3d augment search, uniform, trivial-ra or trivial-wide.  Of these
+    nothing that moves pixels is drawn, whose depth would stay."""
     every: int = 1
     """Take every so-many-th photo of a room, capture or scene (the paper: 25)."""
     depth_unit: float = 0.001

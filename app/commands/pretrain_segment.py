@@ -59,7 +59,7 @@ class PretrainSegment:
     """Nodes of the head along a patch."""
     augmentation: str | None = None
     """What crops and their class maps go through in the place of mirrors and other colours: a file of fit3d augment
-    search, trivial-ra, trivial-wide, or none (mirrors alone)."""
+    search, uniform, trivial-ra, trivial-wide, or none (mirrors alone)."""
     epochs: float | None = None
     """How often a photo is seen on average."""
     batch: int | None = None

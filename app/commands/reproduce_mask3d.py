@@ -135,8 +135,9 @@ class ReproduceMask3D:
             f"{plan.test_rooms} other rooms of {plan.test_views} photos to measure in"
         )
         pretrained = sum(row.masking is not None for row in rows)
+        seeds = "one seed" if self.seeds == 1 else f"up to {self.seeds} seeds"
         say(
-            f"{len(rows)} rows of up to {self.seeds} seeds: {pretrained} pretrainings of {plan.steps} steps or more, "
+            f"{len(rows)} rows of {seeds}: {pretrained} pretrainings of {plan.steps} steps or more, "
             f"fine-tunings of {plan.tune_steps} steps for {', '.join(SETTINGS[name].title for name in places.settings)}"
         )
         say(f"{jobs} jobs are left to do")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from render.errors import InputError
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int32, UInt32
 
@@ -17,13 +19,22 @@ class RayCaster:
         vertices: Metres.
         faces: Corners of each triangle.
         threads: How many threads may work; None = all cores.
+
+    Raises:
+        InputError: Open3D cannot be loaded.
     """
 
     def __init__(
         self, vertices: Float32[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], threads: int | None = None
     ) -> None:
-        from open3d import core
-        from open3d.t.geometry import RaycastingScene
+        try:
+            from open3d import core
+            from open3d.t.geometry import RaycastingScene
+        except ImportError as error:
+            raise InputError(
+                f"Rooms are made with Open3D, which could not be loaded ({error}); it needs libusb-1.0, libGL and "
+                "libX11 of the system (Debian: apt-get install libegl1 libgl1 libgomp1 libusb-1.0-0 libx11-6)."
+            ) from error
 
         self._threads = threads or 0
         self._scene = RaycastingScene(nthreads=self._threads)

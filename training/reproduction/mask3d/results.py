@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -208,10 +208,12 @@ class Results:
         """The first row against the mean of the others, in the settings where two of them were measured at least."""
         found, one = [], question.pairs[0][0]
         for name in self.settings:
-            others = [known[other][name] for _, other in question.pairs if name in known.get(other, {})]
+            others = [other for _, other in question.pairs if name in known.get(other, {})]
             if name in known.get(one, {}) and len(others) > 1:
-                first, *rest = of_first_seeds(known[one][name], *others)
-                found.append(Answer(question, one, OTHER_CELLS, name, against_mean(first, rest, CHOSEN)))
+                first, *rest = of_first_seeds(known[one][name], *(known[other][name] for other in others))
+                texts = [other.text for other in others if other.text is not None]
+                cells = replace(OTHER_CELLS, text=float(np.mean(texts)) if len(texts) == len(others) else None)
+                found.append(Answer(question, one, cells, name, against_mean(first, rest, CHOSEN)))
         return found
 
     def json(self) -> dict[str, Any]:
