@@ -23,6 +23,7 @@ TITLES = {
     "none": "none",
     "uniform": "uniform policy",
     "trivial-wide-cifar": "TrivialAugment (Wide), crop and Cutout",
+    "chance": "where chance leads SLACK",
     "slack": "SLACK",
     "no-kl": "SLACK without the anchor",
     "pi": "SLACK, only what is drawn",
@@ -74,10 +75,11 @@ def _line_table(found: Results) -> ResultTable:
     plan = found.plan
     notes = [
         f"{plan.network}, {found.photos[0]} photos to learn from, {found.photos[1]} to measure, "
-        f"{plan.learning.epochs:g} epochs, {plan.evaluations} evaluations of each line",
+        f"{plan.learning.epochs:g} epochs, evaluations of each line: {plan.evaluations}",
         "± half of Student's 95 % interval over searches; lines without one have the same seeds",
         "learned = of the last photos that were learned from, as augmented",
         "photos are mirrored half of the time besides",
+        "policies of chance moved as SLACK's, but augmentations were told each other's alignment",
     ]
     if found.missing:
         notes.append(f"left out, for evaluations of them are missing: {', '.join(found.missing)}")

@@ -21,7 +21,7 @@ from training.augmentation.evaluation import Outcome
 from training.augmentation.searching import POLICY
 from training.loop import CHECKPOINT
 from training.reproduction.slack import jobs_left, open_slack, planned
-from training.reproduction.slack.plan import GIVEN, Plan
+from training.reproduction.slack.plan import CHANCE, GIVEN, Plan
 from training.reproduction.slack.results import HARMFUL, QUESTIONS, Results
 
 TINY = Plan(
@@ -64,7 +64,7 @@ def test_tables_policies_and_pictures_are_written(done: Path) -> None:
     for part in (*parts, "search: slack", "chance, of one search"):
         assert part in text, part
     found = json.loads((done / "results.json").read_text())
-    assert list(found["lines"]) == [*GIVEN, "slack", "mu"]
+    assert list(found["lines"]) == [*GIVEN, CHANCE, "slack", "mu"]
     assert found["missing"] == []
     assert {answer["verdict"] for answer in found["answers"]} == {"not told apart"}, (
         "of one evaluation nothing is known"
@@ -92,7 +92,8 @@ def test_what_is_done_is_not_done_again_and_other_numbers_are_refused(done: Path
     ], "further runs are of the same search"
     begun = {job.name: job.after for job in jobs_left(open_slack(TINY, data / "cifar10", done / "elsewhere"))}
     assert begun["search mu 0"] == ("pretraining 0", "speed")
-    assert {job.name: job.after for job in more}["mu 1-0"] == ("search mu 1",)
+    after = {job.name: job.after for job in more}
+    assert (after["mu 1-0"], after["chance 1-0"]) == (("search mu 1",), ("search slack 1",))
     assert pickle.dumps(more), "they travel to other processes"
     with pytest.raises(InputError, match="other settings"):
         jobs_left(open_slack(replace(TINY, network="wrn-10-2"), data / "cifar10", done))
@@ -103,8 +104,14 @@ def test_a_found_policy_is_known_without_its_folder_and_moves_as_fast_as_planned
     store = opened.store()
     kept = load_policy(done / "search" / "slack-0" / POLICY).policy
     assert opened.augmentation("slack", 0, store).title == Augmentation(kept).title
-    with pytest.raises(InputError, match="a policy of search 1 of slack"):
-        opened.augmentation("slack", 1, store)
+    found = store.get("search/slack-0")
+    assert found is not None
+    led = found["chance"][0]
+    policy = Policy(found["names"], torch.tensor(led["logits"]), torch.tensor(led["bounds"]))
+    assert opened.augmentation(CHANCE, 0, store).title == Augmentation(policy).title != Augmentation(kept).title
+    for line in ("slack", CHANCE):
+        with pytest.raises(InputError, match=f"a policy of search 1 of {line}"):
+            opened.augmentation(line, 1, store)
     speed = store.get("speed")
     assert speed is not None
     assert opened.numbers(store) == TINY.numbers.at_speed(TINY.speed, speed["size"], 17)
@@ -138,7 +145,7 @@ def test_plans_are_shorter_by_their_effort() -> None:
 def test_what_is_clearly_better_is_said_to_be(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     plan = planned()
-    chances = {"slack": 0.8, "uniform": 0.6, "none": 0.6}
+    chances = {"slack": 0.8, "uniform": 0.6, "none": 0.6, "chance": 0.6}
     lines = {
         name: Outcome(name, (name,) * 5, (random.random((5, 400)) < chances.get(name, 0.7)).astype(float))
         for name in plan.lines
@@ -157,6 +164,8 @@ def test_what_is_clearly_better_is_said_to_be(tmp_path: Path) -> None:
     answers = {(a.one, a.other): a for a in found.answers}
     better = answers["slack", "uniform"]
     assert better.verdict == "better"
+    assert answers["slack", "chance"].verdict == "better"
+    assert answers["chance", "uniform"].verdict == "not told apart"
     assert better.least is not None
     assert better.least < better.better.over_seeds.mean
     assert answers["slack", "pi"].verdict == "as good"

@@ -62,7 +62,7 @@ class ReproduceSlack:
         processes = at_once(self.processes, BASE)
         say(
             f"{len(opened.data.train)} photos to learn from, {len(opened.data.test)} to measure; {plan.network}; "
-            f"{len(plan.lines)} lines of {plan.evaluations} evaluations; {len(jobs)} jobs are left to do"
+            f"{len(plan.lines)} lines, evaluations of each: {plan.evaluations}; {len(jobs)} jobs are left to do"
         )
         announce(BASE, DISK, processes)
         failure = None

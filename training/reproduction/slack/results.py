@@ -18,7 +18,7 @@ from training.augmentation import Policy
 from training.augmentation.evaluation import Outcome
 from training.probing.comparison import Difference, Interval, interval_over_seeds
 from training.probing.statistics import larger
-from training.reproduction.slack.plan import NONE, TRIVIAL, UNIFORM, Plan
+from training.reproduction.slack.plan import CHANCE, NONE, SLACK, TRIVIAL, UNIFORM, Plan
 from training.reproduction.slack.working import SPEED, Opened, evaluated, searched
 from training.reproduction.verdicts import Verdict, verdict_of
 
@@ -48,21 +48,24 @@ QUESTIONS = (
     Question(
         "Does augmentation help? Is it better than none?",
         "not asked: all of its lines augment",
-        ((UNIFORM, NONE), (TRIVIAL, NONE), ("slack", NONE)),
+        ((UNIFORM, NONE), (TRIVIAL, NONE), (SLACK, NONE)),
     ),
-    Question("Is a learned policy better than the uniform one? (tables 3.1, 3.6)", "better", (("slack", UNIFORM),)),
+    Question("Is a learned policy better than the uniform one? (tables 3.1, 3.6)", "better", ((SLACK, UNIFORM),)),
+    Question(
+        "Is it better than one that chance led as far? And is that one as good as the uniform one?",
+        "not asked",
+        ((SLACK, CHANCE), (CHANCE, UNIFORM)),
+    ),
     Question(
         "Is it better than TrivialAugment with hard-coded crops and Cutout? (table 3.1)",
         "as good on CIFAR-10",
-        (("slack", TRIVIAL),),
+        ((SLACK, TRIVIAL),),
     ),
-    Question(
-        "Does the anchor help? (table 3.5)", "better with WRN-28-10, as good with WRN-40-2", (("slack", "no-kl"),)
-    ),
+    Question("Does the anchor help? (table 3.5)", "better with WRN-28-10, as good with WRN-40-2", ((SLACK, "no-kl"),)),
     Question(
         "Is it better to learn both what is drawn and how strong? (table 3.6)",
         "slightly better",
-        (("slack", "pi"), ("slack", "mu")),
+        ((SLACK, "pi"), (SLACK, "mu")),
     ),
 )
 

@@ -24,7 +24,7 @@ from training.probing.data import open_data
 from training.probing.photos import ProbeData
 from training.reproduction.costs import last_logged, peak_of_job
 from training.reproduction.jobs import Job
-from training.reproduction.slack.plan import NONE, UNIFORM, Plan
+from training.reproduction.slack.plan import CHANCE, NONE, SLACK, UNIFORM, Plan
 
 if TYPE_CHECKING:
     from training.distillation.specific.models import TaskModel
@@ -119,6 +119,9 @@ class Opened:
     def augmentation(self, line: str, search: int, store: FigureStore) -> Augmentation:
         """Of an evaluation; of a line that was searched for, the policy that one of the searches has found.
 
+        Policies of chance, which moved as SLACK's did but by alignments of other augmentations, tell what a search has
+        learned from what any policy that is not uniform would be worth.
+
         Raises:
             InputError: it has found none yet.
         """
@@ -128,10 +131,11 @@ class Opened:
             return TrivialWithDefaults(NAMED[line])
         if line == UNIFORM:
             return Augmentation(self.uniform())
-        found = store.get(searched(line, search))
+        found = store.get(searched(variant_of(line), search))
         if found is None:
             raise InputError(f"Expected a policy of search {search} of {line} before it is evaluated, found none.")
-        logits, bounds = (torch.tensor(found[name][-1]) for name in ("logits", "bounds"))
+        last = found["chance"][0] if line == CHANCE else {name: found[name][-1] for name in ("logits", "bounds")}
+        logits, bounds = (torch.tensor(last[name]) for name in ("logits", "bounds"))
         return Augmentation(Policy(found["names"], logits, bounds))
 
     def evaluation(self, progress: Progress = silent) -> Evaluation:
@@ -190,7 +194,7 @@ def jobs_left(opened: Opened) -> list[Job]:
         for run in range(plan.runs):
             for line in plan.lines:
                 if store.get(evaluated(line, seed, run)) is None:
-                    after = (f"{SEARCH} {line} {seed}",) if line in left else ()
+                    after = (f"{SEARCH} {variant_of(line)} {seed}",) if variant_of(line) in left else ()
                     jobs.append(Job(f"{line} {seed}-{run}", judge, (*given, line, seed, run, store), after))
     return jobs
 
@@ -267,6 +271,11 @@ def judge(
     figures = {"seconds": last_logged(at, "seconds"), "learned": last_logged(at, "accuracy"), **_peak()}
     store.put(evaluated(line, search, run), {"right": right.astype(int).tolist(), **figures})
     (at / CHECKPOINT).unlink(missing_ok=True)
+
+
+def variant_of(line: str) -> str:
+    """Whose searches a line needs."""
+    return SLACK if line == CHANCE else line
 
 
 def searched(variant: str, seed: int) -> str:
