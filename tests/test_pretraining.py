@@ -184,6 +184,26 @@ def test_a_head_tells_nodes_within_patches() -> None:
     assert said.shape == (1, 3, 4, 10)
     assert said[0, 1, :2, :2].tolist() == [[4, 5], [6, 7]]
     assert torch.equal(said[0, :, :2, :2], said[0, :, 2:, 8:])
+    louder = FineHead(4, 3, 2, gain=16.0).eval()
+    louder.load_state_dict({**head.state_dict(), "gain": louder.gain})
+    with torch.no_grad():
+        assert torch.equal(louder(torch.zeros(1, 2, 5, 4)), 16 * said)
+
+
+def test_a_head_with_a_gain_learns_faster_and_is_another_training(tmp_path: Path) -> None:
+    numbers = TuningNumbers(side=32, batch=4, epochs=5, rate=5e-4, weight_decay=0.0)
+    data = small_data("segmentation", 4)
+
+    def tuned(gain: float, folder: str) -> float:
+        louder = replace(numbers, head_gain=gain)
+        fine_tune(blank(), None, data, tmp_path / folder, scale="small", numbers=louder, finer=2, device="cpu")
+        return float(next(line["loss"] for line in reversed(logged(tmp_path / folder)) if "loss" in line))
+
+    assert tuned(16.0, "loud") < 0.8 * tuned(1.0, "plain")
+    with pytest.raises(InputError, match="other"):
+        tuned(1.0, "loud")
+    with pytest.raises(InputError, match="gain of the head above 0, found 0"):
+        replace(numbers, head_gain=0.0)
 
 
 def test_a_decoder_that_is_taken_over_is_trained_and_one_that_is_not_is_not_there(path: Path) -> None:

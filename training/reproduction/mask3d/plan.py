@@ -27,7 +27,7 @@ from typing import Any
 
 from render.errors import InputError
 from training.pretraining.mask3d.settings import MAE, SHAPES, Masking, Numbers
-from training.pretraining.segmentation import NEW_BLOCKS, NEW_WIDTH, TuningNumbers
+from training.pretraining.segmentation import HEAD_GAIN, NEW_BLOCKS, NEW_WIDTH, TuningNumbers
 from training.rooms.writing import VERSION, RoomFormat
 
 ARCHITECTURE = "plain-vit"  # 4 blocks of 192 channels, patches of 8 pixels, each embedded by itself
@@ -59,6 +59,7 @@ TUNING = (
     "tune_batch",
     "tune_rate",
     "tune_weight_decay",
+    "head_gain",
     "side",
     "camvid_photos",
 )
@@ -105,6 +106,7 @@ class Plan:
         tune_batch: Photos of a step.
         tune_rate: Of AdamW.
         tune_weight_decay: Of AdamW.
+        head_gain: Of a fine-tuning's head, see :class:`TuningNumbers`.
         side: Pixels of the crops that are learned from, and of the shorter side of photos that are measured.
         camvid_photos: Of CamVid at most so many photos to learn from and so many to measure; None = all.
 
@@ -131,6 +133,7 @@ class Plan:
     tune_batch: int = 8
     tune_rate: float = 5e-4
     tune_weight_decay: float = 0.05
+    head_gain: float = HEAD_GAIN
     side: int = 80
     camvid_photos: int | None = None
 
@@ -183,6 +186,7 @@ class Plan:
             epochs=steps * self.tune_batch / photos,
             rate=row.rate * self.tune_rate,
             weight_decay=self.tune_weight_decay,
+            head_gain=self.head_gain,
         )
 
     @property
