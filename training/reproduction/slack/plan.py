@@ -38,7 +38,7 @@ from training.augmentation.search import SEARCH, SearchNumbers, Variant
 
 NONE, UNIFORM, TRIVIAL = "none", "uniform", "trivial-wide-cifar"
 GIVEN = (NONE, UNIFORM, TRIVIAL)  # lines without a search; of TrivialAugment table 3.1 has the wide one
-SLACK = "slack"
+SLACK: Variant = "slack"
 CHANCE = "chance"  # a policy as far from the uniform one as a search of SLACK leads by mere chance, of every search one
 SPEED = 0.11  # of policies: chance alone then leaves shares of 5.9 % at 5.9 +- 1.4 %, what is known halves them
 OFTEN = replace(LEARNING["small"], epochs=100)
