@@ -19,12 +19,12 @@ beginning a job                5   66           330
 ====================  ==========  ===  ============
 
 A search is 4 rounds of 54 steps of re-training and 36 in which the policy is learned, and the chance policies at its
-end.  Together 8040 to 9600 s: 67 to 80 minutes of two cores.
+end.  Together 8040 to 9600 s: 67 to 80 minutes of two cores (measured: 148 minutes of processor time).
 
-What can be told of five searches: with 2000 photos to measure, lines that differ by 1.5 points or more, if trainings
-differ by about a point among themselves; of policies, that two transformations are discarded whose augmentations have
-an alignment lower by a fifth of the size of alignments.  The text's differences between learned policies, 0.0 to 0.4
-points on CIFAR-10, cannot be told here; that they are not much larger can.
+What can be told of five searches: with 2000 photos to measure, lines that differ by 1 to 3 points or more; of policies,
+that two transformations are discarded whose augmentations have an alignment lower by a fifth of the size of alignments.
+The text's differences between learned policies, 0.0 to 0.4 points on CIFAR-10, cannot be told here; that they are not
+much larger can.
 """
 
 from __future__ import annotations
