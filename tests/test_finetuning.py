@@ -389,7 +389,15 @@ def test_the_command_fine_tunes_in_two_processes_as_in_one(
     assert done.stdout.count("8 photos of 2 scenes") == 1, "one of the two speaks"
     tensors, _ = read_safetensors(tmp_path / FILE)
     student = {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}
-    torch.testing.assert_close(student, dict(whole), rtol=1e-3, atol=1e-5)
+    begun = make_task(folder, weights).student.state_dict()
+    assert set(student) == set(whole)
+    moved, apart = (
+        torch.cat([(one[name] - other[name]).double().flatten() for name in whole])
+        for one, other in ((whole, begun), (student, whole))
+    )
+    # Where a gradient is next to zero, AdamW makes a hundredth of a step of its last bits: weights are judged together.
+    assert apart.norm() < 1e-4 * moved.norm()
+    assert apart.abs().max() < 0.05 * SCHEDULE.rate
 
 
 def test_a_training_of_other_targets_is_not_gone_on_with(folder: Path, weights: Path, tmp_path: Path) -> None:
