@@ -200,7 +200,7 @@ def test_a_head_with_a_gain_learns_faster_and_is_another_training(tmp_path: Path
         return float(next(line["loss"] for line in reversed(logged(tmp_path / folder)) if "loss" in line))
 
     assert tuned(16.0, "loud") < 0.8 * tuned(1.0, "plain")
-    with pytest.raises(InputError, match="other"):
+    with pytest.raises(InputError, match="belongs to another training"):
         tuned(1.0, "loud")
     with pytest.raises(InputError, match="gain of the head above 0, found 0"):
         replace(numbers, head_gain=0.0)
