@@ -202,8 +202,9 @@ def test_a_head_with_a_gain_learns_faster_and_is_another_training(tmp_path: Path
     assert tuned(16.0, "loud") < 0.8 * tuned(1.0, "plain")
     with pytest.raises(InputError, match="belongs to another training"):
         tuned(1.0, "loud")
-    with pytest.raises(InputError, match="gain of the head above 0, found 0"):
-        replace(numbers, head_gain=0.0)
+    for wrong in (0.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"gain of the head above 0, found {wrong:g}"):
+            replace(numbers, head_gain=wrong)
 
 
 def test_a_decoder_that_is_taken_over_is_trained_and_one_that_is_not_is_not_there(path: Path) -> None:
