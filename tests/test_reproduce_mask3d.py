@@ -351,9 +351,9 @@ def test_rows_are_those_of_the_tables() -> None:
     with pytest.raises(InputError, match="test rooms from 2"):
         Plan(test_rooms=1)
     short = Plan().shortened(0.1)
-    assert (short.steps, short.tune_steps) == (110, 25)
+    assert (short.steps, short.tune_steps) == (110, 40)
     assert short.tuning(SCRATCH, 48).schedule("small", 48, seed=0).steps == 25
-    assert short.tuning(LONG, 48).schedule("small", 48, seed=0).steps == 135
+    assert short.tuning(LONG, 48).schedule("small", 48, seed=0).steps == 150
 
 
 def made(right: dict[Row, list[list[float]]]) -> Results:

@@ -83,8 +83,8 @@ class Plan:
     """Sizes of a reproduction of Mask3D (Hou et al. 2023).
 
     As in the text the labelled photos are some of those of the pretraining (there every 100th and every 25th frame of
-    ScanNet, sections 4.1 and 4.2), here one of each room: in the same steps 80 of them are seen 25 times and a fifth
-    of them 125 times (the text: 80 times), so that labels are short, not steps alone; those that are measured show
+    ScanNet, sections 4.1 and 4.2), here one of each room: in the same steps 80 of them are seen 40 times and a fifth
+    of them 200 times (the text: 80 times), so that labels are short, not steps alone; those that are measured show
     other rooms.  The text pretrains for 100 epochs on some hundred thousand frames, here it is 18 of 960; AdamW does
     in hundreds of steps what SGD needs many for.  All rows have the same rates: those that small networks have by
     default, none was searched for; a network from nothing is fine-tuned at others too.
@@ -132,7 +132,7 @@ class Plan:
     batch: int = 16
     rate: float = 1e-3
     weight_decay: float = 0.05
-    tune_steps: int = 250
+    tune_steps: int = 400
     longer_steps: int = LONGER
     tune_batch: int = 8
     tune_rate: float = 5e-4
