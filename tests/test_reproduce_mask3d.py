@@ -352,7 +352,7 @@ def test_rows_are_those_of_the_tables() -> None:
         Plan(test_rooms=1)
     short = Plan().shortened(0.1)
     assert (short.steps, short.tune_steps) == (110, 40)
-    assert short.tuning(SCRATCH, 48).schedule("small", 48, seed=0).steps == 25
+    assert short.tuning(SCRATCH, 48).schedule("small", 48, seed=0).steps == 40
     assert short.tuning(LONG, 48).schedule("small", 48, seed=0).steps == 150
 
 

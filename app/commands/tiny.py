@@ -38,6 +38,10 @@ class Tiny:
     start: Path | None = None
     """checkpoint.pt of a finished training of the same encoder to go on from, with a schedule of its own (more
     rooms, more steps); by default from nothing."""
+    augmentation: str | None = None
+    """Change the colours of photos in the place of the usual jitter: a file of fit3d augment search, uniform,
+    trivial-ra, trivial-wide or none.  Of these nothing that moves pixels is drawn.  Captions (clip) go on naming the
+    colours that things have."""
     seed: int = 0
     """Of weights and batches."""
     threads: int | None = None
@@ -50,6 +54,7 @@ class Tiny:
         import torch
 
         from render.devices import resolve_device
+        from training.augmentation import augmentation_of
         from training.loop import train
         from training.tiny.card import export
         from training.tiny.images import load_room_images
@@ -57,6 +62,7 @@ class Tiny:
         from training.tiny.tasks import make_task, recipe_of
 
         self._check()
+        augmentation = None if self.augmentation is None else augmentation_of(self.augmentation).still()
         device = resolve_device(self.device)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -67,7 +73,15 @@ class Tiny:
             images = load_room_images(self.train, most=self.rooms, progress=progress)
             validation = load_room_images(self.validation, progress=progress)
             say(f"{len(images)} photos of {len(images.things)} rooms; validation: {len(validation.things)} rooms")
-            task = make_task(self.encoder, images, validation, batch=batch, seed=self.seed, device=device)
+            task = make_task(
+                self.encoder,
+                images,
+                validation,
+                batch=batch,
+                seed=self.seed,
+                device=device,
+                augmentation=augmentation,
+            )
             figures = train(task, schedule, self.out, start=self.start, device=device, progress=progress)
         say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         for path in export(task, recipe.about, schedule, images, self.out, figures):

@@ -90,6 +90,7 @@ def export(
         f"{images.photos.shape[2]}x{images.photos.shape[1]}; validated on rooms of split val",
         "size": f"{count / 1e6:.2f} M parameters, {weights.stat().st_size / 1e6:.1f} MB in half precision",
         "steps": ", ".join([f"{schedule.steps}, learning rate {schedule.rate:g}, seed {schedule.seed}", *before]),
+        **({} if task.augmentation is None else {"augmentation": task.augmentation.title}),
         "time": f"{seconds / 60:.0f} minutes with {torch.get_num_threads()} thread(s)",
         "machine": machine(),
         "validation": ", ".join(f"{key} {value:.4g}" for key, value in figures.items()),

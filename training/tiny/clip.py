@@ -25,7 +25,7 @@ from training.tiny.bpe import learn_merges
 from training.tiny.card import About, Recipe
 from training.tiny.crops import CropSampler
 from training.tiny.finding import share_found
-from training.tiny.images import RoomImages, jittered, normalised
+from training.tiny.images import RoomImages, normalised
 from training.tiny.pieces import PieceSampler
 from training.tiny.task import TinyTask
 from uplift.encoders.tiny_clip import (
@@ -43,6 +43,8 @@ from uplift.relevancy import CANONICAL
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy.random import Generator
+
+    from training.augmentation import Augmentation
 
 PLAIN, CANON = 0.4, 0.12  # how often a caption is the bare noun, and one of the canonical phrases
 SAID = 0.4  # how often each attribute may be said in short captions
@@ -87,8 +89,9 @@ class ClipTask(TinyTask):
         batch: int = RECIPE.batch,
         seed: int = 0,
         device: torch.device,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(augmentation)
         torch.manual_seed(seed)
         self.photos = batch
         self._validation = validation.of_rooms(VALIDATED)
@@ -119,8 +122,8 @@ class ClipTask(TinyTask):
         kinds = list(dict.fromkeys(captions))
         places = {caption: index for index, caption in enumerate(kinds)}
         columns = torch.tensor([places[caption] for caption in captions], device=self.device)
-        whole = self.model.encode_image(self._pixels(jittered(random, crops.images, JITTER)), normalize=True)
-        features = dense_features(self.model, self._pixels(jittered(random, pieces.images, JITTER)))
+        whole = self.model.encode_image(self._pixels(self.coloured(random, crops.images, JITTER)), normalize=True)
+        features = dense_features(self.model, self._pixels(self.coloured(random, pieces.images, JITTER)))
         grid = 2 * torch.from_numpy(pieces.points).to(self.device)[:, None] - 1
         points = torch.nn.functional.grid_sample(
             features.float().permute(0, 3, 1, 2), grid, align_corners=False, padding_mode="border"

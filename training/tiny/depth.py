@@ -20,7 +20,7 @@ from render.spacing import evenly_spaced
 from training.probing.bins import scale_invariant_loss
 from training.probing.scores import ScoreKeeper
 from training.tiny.card import About, Recipe
-from training.tiny.images import RoomImages, jittered, normalised
+from training.tiny.images import RoomImages, normalised
 from training.tiny.task import TinyTask
 from uplift.encoders.tiny_depth import FINER, FOCAL, NAME, TinyDepth, TinyDepthEncoder
 from uplift.encoders.tiny_dino import MEAN, PATCH, STD, tokens
@@ -28,6 +28,8 @@ from uplift.encoders.tiny_dino import MEAN, PATCH, STD, tokens
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
     from numpy.random import Generator
+
+    from training.augmentation import Augmentation
 
 SMALL, WHOLE = (0.5, 0.5), (1.0, 0.75)  # size of what is seen, and of the smallest part, of the photos' sides
 SMALL_UNTIL = 0.8  # of the steps; half a photo at half the size is as large as the photo, so that this is not new then
@@ -78,8 +80,9 @@ class DepthTask(TinyTask):
         batch: int = RECIPE.batch,
         seed: int = 0,
         device: torch.device,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(augmentation)
         torch.manual_seed(seed)
         self.photos = batch
         self._images, self._validation = images, validation
@@ -99,7 +102,7 @@ class DepthTask(TinyTask):
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of the known pixels of a batch, all together as DINOv2's depth heads have it."""
         seen = draw_parts(self._images, random, self.photos, *(SMALL if progress < SMALL_UNTIL else WHOLE))
-        pixels = normalised(jittered(random, seen.photos, JITTER), MEAN, STD, self.device)
+        pixels = normalised(self.coloured(random, seen.photos, JITTER), MEAN, STD, self.device)
         whole, patches = tokens(self.model.vit, pixels)
         told = self.model.decoder(patches, whole)
         truth = torch.from_numpy(seen.depths).to(self.device)

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from render.spacing import evenly_spaced
 from training.tiny.card import About, Recipe
-from training.tiny.images import RoomImages, jittered, normalised
+from training.tiny.images import RoomImages, normalised
 from training.tiny.pairs import Pairs, PairSampler
 from training.tiny.patches import BATCH, measure_patches
 from training.tiny.task import TinyTask
@@ -31,6 +31,8 @@ from uplift.encoders.tiny_dino import CROP, MEAN, PATCH, STD, WIDTH, build_tiny_
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy.random import Generator
+
+    from training.augmentation import Augmentation
 
 HIDDEN, OUTPUT = 512, 128  # of the heads
 FIRST_MOMENTUM, LAST_MOMENTUM = 0.985, 0.9975
@@ -73,10 +75,11 @@ class DinoTask(TinyTask):
         batch: int = RECIPE.batch,
         seed: int = 0,
         device: torch.device,
+        augmentation: Augmentation | None = None,
     ) -> None:
         from lightly.loss import NTXentLoss
 
-        super().__init__()
+        super().__init__(augmentation)
         torch.manual_seed(seed)
         self.photos = batch
         self._images, self._validation = images, validation
@@ -104,7 +107,7 @@ class DinoTask(TinyTask):
     def step(self, random: Generator, progress: float) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002  Task's
         """Both losses of a batch of pairs."""
         pairs = self._sampler.draw(random, self.photos)
-        seen, told = (self._pixels(jittered(random, pairs.crops, strength)) for strength in (1.0, 0.5))
+        seen, told = (self._pixels(self.coloured(random, pairs.crops, strength)) for strength in (1.0, 0.5))
         masks = torch.from_numpy(_masks(random, len(pairs.crops))).to(self.device)
         near = belonging(pairs, random.uniform(0, REACH, self.photos)).to(self.device)
         with torch.no_grad():

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from render.spacing import evenly_spaced
 from training.tiny.card import About, Recipe
-from training.tiny.images import RoomImages, jittered
+from training.tiny.images import RoomImages
 from training.tiny.sam_decoder import begin_at_points, decode, decode_apart
 from training.tiny.sam_measures import measure_masks
 from training.tiny.sam_prompts import Prompts, draw_prompts
@@ -35,6 +35,8 @@ from uplift.encoders.tiny_sam import SHAPE, Shape, build_tiny_sam, predictor_of
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.random import Generator
+
+    from training.augmentation import Augmentation
 
 PROMPTS, PROMPTS_TOLD = 16, 6  # of every photo, where it is not told of them and where it is
 MOST_POINTS = 5
@@ -76,10 +78,11 @@ class SamTask(TinyTask):
         batch: int = RECIPE.batch,
         seed: int = 0,
         device: torch.device,
+        augmentation: Augmentation | None = None,
         prompts: int = PROMPTS,
         shape: Shape = SHAPE,
     ) -> None:
-        super().__init__()
+        super().__init__(augmentation)
         torch.manual_seed(seed)
         self.photos = batch
         self._images, self._prompts = images, prompts
@@ -161,7 +164,7 @@ class SamTask(TinyTask):
 
     def _pixels(self, random: Generator, given: Prompts) -> Float[Tensor, "b 3 s s"]:
         """Jittered crops, normalised and padded as the model does it."""
-        values = torch.from_numpy(jittered(random, given.crops, 0.6)).to(self.device).permute(0, 3, 1, 2)
+        values = torch.from_numpy(self.coloured(random, given.crops, 0.6)).to(self.device).permute(0, 3, 1, 2)
         there = torch.from_numpy(given.there).to(self.device)[:, None]
         return ((255 * values - self.model.pixel_mean) / self.model.pixel_std * there).contiguous()
 
