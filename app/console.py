@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from render.progress import Progress
 
 
+GIGABYTE = 10**9
 READER_LEFT = 141  # what shells call a program that ended because nobody reads what it prints
 
 

@@ -18,6 +18,7 @@ from training.reproduction.mask3d.learning import KNOWN
 from training.reproduction.mask3d.plan import (
     ALL,
     BOTH,
+    BUILT,
     CELL_SEEDS,
     CELLS,
     FAST,
@@ -91,7 +92,7 @@ def _trained_table(found: Results) -> ResultTable:
     columns = ["row", "begins as", "kept colours / depth", "tells", "frames seen in all"]
     columns += ["seconds of its pretraining", "loss after a tenth, in the end"]
     note = (
-        f"4 blocks of 192 channels, patches of 8 pixels; pretrained on {plan.rooms} rooms of {plan.views} photos in "
+        f"{BUILT}; pretrained on {plan.rooms} rooms of {plan.views} photos in "
         f"steps of {plan.batch} crops of {plan.size[0]}x{plan.size[1]}; one photo in {plan.every} has labels; "
         f"fine-tuned with the decoder in {plan.tune_steps} steps of {plan.tune_batch} crops of {plan.side}x{plan.side} "
         f"pixels, or {plan.tune_steps + plan.longer_steps} where it takes as long as both; rates are the same "

@@ -15,6 +15,7 @@ from app.console import duration, say, show, size, wrote
 if TYPE_CHECKING:
     from app.result_tables import ResultTable
 
+SHARED, DATA = "FIT3D_SHARED", "data"
 RESULTS, TABLES = "results.json", "results.md"
 MEANINGLESS = "quick: too small to mean anything"
 
@@ -29,6 +30,12 @@ class Spent:
         """Say it, as of now."""
         clock, worked = time.perf_counter() - self._began, _worked() - self._worked
         say(f"{duration(clock)} in all, {duration(worked)} of processors")
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """The folder of data sets: ``--data``, or ``data`` in the folder that :data:`SHARED` names; None = neither."""
+    named = os.environ.get(SHARED)
+    return given if given is not None else Path(named) / DATA if named else None
 
 
 def check_given(out: Path, seeds: int, processes: int | None) -> None:

@@ -31,6 +31,11 @@ def check_positive(options: Mapping[str, float | None]) -> None:
             raise InputError(f"{option} must be a number greater than 0, found {value:g}.")
 
 
+def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that are given; the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def gaussians_of(scene: Scene) -> Gaussians:
     """The scene's Gaussians; InputError if there are none to render."""
     gaussians = scene.gaussians

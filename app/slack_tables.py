@@ -12,7 +12,7 @@ from app.figure_cells import gap_cell, gap_note, mean_cell
 from app.reproduction_tables import cost_table
 from app.result_tables import ResultTable
 from training.probing.scores import FIGURES
-from training.reproduction.slack.results import ALIKE, shares_of
+from training.reproduction.slack.results import ALIKE, HARMFUL, shares_of
 
 if TYPE_CHECKING:
     from training.augmentation import Policy
@@ -110,9 +110,10 @@ def _policy_answer_table(found: Results) -> ResultTable:
         for answer in found.policy_answers
     ]
     note = (
-        "points of what is drawn that it is more than by the uniform policy, or nats of the divergence from it that it "
-        "is more than chance leads to; means over searches ± half of Student's 95 % interval over them, which decides; "
-        "chance = a standard deviation of what searches end with whose augmentations are told each other's alignment"
+        f"points of what is drawn that it is more than the mean of the others but {' and '.join(HARMFUL)}, or nats of "
+        "the divergence from the uniform policy that it is more than chance leads to; means over searches ± half of "
+        "Student's 95 % interval over them, which decides; chance = a standard deviation of what searches end with "
+        "whose augmentations are told each other's alignment"
     )
     return ResultTable("What policies say (A.3.2)", ["question", "search", "found", "the text"], rows, note)
 

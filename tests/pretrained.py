@@ -15,7 +15,7 @@ from torchvision.ops import masks_to_boxes
 
 from tests.taught import CLASSES, small_data
 from training.distillation.specific.augmentation import Recipe
-from training.distillation.specific.models import ModelSpec, seeded
+from training.distillation.specific.models import ModelSpec
 from training.distillation.specific.samples import TaskPhotos
 from training.distillation.specific.task import TaskTraining
 from training.loop import Schedule, Task, train
@@ -27,7 +27,8 @@ from training.pretraining.mask3d.settings import MAE, Masking, Numbers, Shape
 from training.pretraining.mask3d.task import MaskedPretraining
 from training.pretraining.segmentation import DecodedModel
 from training.probing.photos import ProbePhoto
-from uplift.encoders._masked import PatchDecoder
+from training.randomness import seeded
+from uplift.encoders.masked import PatchDecoder
 from uplift.encoders.tiny_dino import build_tiny_dino
 from uplift.encoders.vit import ViTEncoder
 

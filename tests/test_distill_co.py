@@ -54,13 +54,13 @@ from training.distillation.co.teachers import Teacher, mirrored, on_grid
 from training.distillation.parts import RATIO, part_of
 from training.loop import draws_of
 from uplift.encoders import load_encoder
-from uplift.encoders._projectors import (
+from uplift.encoders.base import Tokens
+from uplift.encoders.projectors import (
     LadderProjector,
     SimpleProjector,
     TransformerProjector,
     make_projector,
 )
-from uplift.encoders.base import Tokens
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from tests.test_encoders import photo
 from tests.tiny_models import TINY_VIT
 from uplift import encoders
 from uplift.encoders import Encoder, TrainableEncoder, load_encoder
-from uplift.encoders._projectors import PROJECTORS, ProjectorKind, TeacherSpace, layers_of, make_projector
 from uplift.encoders.distilled import (
     Distilled,
     DistilledEncoder,
@@ -28,6 +27,7 @@ from uplift.encoders.distilled import (
     teacher_of,
 )
 from uplift.encoders.finetuned import FineTuned, trainable
+from uplift.encoders.projectors import PROJECTORS, ProjectorKind, TeacherSpace, layers_of, make_projector
 from uplift.encoders.untrained import make_blank
 from uplift.field import FeatureField, read_safetensors, write_safetensors
 from uplift.lifting import lift

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, read_weights
+from uplift.encoders.checkpoints import hash_of, read_weights
 
 TENSORS = {"patch_embed.proj.weight": torch.arange(6.0).reshape(2, 3), "norm.bias": torch.ones(2)}
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from uplift.encoders import _windows
-from uplift.encoders._windows import Axis, encode_windows, node_positions
+from uplift.encoders import windows
+from uplift.encoders.windows import Axis, encode_windows, node_positions
 
 CPU = torch.device("cpu")
 
 
-def patch_means(patch: int) -> _windows.Forward:
+def patch_means(patch: int) -> windows.Forward:
     """A network that sees the mean of each patch."""
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ def test_the_network_never_sees_more_than_a_batch(monkeypatch: pytest.MonkeyPatc
         sizes.append(len(pixels))
         return patch_means(14)(pixels)
 
-    monkeypatch.setattr(_windows, "TOKENS_PER_BATCH", 13)
+    monkeypatch.setattr(windows, "TOKENS_PER_BATCH", 13)
     parts = encode_windows(image, counted, patch=14, window=28, stride=14, device=CPU)
     assert set(sizes) == {3}
     assert sum(sizes) == 4 * 6

@@ -14,7 +14,7 @@ from tests.miniatures import tiny_objects
 from training.finetuning import transport as module
 from training.finetuning.measures import blurred, inconsistency, matching_width
 from training.finetuning.transport import Transport, cached_transport, compute_transport
-from uplift.encoders._windows import interpolation
+from uplift.encoders.windows import interpolation
 from uplift.lifting import lift
 
 GRIDS = [(5, 7), (5, 7), (9, 12), (5, 7)]

@@ -39,9 +39,9 @@ from training.pretraining.mask3d.settings import MAE, SHAPES, Augment, Masking, 
 from training.pretraining.mask3d.settings import NUMBERS as USUAL
 from training.probing.photos import ProbePhoto
 from uplift.encoders import load_encoder
-from uplift.encoders._masked import PatchDecoder, sine_cosine
 from uplift.encoders.finetuned import trainable
 from uplift.encoders.mask3d import Pretrained
+from uplift.encoders.masked import PatchDecoder, sine_cosine
 from uplift.encoders.untrained import make_blank
 from uplift.encoders.vit import ViTEncoder
 

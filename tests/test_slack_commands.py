@@ -160,16 +160,22 @@ def test_a_short_training_learns_bars(tmp_path: Path) -> None:
 
 
 def test_trivial_augment_as_published_crops_and_hides() -> None:
-    photos = torch.full((64, 3, 16, 16), 0.9)
-    photos[..., 4:12, 4:12] = 0.1
-    seeds = list(range(64))
-    plain, whole = Augmentation("ra"), TrivialWithDefaults("ra")
+    photo = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    photos, seeds = photo.repeat(256, 1, 1, 1), list(range(256))
+    plain, whole = Augmentation("ra", flip=False), TrivialWithDefaults("ra", flip=False)
     found = whole(photos, seeds)
     assert torch.equal(found[5:6], whole(photos[5:6], [5]))
-    grey = (found == 0.5).all(1).float().mean((1, 2))
-    assert float(grey.mean()) > 0.1  # a square of half the side, which may lie partly beyond the edge
+    hidden = (found == 0.5).all(1)
+    assert float(hidden.float().mean()) > 0.1  # a square of half the side, which may lie partly beyond the edge
     assert float((plain(photos, seeds) == 0.5).all(1).float().mean()) < 0.02
     assert whole.title != plain.title
+    # Where TrivialAugment does nothing what is not hidden is the photo, moved by an eighth of its side at most.
+    still = (plain(photos, seeds) == photos).flatten(1).all(1)
+    moved = torch.stack([photo.roll((y, x), (1, 2)) for y in range(-2, 3) for x in range(-2, 3)])
+    apart = (found[still, None] - moved).abs().amax(2)
+    fits = ((apart < 1e-5) | hidden[still, None])[..., 2:-2, 2:-2].flatten(2).all(2)
+    assert fits.any(1).all()
+    assert fits.sum(0).gt(0).sum() > 5, "photos are moved by different amounts"
 
 
 def test_numbers_are_those_of_the_text() -> None:

@@ -93,6 +93,12 @@ def test_the_held_loss_is_known_before_and_after_re_training(short: tuple[Path, 
     assert 0 < second["held_loss_retrained"] < 10
 
 
+def test_what_is_not_re_trained_has_the_held_loss_that_it_began_with(tmp_path: Path) -> None:
+    numbers = replace(SHORT["numbers"], retrain=0, rounds=1)
+    told = toy_search("oriented", tmp_path, 3, **{**SHORT, "numbers": numbers}).run().figures[1]
+    assert told["held_loss_retrained"] == told["held_loss_begun"]
+
+
 def test_a_search_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path, short: tuple[Path, Found]) -> None:
     def until(name: str, at: int) -> Found:
         def progress(done: int, total: int, what: str) -> None:

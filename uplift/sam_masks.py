@@ -18,8 +18,8 @@ from render.progress import Progress, silent
 from render.rasterizer import rasterize, rasterize_transposed
 from render.scene import Scene
 from render.views import View
-from uplift.encoders._checkpoints import hash_of
 from uplift.encoders.base import as_image
+from uplift.encoders.checkpoints import hash_of
 from uplift.field import read_safetensors, write_safetensors
 from uplift.lifting import lift
 from uplift.prompts import Prompt

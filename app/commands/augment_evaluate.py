@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import progress_bars, say, show, wrote
+from app.console import GIGABYTE, progress_bars, say, show, wrote
 from training.layouts import Layout
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 RESULTS, TABLES = "results.json", "results.md"
 NONE, UNIFORM = "none", "uniform"
-GIGABYTE = 10**9
 MIRRORED = {False: "Photos are mirrored half of the time besides.", True: "Photos are not mirrored."}
 
 
@@ -131,9 +130,9 @@ class AugmentEvaluate:
         from training.augmentation.defaults import NAMED, TrivialWithDefaults
         from training.augmentation.evaluation import Contender
 
-        name, separate, files = text.partition("=")
         flip = not self.no_flip
-        if separate:
+        if _is_named(text):
+            name, _, files = text.partition("=")
             return Contender(name, tuple(augmentation_of(file, flip=flip) for file in files.split(",")))
         if text in NAMED:
             return Contender(text, (TrivialWithDefaults(NAMED[text], flip=flip),))
@@ -145,15 +144,16 @@ class AugmentEvaluate:
         return Contender(name, (augmentation_of(text, flip=flip),))
 
     def _learning(self) -> LearningNumbers:
+        from app.scenes import asked_for
         from training.augmentation.learning import LEARNING
 
-        given: dict[str, Any] = {
+        given = {
             "epochs": self.epochs,
             "batch": self.batch,
             "rate": self.rate,
             "weight_decay": self.weight_decay,
         }
-        return replace(LEARNING[self.scale], **{name: value for name, value in given.items() if value is not None})
+        return replace(LEARNING[self.scale], **asked_for(given))
 
     def _write(self, data: ProbeData, outcomes: Sequence[Outcome]) -> None:
         from app.figure_cells import gap_cell, mean_cell
@@ -225,4 +225,10 @@ class AugmentEvaluate:
 
 def _is_file(text: str) -> bool:
     """Whether a line is of policies that were found."""
-    return "=" in text or bool(Path(text).suffix)
+    return _is_named(text) or bool(Path(text).suffix)
+
+
+def _is_named(text: str) -> bool:
+    """Whether a line is NAME=FILE,...; an equals sign in a path comes after its first folder."""
+    name, separate, _ = text.partition("=")
+    return bool(separate) and Path(name).name == name

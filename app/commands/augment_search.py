@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import progress_bars, say, size, wrote
+from app.console import GIGABYTE, progress_bars, say, size, wrote
 from training.layouts import Layout
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PIE, EVOLUTION, SAMPLES = "pie.png", "evolution.png", "samples.png"
 SHOWN = 4  # photos of the sheet of samples
-GIGABYTE = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,8 @@ class AugmentSearch:
     """Learning rate of the network at the beginning of a round; in the text 0.1 for all data but CIFAR-10 (0.4)."""
     upper_rate: float | None = None
     """Learning rate of the policy. How fast it moves depends on how large the alignments of augmentations are (logs
-    have it as alignment_size): the one of --scale small is for about 0.9."""
+    have it as alignment_size): the one of --scale small is for about 0.9.  Without --anchor the divergence weighs
+    the more the smaller this is, so that it pulls as strongly."""
     anchor: float | None = None
     """Weight of the divergence from the policy at the beginning of a round."""
     train_photos: int | None = None
@@ -147,6 +147,7 @@ class AugmentSearch:
             self._write(found, own)
 
     def _learning(self) -> LearningNumbers:
+        from app.scenes import asked_for
         from training.augmentation.learning import LEARNING
 
         given = {
@@ -155,9 +156,10 @@ class AugmentSearch:
             "weight_decay": self.weight_decay,
             "batch": self.batch,
         }
-        return replace(LEARNING[self.scale], **_given(given))
+        return replace(LEARNING[self.scale], **asked_for(given))
 
     def _numbers(self) -> SearchNumbers:
+        from app.scenes import asked_for
         from training.augmentation.search import SEARCH
 
         given = {
@@ -168,10 +170,13 @@ class AugmentSearch:
             "batch": self.batch,
             "rate": self.rate,
             "weight_decay": self.weight_decay,
-            "upper_rate": self.upper_rate,
             "anchor": self.anchor,
         }
-        return replace(SEARCH[self.scale], **_given(given))
+        usual = SEARCH[self.scale]
+        return replace(
+            usual if self.upper_rate is None else usual.with_upper_rate(self.upper_rate),
+            **asked_for(given),
+        )
 
     def _write(self, found: Found, photos: Squares) -> None:
         """Show the policy, and draw it."""
@@ -229,8 +234,3 @@ class AugmentSearch:
             raise InputError(f"--seed must be at least 0, found {self.seed}.")
         if self.variant in ("no-kl", "unrolled") and self.anchor is not None:
             raise InputError(f"--anchor would have no effect, for {self.variant} has none; leave it out.")
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given."""
-    return {name: value for name, value in values.items() if value is not None}

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -139,16 +139,17 @@ class Lift:
         return plain if self.reduce is None else f"{plain}-{self.reduce}"
 
     def _encoder(self, device: torch.device) -> Encoder:
+        from app.scenes import asked_for
         from uplift.encoders import default_encoder, load_encoder
         from uplift.reduction import Reduced
 
-        named: dict[str, Any] = {
+        named = {
             "window": self.window,
             "stride": self.stride,
             "scales": self.scales,
             "overlap": self.overlap,
         }
-        options = {name: value for name, value in named.items() if value is not None}
+        options = asked_for(named)
         if self.encoder is None:
             encoder, why = default_encoder("text" if self.text else "structure", device, options=options)
             say(why)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import progress_bars, say
+from app.console import GIGABYTE, progress_bars, say, size
 
 if TYPE_CHECKING:
     from training.pretraining.detection.task import DetectionNumbers
@@ -59,6 +59,8 @@ class PretrainDetect:
     """Learning rate."""
     weight_decay: float | None = None
     """Of matrices."""
+    photo_memory: float = 2.0
+    """Gigabytes for decoded photos, which are then read once; in each process."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Of the encoder's forward pass."""
     threads: int | None = None
@@ -82,6 +84,8 @@ class PretrainDetect:
             torch.set_num_threads(self.threads)
         at, (learned, measured) = place(self.device), self._rooms()
         numbers = self._numbers()
+        if at.main:
+            say(f"memory: up to {size(self.photo_memory * GIGABYTE)} for photos")
         found: list[dict[str, float]] = []
         with progress_bars() as bars:
             for seed in range(self.seed, self.seed + self.seeds):
@@ -97,6 +101,7 @@ class PretrainDetect:
                         scale=self.scale,
                         numbers=numbers,
                         augmentation=augmentation,
+                        photo_memory=int(self.photo_memory * GIGABYTE),
                         seed=seed,
                         precision=self.precision,
                         device=self.device,
@@ -115,9 +120,10 @@ class PretrainDetect:
         return learned, measured
 
     def _numbers(self) -> DetectionNumbers:
+        from app.scenes import asked_for
         from training.pretraining.detection.task import DETECTION
 
-        given: dict[str, Any] = {
+        given = {
             "size": self.size,
             "width": self.width,
             "epochs": self.epochs,
@@ -125,7 +131,7 @@ class PretrainDetect:
             "rate": self.rate,
             "weight_decay": self.weight_decay,
         }
-        return replace(DETECTION[self.scale], **{name: value for name, value in given.items() if value is not None})
+        return replace(DETECTION[self.scale], **asked_for(given))
 
     def _write(
         self, numbers: DetectionNumbers, found: list[dict[str, float]], learned: int, measured: int, augmentation: str
@@ -165,6 +171,7 @@ class PretrainDetect:
                 "--epochs": self.epochs,
                 "--batch": self.batch,
                 "--rate": self.rate,
+                "--photo-memory": self.photo_memory,
                 "--threads": self.threads,
             }
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from app.console import progress_bars, say, wrote
+from app.console import GIGABYTE, progress_bars, say, size, wrote
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,8 @@ class PretrainMask3D:
     """Of matrices."""
     accumulate: int | None = None
     """Work on a batch in so many parts, one after the other, to need less memory."""
+    photo_memory: float = 2.0
+    """Gigabytes for decoded photos, which are then read once; in each process."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Of the forward pass."""
     seed: int = 0
@@ -118,6 +120,7 @@ class PretrainMask3D:
                 say(f"{start.name}: the licence of the weights is {start.licence}")
             begun = "from nothing" if start.name is None else f"begins as {start.name}"
             say(f"{start.encoder.name}, {begun}; {len(photos)} photos with depth, {numbers.steps(len(photos))} steps")
+            say(f"memory: up to {size(self.photo_memory * GIGABYTE)} for photos")
         with progress_bars() as bars:
             path, figures = pretrain(
                 start,
@@ -129,6 +132,7 @@ class PretrainMask3D:
                 shape=self._shape(),
                 validation=held,
                 augmentation=augmentation,
+                photo_memory=int(self.photo_memory * GIGABYTE),
                 seed=self.seed,
                 precision=self.precision,
                 device=self.device,
@@ -148,6 +152,7 @@ class PretrainMask3D:
         return from_encoder(self.init, self.init_weights, device)
 
     def _masking(self) -> Masking:
+        from app.scenes import asked_for
         from training.pretraining.mask3d.settings import MAE, Masking
 
         usual = MAE if self.reconstruct == "colour" else Masking(reconstruct=self.reconstruct)
@@ -157,9 +162,10 @@ class PretrainMask3D:
             "loss_on": self.loss_on,
             "normalize": self.normalize,
         }
-        return replace(usual, **_given(given))
+        return replace(usual, **asked_for(given))
 
     def _numbers(self) -> Numbers:
+        from app.scenes import asked_for
         from training.pretraining.mask3d.settings import NUMBERS
 
         given = {
@@ -171,13 +177,14 @@ class PretrainMask3D:
             "weight_decay": self.weight_decay,
             "accumulate": self.accumulate,
         }
-        return replace(NUMBERS[self.scale], **_given(given))
+        return replace(NUMBERS[self.scale], **asked_for(given))
 
     def _shape(self) -> Shape:
+        from app.scenes import asked_for
         from training.pretraining.mask3d.settings import SHAPES
 
         given = {"depth_blocks": self.depth_blocks, "width": self.decoder_width, "blocks": self.decoder_blocks}
-        return replace(SHAPES[self.scale], **_given(given))
+        return replace(SHAPES[self.scale], **asked_for(given))
 
     def _check(self) -> None:
         from app.scenes import check_positive
@@ -202,12 +209,8 @@ class PretrainMask3D:
                 "--depth-blocks": self.depth_blocks,
                 "--decoder-width": self.decoder_width,
                 "--decoder-blocks": self.decoder_blocks,
+                "--photo-memory": self.photo_memory,
                 "--threads": self.threads,
             }
         )
         self._masking()
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given."""
-    return {name: value for name, value in values.items() if value is not None}

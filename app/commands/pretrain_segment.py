@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -122,16 +122,17 @@ class PretrainSegment:
             self._write(data, numbers, joined(parts), "usual" if augmentation is None else augmentation.title)
 
     def _numbers(self) -> TuningNumbers:
+        from app.scenes import asked_for
         from training.pretraining.segmentation import TUNING
 
-        given: dict[str, Any] = {
+        given = {
             "side": self.side,
             "epochs": self.epochs,
             "batch": self.batch,
             "rate": self.rate,
             "weight_decay": self.weight_decay,
         }
-        return replace(TUNING[self.scale], **{name: value for name, value in given.items() if value is not None})
+        return replace(TUNING[self.scale], **asked_for(given))
 
     def _write(self, data: ProbeData, numbers: TuningNumbers, scores: Scores, augmentation: str) -> None:
         from app.pretraining import write_figures

@@ -178,10 +178,10 @@ class Probe:
         return [open_source(name, self.weights, self.device, cache=cache) for name in self.encoders]
 
     def _settings(self) -> ProbeSettings | DptSettings:
+        from app.scenes import asked_for
         from training.probing import DptSettings, ProbeSettings
 
-        given = {"steps": self.steps, "rate": self.rate, "batch": self.batch}
-        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        known = asked_for({"steps": self.steps, "rate": self.rate, "batch": self.batch})
         if self.head == "dpt":
             return DptSettings(width=self.width, **known)
         return ProbeSettings(memory=self.memory, mean_patch=self.mean_patch, **known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from app.commands.reproduce_task_distillation import DATA, SHARED
 from app.console import progress_bars, say, wrote
 
 if TYPE_CHECKING:
@@ -108,13 +106,13 @@ class ReproduceMask3D:
 
     def _places(self, plan: Plan) -> Places:
         """The folder, with CamVid where it is; photos of CamVid that cannot be read are refused here."""
+        from app.reproducing import data_folder
         from render.errors import InputError
         from training.reproduction.fit3d.data import folder_digest
         from training.reproduction.mask3d import Places
         from training.reproduction.mask3d.preparing import camvid_of
 
-        named = os.environ.get(SHARED)
-        folder = self.data if self.data is not None else Path(named) / DATA if named else None
+        folder = data_folder(self.data)
         if folder is None or not (folder / CAMVID).is_dir():
             if self.data is not None:
                 raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import tyro
 
 from app.console import progress_bars, say, wrote
 
-SHARED, DATA = "FIT3D_SHARED", "data"
 NAME = "cifar10"
 DISK = 30_000_000  # bytes of logs, policies and the checkpoints of what runs
 
@@ -24,7 +22,7 @@ class ReproduceSlack:
     augmentation, with the uniform policy and with TrivialAugment.  Does augmentation help?  Do searches find what
     harms?  Is a learned policy better?  Which part helps?
 
-    About 62 to 74 minutes on two cores that multiply in bf16; without, give --effort 0.65.  Given again, the command
+    About 75 minutes on two cores that multiply in bf16; without, give --effort 0.65.  Given again, the command
     goes on where it was interrupted; what is done is kept, and more --searches and --runs add to it.
     """
 
@@ -85,10 +83,10 @@ class ReproduceSlack:
         spent.say()
 
     def _folder(self) -> Path:
+        from app.reproducing import DATA, SHARED, data_folder
         from render.errors import InputError
 
-        named = os.environ.get(SHARED)
-        folder = self.data if self.data is not None else Path(named) / DATA if named else None
+        folder = data_folder(self.data)
         if folder is None or not (folder / NAME).is_dir():
             raise InputError(
                 f"Expected --data FOLDER with {NAME} in it, or {SHARED} set to a folder whose {DATA} has it; found "

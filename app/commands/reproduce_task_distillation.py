@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from training.reproduction.task_distillation.results import Results
 
 PLOT = "students.png"
-SHARED, DATA = "FIT3D_SHARED", "data"
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,10 @@ class ReproduceTaskDistillation:
         spent.say()
 
     def _data(self) -> Path:
+        from app.reproducing import DATA, SHARED, data_folder
         from render.errors import InputError
 
-        named = os.environ.get(SHARED)
-        folder = self.data if self.data is not None else Path(named) / DATA if named else None
+        folder = data_folder(self.data)
         if folder is None:
             raise InputError(
                 f"Expected --data FOLDER with {' and '.join(self.studies)} in it, or {SHARED} set to a folder whose "

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.distillation.specific.norms import SharedBatchNorm
+from training.loop.processes import several_processes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -64,7 +65,7 @@ def _dual_norms(network: nn.Module) -> Iterator[None]:
 
 
 def _normed(norm: _BatchNorm, values: Tensor) -> Tensor:
-    shared = isinstance(norm, SharedBatchNorm) and distributed.is_initialized() and distributed.get_world_size() > 1
+    shared = isinstance(norm, SharedBatchNorm) and several_processes()
     found: Tensor = _BatchNormed.apply(values, norm.weight, norm.bias, norm.eps, shared)
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from render.errors import InputError
@@ -24,6 +24,7 @@ from training.augmentation.transformations import NOISE, composed
 from training.distillation.specific.measuring import figures_on
 from training.distillation.specific.models import TaskModel
 from training.loop import Schedule, Task
+from training.loop.processes import several_processes
 from training.loop.schedule import Precision
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class SearchNumbers:
         retrain: Steps of a round in which the policy stays as it is.
         unrolled: Steps after them, in which it is learned.
         augmentations: That a step of the latter draws, each for the whole batch.
-        repeats: How often a photo of a batch is seen in one of the former, under an augmentation of its own each time.
+        repeats: How often a photo of a batch is seen in one of the former, under an augmentation of its own each time;
+            the text draws augmentations for whole batches there too, of which the mean gradient is the same.
         batch: Photos of a step, and held photos.
         rate: Of the network at the beginning of a round; it falls to 0 along half a cosine.  The estimate's step ahead
             is as long in all steps (A.2.1).
@@ -129,8 +131,17 @@ class SearchNumbers:
             raise InputError(f"Expected alignments other than 0, found a size of {size:g}.")
         chance = 1 / transformations
         score = math.sqrt(chance * (1 - chance) / self.augmentations)
-        upper = speed * (1 - self.momentum) / (self.rate * size * score)
-        return replace(self, upper_rate=upper, anchor=self.anchor * self.upper_rate / upper)
+        return self.with_upper_rate(speed * (1 - self.momentum) / (self.rate * size * score))
+
+    def with_upper_rate(self, rate: float) -> SearchNumbers:
+        """The same with another upper rate, and as strong an anchor (A.2.4): :attr:`strength` stays as it is.
+
+        Raises:
+            InputError: the rate is not above 0.
+        """
+        if not rate > 0:
+            raise InputError(f"Expected an upper rate above 0, found {rate:g}.")
+        return replace(self, upper_rate=rate, anchor=self.anchor * self.upper_rate / rate)
 
     def schedule(self, *, seed: int, precision: Precision = "auto") -> Schedule:
         """Of a round."""
@@ -210,8 +221,8 @@ class SearchRound(Task):
         policy: What is learned.
         alignments: Of every step in which it is learned and every augmentation, of a single network; of several ``[0,
             A]``.
-        held_losses: The first network's on all held photos, as the round began and as it was re-trained: they should be
-            alike, the second one a little lower (A.2.4, i).
+        held_losses: The first network's on all held photos, as the round began and before the first step in which the
+            policy is learned: they should be alike, the second one a little lower (A.2.4, i).
     """
 
     name = "augment-search"
@@ -293,6 +304,8 @@ class SearchRound(Task):
             of_member.setdefault(item.member, []).append(item)
         place = round(progress * self._numbers.steps) - self._numbers.retrain
         learned = place >= 0
+        if place == 0:
+            self.held_losses[1] = self._held_loss()
         parts = [self._unrolled(m, some, place) if learned else self._plain(m, some) for m, some in of_member.items()]
         loss = torch.stack([part.loss for part in parts]).mean()
         if learned:
@@ -311,10 +324,8 @@ class SearchRound(Task):
         return len(items) * self._numbers.augmentations
 
     @torch.no_grad()
-    def after_step(self, progress: float) -> None:
-        """Move the policy; measure what re-training made of the network."""
-        if round(progress * self._numbers.steps) == self._numbers.retrain:
-            self.held_losses[1] = self._held_loss()
+    def after_step(self, progress: float) -> None:  # noqa: ARG002  Task's
+        """Move the policy."""
         if self._found is None:
             return
         found, self._found = self._found, None
@@ -355,10 +366,11 @@ class SearchRound(Task):
         network, total = self._first, 0.0
         training = network.training
         network.eval()
-        for first in range(0, len(self._held), MEASURED):
-            some = range(first, min(first + MEASURED, len(self._held)))
-            logits = network(self._held.pixels(some).to(self.device)).float()
-            total += float(functional.cross_entropy(logits, self._held.targets(some).to(self.device), reduction="sum"))
+        with torch.autocast(self.device.type, enabled=False):
+            for first in range(0, len(self._held), MEASURED):
+                some = range(first, min(first + MEASURED, len(self._held)))
+                logits, targets = network(self._held.pixels(some).to(self.device)), self._held.targets(some)
+                total += float(functional.cross_entropy(logits, targets.to(self.device), reduction="sum"))
         network.train(training)
         return total / len(self._held)
 
@@ -436,14 +448,12 @@ class SearchRound(Task):
     @property
     def _shares(self) -> bool:
         """Whether other processes have other photos of the batch of the one network."""
-        several = distributed.is_initialized() and distributed.get_world_size() > 1
-        return several and len(self.members) == 1
+        return several_processes() and len(self.members) == 1
 
     def _joined(self, gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
         """What the networks of all processes say of the policy; of a single network all processes know it already."""
         logits, bounds = gradients
-        several = distributed.is_initialized() and distributed.get_world_size() > 1
-        if several and len(self.members) > 1:
+        if several_processes() and len(self.members) > 1:
             logits, bounds = mean_over_processes(logits), mean_over_processes(bounds)
         return logits, bounds
 

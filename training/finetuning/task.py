@@ -18,7 +18,7 @@ from training.finetuning.scenes import Forward, TunedScenes
 from training.finetuning.targets import Target, Targets
 from training.loop import Task
 from training.randomness import seeded
-from uplift.encoders._adapter import SwinAdapter
+from uplift.encoders.adapter import SwinAdapter
 from uplift.encoders.base import TrainableEncoder
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from render.gaussians import Gaussians
 from render.progress import Progress, silent
 from render.rasterizer import lifting_matrix
 from render.rasterizer._types import sparse_csr
-from uplift.encoders._windows import interpolation
+from uplift.encoders.windows import interpolation
 from uplift.field import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:

@@ -175,6 +175,12 @@ def shares(task: Task, items: Sequence[Any], at: Place, accumulate: int) -> list
     return [items[at.rank + at.count * part :: parts] for part in range(accumulate)]
 
 
+def several_processes() -> bool:
+    """Whether others work on the same training."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
 def _leave() -> None:
     """Part from the other processes."""
     if torch.distributed.is_initialized():

@@ -33,9 +33,9 @@ from training.pretraining.unread import freeze_unread
 from training.probing.photos import ProbeData
 from training.probing.scores import Scores
 from training.randomness import seeded
-from uplift.encoders._masked import PatchDecoder, plainly_attending
 from uplift.encoders.base import Encoder, TrainableEncoder
 from uplift.encoders.mask3d import Mask3DEncoder, load_decoder
+from uplift.encoders.masked import PatchDecoder, plainly_attending
 
 if TYPE_CHECKING:
     from jaxtyping import Float

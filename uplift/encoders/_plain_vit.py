@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from uplift.encoders._masked import HEAD_WIDTH, sine_cosine
+from uplift.encoders.masked import HEAD_WIDTH, sine_cosine
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -17,7 +17,7 @@ from render.errors import InputError
 from render.progress import Progress, silent
 from render.spacing import evenly_spaced
 from render.views import View
-from uplift.encoders._windows import encode_windows
+from uplift.encoders.windows import encode_windows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

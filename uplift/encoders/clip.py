@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of
 from uplift.encoders._downloads import impatient_hub, out_of_reach
-from uplift.encoders._windows import interpolation, node_positions
 from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.checkpoints import hash_of
+from uplift.encoders.windows import interpolation, node_positions
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, load_strictly
-from uplift.encoders._files import part_of, read_parts, save_parts, whole
-from uplift.encoders._projectors import ProjectorKind, TeacherSpace, layers_of, make_projector
 from uplift.encoders.base import Encoder, Tokens, TrainableEncoder
+from uplift.encoders.checkpoints import hash_of, load_strictly
+from uplift.encoders.files import part_of, read_parts, save_parts, whole
 from uplift.encoders.finetuned import trainable
+from uplift.encoders.projectors import ProjectorKind, TeacherSpace, layers_of, make_projector
 from uplift.encoders.registry import load_encoder
 from uplift.encoders.untrained import has_architecture, make_blank
 

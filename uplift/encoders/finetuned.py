@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from uplift.encoders._adapter import SwinAdapter
-from uplift.encoders._checkpoints import hash_of, load_strictly
-from uplift.encoders._files import part_of, read_parts, save_parts, whole
+from uplift.encoders.adapter import SwinAdapter
 from uplift.encoders.base import Encoder, Tokens, TrainableEncoder
+from uplift.encoders.checkpoints import hash_of, load_strictly
+from uplift.encoders.files import part_of, read_parts, save_parts, whole
 from uplift.encoders.registry import load_encoder
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import load_strictly
-from uplift.encoders._files import part_of, read_parts, save_parts, whole
-from uplift.encoders._masked import PatchDecoder
 from uplift.encoders.base import TrainableEncoder
+from uplift.encoders.checkpoints import load_strictly
 from uplift.encoders.distilled import DistilledEncoder, plain_student
+from uplift.encoders.files import part_of, read_parts, save_parts, whole
 from uplift.encoders.finetuned import trainable
+from uplift.encoders.masked import PatchDecoder
 from uplift.encoders.registry import load_encoder
 from uplift.encoders.untrained import has_architecture, make_blank
 from uplift.encoders.vit import ViTEncoder

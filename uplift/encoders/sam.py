@@ -12,12 +12,12 @@ from torch import Tensor
 
 from render.devices import resolve_device
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders._downloads import out_of_reach
-from uplift.encoders._windows import node_matrix
 from uplift.encoders.base import Encoder, Image, as_image
+from uplift.encoders.checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders.tiny_sam import NAME as TINY
 from uplift.encoders.tiny_sam import STEM_KEY, load_tiny_sam
+from uplift.encoders.windows import node_matrix
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import load_strictly, read_weights
 from uplift.encoders.base import Image, Tokens, as_image
+from uplift.encoders.checkpoints import load_strictly, read_weights
 from uplift.encoders.tiny import LICENCE, tiny_file
 from uplift.encoders.tiny_dino import build_tiny_dino
 from uplift.encoders.vit import ViTEncoder

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import read_weights
+from uplift.encoders.checkpoints import read_weights
 from uplift.encoders.tiny import LICENCE, tiny_file
 from uplift.encoders.vit import ViTEncoder
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from render.devices import resolve_device
 from render.errors import InputError
-from uplift.encoders._checkpoints import load_strictly, read_weights
+from uplift.encoders.checkpoints import load_strictly, read_weights
 from uplift.encoders.tiny import LICENCE, tiny_file
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from render.errors import InputError
-from uplift.encoders._checkpoints import hash_of, read_weights
 from uplift.encoders._downloads import impatient_hub, out_of_reach
 from uplift.encoders.base import Tokens, TrainableEncoder
+from uplift.encoders.checkpoints import hash_of, read_weights
 from uplift.encoders.vit_names import VIT_NAMES
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from training.distillation.co.photos import Photos
 from training.distillation.co.sampling import Sampler
 from training.distillation.co.seeing import Sight
 from training.distillation.co.teachers import Teacher
+from training.loop.processes import several_processes
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, UInt8
@@ -115,7 +116,7 @@ class Ahead:
         """
         if self._outputs is None:
             return
-        many = torch.distributed.is_available() and torch.distributed.is_initialized()
+        many = several_processes()
         first = torch.distributed.get_rank() / torch.distributed.get_world_size() if many else 0.0
         prepare = partial(self._outputs.prepare, nodes=self._sight.nodes, first=first, progress=progress)
         for side, photos in self.drawn(done).items():

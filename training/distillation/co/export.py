@@ -12,9 +12,9 @@ import numpy as np
 from render.errors import InputError
 from render.files import atomic_file
 from training.distillation.co.task import CoDistillation
-from uplift.encoders._projectors import TeacherSpace
 from uplift.encoders.base import TrainableEncoder
 from uplift.encoders.distilled import Distilled, Kept, joined_licences
+from uplift.encoders.projectors import TeacherSpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 from render.errors import InputError
 from training.augmentation import Augmentation
-from uplift.encoders._projectors import PROJECTORS, RUNGS, ProjectorKind
+from uplift.encoders.projectors import PROJECTORS, RUNGS, ProjectorKind
 
 Sharing: TypeAlias = Literal["none", "generic", "full"]
 """Which photos a teacher's projector learns from: its own, those and generic ones, or all."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from training.loop.processes import several_processes
 from uplift.encoders.base import Tokens
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class TeacherStatistics(nn.Module):
 
 def summed(values: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     """The sum over all processes of a training."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if several_processes():
         values = values.clone()
         torch.distributed.all_reduce(values)
     return values

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from training.distillation.co.teachers import Teacher
 from training.randomness import seeded
-from uplift.encoders._projectors import RUNGS, ProjectorKind, layers_of, make_projector
 from uplift.encoders.base import Tokens, TrainableEncoder
 from uplift.encoders.distilled import plain_student
+from uplift.encoders.projectors import RUNGS, ProjectorKind, layers_of, make_projector
 
 if TYPE_CHECKING:
     from jaxtyping import Float

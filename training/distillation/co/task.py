@@ -25,8 +25,8 @@ from training.distillation.co.student import Student
 from training.distillation.co.teachers import Teacher, batch_of, mirrored, moved, on_grid
 from training.loop import Task
 from training.sheets import sheet
-from uplift.encoders._projectors import hidden_of
 from uplift.encoders.base import Tokens, TrainableEncoder
+from uplift.encoders.projectors import hidden_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, UInt8

@@ -12,10 +12,10 @@ import torch
 from render.errors import InputError
 from training.distillation.specific.models import ModelSpec, TaskModel, VitModel, build_model
 from uplift.encoders import load_encoder
-from uplift.encoders._checkpoints import load_strictly
-from uplift.encoders._files import part_of, read_parts, save_parts, whole
 from uplift.encoders.base import Encoder, TrainableEncoder
+from uplift.encoders.checkpoints import load_strictly
 from uplift.encoders.distilled import Distilled, joined_licences, plain_student
+from uplift.encoders.files import part_of, read_parts, save_parts, whole
 from uplift.encoders.untrained import has_architecture, make_blank
 
 MODEL, ENCODER = "model.safetensors", "encoder.safetensors"

@@ -15,8 +15,8 @@ from render.errors import InputError
 from training.distillation.specific.heads import ClassHead, Hidden, PixelHead, class_features, class_width
 from training.distillation.specific.norms import ItemDropout, shareable
 from training.randomness import seeded
-from uplift.encoders._checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders.base import Encoder, TrainableEncoder
+from uplift.encoders.checkpoints import hash_of, load_strictly, read_weights
 from uplift.encoders.finetuned import trainable
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
+from training.loop.processes import several_processes
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -36,7 +38,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, values: Float[Tensor, "b c *n"]) -> Float[Tensor, "b c *n"]:
         """Normed values; while it is trained, by the mean and the variance of the whole batch."""
-        if not self.training or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        if not self.training or not several_processes():
             return super().forward(values)
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1, *[1] * (values.ndim - 2)]

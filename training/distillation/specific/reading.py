@@ -41,8 +41,8 @@ class KeptPhotos:
         return [
             replace(
                 photo,
-                image=self._once(photo.image),
-                classes=None if photo.classes is None else self._once(photo.classes),
+                image=self.once(photo.image),
+                classes=None if photo.classes is None else self.once(photo.classes),
             )
             for photo in photos
         ]
@@ -55,7 +55,8 @@ class KeptPhotos:
         values = [first.image(), *([] if first.classes is None else [first.classes()])]
         return min(self._memory, len(photos) * sum(one.nbytes for one in values))
 
-    def _once(self, read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    def once(self, read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+        """The same function, which is called once if there is room for what it gives."""
         self._count += 1
         return partial(self._value, self._count, read)
 

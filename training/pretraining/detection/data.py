@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from render.errors import InputError
+from training.distillation.specific.reading import PHOTO_MEMORY, KeptPhotos
 from training.rooms.reading import RoomScene
 from training.rooms.tasks import STRUCTURE
 
@@ -47,19 +49,23 @@ class RoomThings:
     Args:
         rooms: The rooms.
         size: Height and width in pixels.
+        memory: Bytes of photos and maps that are kept; the others are read whenever they are needed.
 
     Raises:
         InputError: there are no photos, or a side is below 1.
     """
 
-    def __init__(self, rooms: Sequence[RoomScene], size: tuple[int, int]) -> None:
+    def __init__(self, rooms: Sequence[RoomScene], size: tuple[int, int], memory: int = PHOTO_MEMORY) -> None:
         if min(size) < 1:
             raise InputError(f"Expected a height and a width of 1 or more, found {size[0]} and {size[1]}.")
         self.rooms, self.size = list(rooms), size
         self.index = [(number, name) for number, room in enumerate(self.rooms) for name in room.views]
         if not self.index:
             raise InputError("A detector learns from photos of rooms, found none.")
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        kept = KeptPhotos(memory)
+        self._photos, self._instances = (
+            [kept.once(partial(read, index)) for index in range(len(self))] for read in (self._photo, self._things)
+        )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,13 +81,13 @@ class RoomThings:
         digest = hashlib.sha256(str(self.size).encode())
         for number, name in self.index:
             digest.update(f"{self.rooms[number].path.name}/{name};".encode())
-        for values in self._maps(0):
-            digest.update(values.tobytes())
+        for first in (self._photos[0], self._instances[0]):
+            digest.update(first().tobytes())
         return digest.hexdigest()
 
     def scene(self, index: int, *, flipped: bool = False) -> Scene:
         """A photo and its things; those that fill less than :data:`LEAST` pixels are left out."""
-        photo, instances = self._maps(index)
+        photo, instances = self._photos[index](), self._instances[index]()
         if flipped:
             photo, instances = photo[:, ::-1], instances[:, ::-1]
         room = self.rooms[self.index[index][0]]
@@ -104,13 +110,15 @@ class RoomThings:
             torch.from_numpy(found.astype(np.uint8)),
         )
 
-    def _maps(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], Int16[np.ndarray, "h w"]]:
+    def _photo(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         import cv2
 
-        if index not in self._kept:
-            number, name = self.index[index]
-            room, size = self.rooms[number], self.size[::-1]
-            photo = cv2.resize(room.scene.view(name).image(), size, interpolation=cv2.INTER_AREA)
-            instances = cv2.resize(room.instances(name), size, interpolation=cv2.INTER_NEAREST_EXACT)
-            self._kept[index] = (photo, instances)
-        return self._kept[index]
+        number, name = self.index[index]
+        return cv2.resize(self.rooms[number].scene.view(name).image(), self.size[::-1], interpolation=cv2.INTER_AREA)
+
+    def _things(self, index: int) -> Int16[np.ndarray, "h w"]:
+        import cv2
+
+        number, name = self.index[index]
+        found = self.rooms[number].instances(name)
+        return cv2.resize(found, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

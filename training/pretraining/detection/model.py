@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from render.errors import InputError
 from training.pretraining.detection.data import Scene
 from training.pretraining.unread import freeze_unread
-from uplift.encoders._masked import plainly_attending
 from uplift.encoders.base import TrainableEncoder
+from uplift.encoders.masked import plainly_attending
 
 if TYPE_CHECKING:
     from jaxtyping import Float

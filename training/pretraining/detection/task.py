@@ -20,7 +20,7 @@ from training.pretraining.detection.data import RoomThings, Scene
 from training.pretraining.detection.model import ThingDetector
 from training.pretraining.mask3d.settings import CLIP, MOMENTUM, WARM, Scale
 from training.sheets import sheet
-from uplift.encoders._checkpoints import hash_of
+from uplift.encoders.checkpoints import hash_of
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8

@@ -13,6 +13,7 @@ import numpy as np
 from render.errors import InputError
 from render.spacing import evenly_spaced
 from render.views import read_photo
+from training.distillation.specific.reading import PHOTO_MEMORY
 from training.probing.data import open_data
 from training.probing.data.files import MILLIMETRES, PHOTOS, photos_in, read_depth, read_lines
 from training.probing.data.rgbd import recognised as is_capture
@@ -28,7 +29,6 @@ COLOUR_FOLDERS = ("color", "images", "rgb", "photos")
 DEPTH_FOLDERS = ("depth", "depths")
 DEPTH_ENDINGS = ("_depth", "-depth", ".depth")  # of a depth map that lies beside its photo
 COMPARED = 8  # frames that tell these from others of the same names
-MEMORY = 4 << 30  # bytes of frames that are kept; the others are read whenever they are needed
 
 
 class Frame(NamedTuple):
@@ -49,13 +49,13 @@ class Frames:
     Args:
         photos: All have a depth.
         side: Pixels that the shorter side keeps at most: larger frames are shrunk to it; None = never.
-        memory: Bytes of frames that are kept.
+        memory: Bytes of frames that are kept; the others are read whenever they are needed.
 
     Raises:
         InputError: there are none, or a photo has no depth.
     """
 
-    def __init__(self, photos: Sequence[ProbePhoto], *, side: int | None = None, memory: int = MEMORY) -> None:
+    def __init__(self, photos: Sequence[ProbePhoto], *, side: int | None = None, memory: int = PHOTO_MEMORY) -> None:
         if not photos:
             raise InputError("A pretraining needs photos with depth, found none.")
         lacking = next((photo.name for photo in photos if photo.depth is None), None)

@@ -13,7 +13,7 @@ from training.pretraining.mask3d.seeing import Kept, Shown, draw_kept
 from training.pretraining.mask3d.settings import Masking, Shape
 from training.pretraining.unread import freeze_unread
 from training.randomness import seeded
-from uplift.encoders._masked import Blocks, PatchDecoder, plainly_attending, set_positions, sine_cosine
+from uplift.encoders.masked import Blocks, PatchDecoder, plainly_attending, set_positions, sine_cosine
 from uplift.encoders.vit import ViTEncoder
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import torch
 from render.errors import InputError
 from render.progress import Progress, silent
 from training.augmentation import Augmentation
+from training.distillation.specific.reading import PHOTO_MEMORY
 from training.loop import check, place, train
 from training.loop.schedule import Precision
 from training.pretraining.mask3d.export import FILE, export
@@ -59,10 +60,10 @@ def from_encoder(name: str, weights: str | Path | None, device: torch.device) ->
     return Start(plain_vit(trainable(loaded)), loaded.name, loaded.licence)
 
 
-def frames_for(photos: Sequence[ProbePhoto], numbers: Numbers) -> Frames:
-    """Frames that are kept as large as the smallest crops of them need."""
+def frames_for(photos: Sequence[ProbePhoto], numbers: Numbers, memory: int = PHOTO_MEMORY) -> Frames:
+    """Frames as large as the smallest crops of them need, of which so many bytes are kept."""
     least = numbers.least if numbers.augment == "crops" else 1.0
-    return Frames(photos, side=round(max(numbers.size) / least))
+    return Frames(photos, side=round(max(numbers.size) / least), memory=memory)
 
 
 def pretrain(
@@ -76,6 +77,7 @@ def pretrain(
     shape: Shape,
     validation: Sequence[ProbePhoto] = (),
     augmentation: Augmentation | None = None,
+    photo_memory: int = PHOTO_MEMORY,
     seed: int = 0,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
@@ -93,6 +95,7 @@ def pretrain(
         shape: Of the decoder and of the depth encoder.
         validation: Frames that are not trained on.
         augmentation: What the colours of frames go through.
+        photo_memory: Bytes of frames that a process keeps; those of the validation are read whenever they are needed.
         seed: Of batches, crops, masks and of all weights but the encoder's.
         precision: Of the forward pass.
         device: auto, cpu, cuda or cuda:N.
@@ -109,12 +112,12 @@ def pretrain(
     out = Path(out)
     task = MaskedPretraining(
         start.encoder,
-        frames_for(photos, numbers),
+        frames_for(photos, numbers, photo_memory),
         numbers,
         masking,
         shape,
         scratch=start.name is None,
-        validation=frames_for(validation, numbers) if validation else None,
+        validation=frames_for(validation, numbers, memory=0) if validation else None,
         augmentation=augmentation,
         seed=seed,
     )

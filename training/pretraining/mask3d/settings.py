@@ -100,6 +100,9 @@ class Numbers:
         rate: Learning rate after the warm-up.
         weight_decay: Of matrices.
         accumulate: Parts in which a process works on its share of a batch.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     size: tuple[int, int]

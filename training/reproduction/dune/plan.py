@@ -10,7 +10,7 @@ from render.errors import InputError
 from training.distillation.co.photos import GENERIC
 from training.distillation.co.settings import Sharing
 from training.rooms.writing import RoomFormat
-from uplift.encoders._projectors import ProjectorKind
+from uplift.encoders.projectors import ProjectorKind
 
 AGNOSTIC, LANGUAGE, SPECIALIST = "tiny-dino", "tiny-clip", "tiny-depth"
 TEACHERS = (AGNOSTIC, LANGUAGE, SPECIALIST)

@@ -34,7 +34,7 @@ from training.pretraining.mask3d.settings import MAE, SHAPES, Masking, Numbers
 from training.pretraining.segmentation import HEAD_GAIN, NEW_BLOCKS, NEW_WIDTH, TuningNumbers
 from training.rooms.writing import VERSION, RoomFormat
 
-ARCHITECTURE = "plain-vit"  # 4 blocks of 192 channels, patches of 8 pixels, each embedded by itself
+ARCHITECTURE, BUILT = "plain-vit", "4 blocks of 192 channels, patches of 8 pixels"  # each patch is embedded by itself
 SHAPE = replace(SHAPES["small"], width=NEW_WIDTH, blocks=NEW_BLOCKS)  # a network without pretraining has such a decoder
 LEARN, TEST = "train", "test"  # splits of the rooms
 

@@ -10,7 +10,7 @@ BASE = 1_400_000_000  # bytes of a process with its libraries and a network that
 PIXEL = 14  # bytes of a photo's files
 ENCODER = 14_000_000  # bytes of a file
 LOG = 1_000_000  # bytes of what a training says
-KEPT = 4  # bytes of a pixel in memory
+KEPT = 7  # bytes of a pixel in memory: colours, and the depth in float32
 
 
 def memory_needed(plan: Plan) -> int:

@@ -119,7 +119,8 @@ class PolicyAnswer:
         text: What is asked.
         claimed: What the text found.
         variant: Of the searches.
-        found: By how much a figure of the policies is larger than that of the uniform one, over searches.
+        found: By how much a figure of the policies is larger than it would be if the search preferred nothing, over
+            searches.
         chance: The same of policies that chance led to, a standard deviation.
         unit: What figures are in.
     """
@@ -155,9 +156,9 @@ class Results:
         photos: To learn from, and to measure.
         lines: That are whole, by name.
         learned: How much of the photos that they learned from, as augmented, lines told rightly in the end.
-        policies: Of every variant and search, before the first round and after each.
-        chances: Of every variant and search, policies that chance led to.
-        losses: Of every variant and search, on held photos: as each round began, and as it was re-trained.
+        policies: Of every variant whose searches are all done, of each search, before the first round and after each.
+        chances: Of the same, policies that chance led to.
+        losses: Of the same, on held photos: as each round began, and as it was re-trained.
         size: Of alignments, which the upper rate of policies was chosen by; None = not measured.
         costs: ``seconds`` of a search or an evaluation of every line, and bytes at the ``peak`` of its process.
         missing: Lines that are not whole.
@@ -187,21 +188,16 @@ class Results:
     @cached_property
     def policy_answers(self) -> list[PolicyAnswer]:
         """What policies themselves say, over searches."""
-        found = []
-        for text, claimed, names in (
-            (f"Are {' and '.join(HARMFUL)} discarded?", "systematically", HARMFUL),
-            (f"Are {' and '.join(FAVOURED)} favoured?", "mostly", FAVOURED),
-        ):
-            found += [
-                self._policy_answer(text, claimed, variant, names) for variant in self.policies if variant != "mu"
-            ]
+        variants = [variant for variant in self.policies if variant != "mu"]
+        asked = [(f"Is {name} discarded?", "systematically", name) for name in HARMFUL]
+        asked += [(f"Is {name} favoured?", "mostly", name) for name in FAVOURED]
+        found = [self._policy_answer(*question, variant) for question in asked for variant in variants]
         text = "Does a search go further from the uniform policy than chance does?"
-        return found + [self._distance_answer(text, variant) for variant in self.policies if variant != "mu"]
+        return found + [self._distance_answer(text, variant) for variant in variants]
 
-    def _policy_answer(self, text: str, claimed: str, variant: str, names: Sequence[str]) -> PolicyAnswer:
-        own = [share_of(search[-1], names) - share_of(search[0], names) for search in self.policies[variant]]
-        even = share_of(self.policies[variant][0][0], names)
-        chance = [share_of(one, names) - even for some in self.chances[variant] for one in some]
+    def _policy_answer(self, text: str, claimed: str, name: str, variant: str) -> PolicyAnswer:
+        own = [preference(search[-1], name) for search in self.policies[variant]]
+        chance = [preference(one, name) for some in self.chances[variant] for one in some]
         return PolicyAnswer(text, claimed, variant, interval_over_seeds(own), float(np.std(chance)), "share")
 
     def _distance_answer(self, text: str, variant: str) -> PolicyAnswer:
@@ -247,7 +243,7 @@ class Results:
 
 
 def gather(opened: Opened) -> Results:
-    """Read all figures of the lines that are whole.
+    """Read all figures of the lines and the variants of searches that are whole.
 
     Raises:
         InputError: they were made with other settings.
@@ -262,7 +258,7 @@ def gather(opened: Opened) -> Results:
     for variant in plan.variants:
         found = [store.get(searched(variant, seed)) for seed in range(plan.searches)]
         known = [one for one in found if one is not None]
-        if known:
+        if len(known) == plan.searches:
             policies[variant] = [_history(one) for one in known]
             chances[variant] = [_chances(one) for one in known]
             losses[variant] = [
@@ -291,9 +287,13 @@ def shares_of(policy: Policy) -> list[float]:
     return [float(value) for value in policy.probabilities().detach().mean(0)]
 
 
-def share_of(policy: Policy, names: Sequence[str]) -> float:
-    """How often one of these is drawn, a mean over the steps of an augmentation."""
-    return sum(share for name, share in zip(policy.names, shares_of(policy), strict=True) if name in names)
+def preference(policy: Policy, name: str) -> float:
+    """How much more often one transformation is drawn than the mean of all others but :data:`HARMFUL` ones.
+
+    Shares add up to 1: where one is discarded, all others are drawn more often, which is no preference for any.
+    """
+    shares = dict(zip(policy.names, shares_of(policy), strict=True))
+    return shares[name] - float(np.mean([share for other, share in shares.items() if other not in (name, *HARMFUL)]))
 
 
 def _chances(found: Mapping[str, Any]) -> list[Policy]:
