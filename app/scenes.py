@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from render.errors import InputError
 from render.gaussians import Gaussians
