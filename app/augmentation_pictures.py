@@ -55,6 +55,7 @@ def policy_pie(policy: Policy, *, initial: float | None = None) -> UInt8[np.ndar
     axes.set_ylim(-1.12, 1.12)
     axes.set_aspect("equal")
     axes.axis("off")
+    axes.set_title("width: how often it is drawn; radius: how strong it is at most (dashed: at first)", fontsize=9)
     order = np.argsort(-shares, kind="stable")
     texts = [_line(policy, place, shares[place], reaches[place]) for place in order]
     figure.legend([handles[place] for place in order], texts, loc="outside right center", fontsize=8, frameon=False)
@@ -87,7 +88,7 @@ def evolution_plot(
     figure = Figure(figsize=(3.0 * (steps + 1) + 1.8, 3.6), dpi=DOTS, layout="constrained")
     plots = figure.subplots(1, steps + 1, sharey=True, squeeze=False)[0]
     parts = [*history.transpose(1, 0, 2), history.mean(1)]
-    titles = [*(f"transformation {step + 1}" for step in range(steps)), "mean"]
+    titles = [*(f"drawn at place {step + 1}" for step in range(steps)), "mean"]
     handles: list[Any] = []
     for axes, part, title in zip(plots, parts, titles, strict=True):
         handles = _stacked(axes, where, part, names)

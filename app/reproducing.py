@@ -40,12 +40,10 @@ def data_folder(given: Path | None) -> Path | None:
 
 def check_given(out: Path, seeds: int, processes: int | None) -> None:
     """Raise InputError unless the folder may be made, and numbers are above 0."""
-    from app.scenes import check_positive
-    from render.errors import InputError
+    from app.scenes import check_folder, check_positive
 
     check_positive({"--seeds": seeds, "--processes": processes})
-    if out.exists() and not out.is_dir():
-        raise InputError(f"Expected a folder at {out}, found a file.")
+    check_folder(out)
 
 
 def at_once(asked: int | None, needed: int) -> int:

@@ -32,6 +32,13 @@ def check_positive(options: Mapping[str, float | None]) -> None:
             raise InputError(f"{option} must be a number greater than 0, found {value:g}.")
 
 
+def check_folder(path: Path) -> None:
+    """Raise InputError, before any work is done, unless there is a folder or one can be made."""
+    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"Expected a folder at {path}, found a file{'' if there == path else f' at {there}'}.")
+
+
 def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those options that are given; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}

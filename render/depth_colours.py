@@ -17,7 +17,7 @@ def depth_range(depths: Sequence[Float[np.ndarray, "h w"]]) -> tuple[float, floa
     """Nearest and farthest depth worth a colour, over several pictures; outliers are left out."""
     seen = np.concatenate([depth[depth > 0] for depth in depths])
     if not len(seen):
-        return 0.0, 1.0
+        return 1.0, 2.0  # any will do: nothing has a colour
     near, far = np.quantile(seen, DEPTH_QUANTILES)
     return float(near), float(max(far, near + 1e-6))
 

@@ -144,8 +144,9 @@ def test_a_policy_goes_into_a_file_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_of_a_policy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found no file trivial"):
-        augmentation_of("trivial")
+    for text, said in (("trivial", "found no file trivial"), ("", "found no file at all"), (".", r"found no file \.")):
+        with pytest.raises(InputError, match=said):
+            augmentation_of(text)
     other = tmp_path / "other.safetensors"
     write_safetensors(other, {"values": torch.zeros(2)}, {"encoder": "rgb"})
     with pytest.raises(InputError, match="is no augmentation policy"):
@@ -162,6 +163,17 @@ def test_what_is_no_file_of_a_policy_is_refused(tmp_path: Path) -> None:
     write_safetensors(other, {"logits": tensors["logits"]}, {**header, "names": ["Rotate", "Invert"]})
     with pytest.raises(InputError, match="lacks or misstates 'bounds'"):
         load_policy(other)
+    whole = {**header, "names": ["Rotate", "Invert"]}
+    for changed, also, said in (
+        ({"logits": torch.full((3, 2), float("nan"))}, {}, "finite logits"),
+        ({"logits": torch.zeros(3, 2, dtype=torch.int32)}, {}, "logits in floating point, found torch.int32"),
+        ({"bounds": torch.tensor([0.5, 1.5])}, {}, r"bounds above 0 and up to 1, found \[0.5, 1.5\]"),
+        ({}, {"deviation": float("inf")}, "deviation above 0, found inf"),
+        ({}, {"names": ["Rotate", 7]}, "found Rotate, 7"),
+    ):
+        write_safetensors(other, {**tensors, **changed}, {**whole, **also})
+        with pytest.raises(InputError, match=said):
+            load_policy(other)
     other.write_bytes(b"nothing")
     with pytest.raises(InputError, match="truncated or not a safetensors file"):
         load_policy(other)

@@ -310,16 +310,29 @@ def test_frames_are_shrunk_kept_and_told_apart() -> None:
     assert reads == [0, 1, 1]
     assert small.fingerprint != forgetful.fingerprint != Frames(photos[::-1]).fingerprint
     assert Frames([photos[0], replace(photos[1], image=partial(image, 7))]).fingerprint != forgetful.fingerprint
-    with pytest.raises(InputError, match="show the same, found 96x64 and 48x48"):
+    with pytest.raises(InputError, match=r"show the same, found 1\.50 and 1\.00 times as wide as high"):
         Frames([replace(photos[0], depth=partial(slope, 0, height=48, width=48))])[0]
     with pytest.raises(InputError, match="none of 0"):
         Frames([replace(photos[0], depth=None)])
+    nothing = replace(photos[1], depth=partial(np.zeros, (32, 48), np.float32))
+    Frames([photos[0], nothing]).check_depth()
+    with pytest.raises(InputError, match="depth of some pixels, found none in 1 of 1 photos, such as 1"):
+        Frames([nothing]).check_depth()
 
 
 def write_pair(photo: Path, depth: Path, seed: int) -> None:
     for file, values in ((photo, photo_of(seed)), (depth, (1000 * slope(seed)).astype(np.uint16))):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(file)
+
+
+def test_depth_of_8_bits_and_folders_without_depth_are_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path / "images/a.png", tmp_path / "depths/a.png", 0)
+    Image.fromarray(np.full((32, 48), 100, np.uint8)).save(tmp_path / "depths/a.png")
+    with pytest.raises(InputError, match=r"depth of 16 bits at .*a\.png, found 8"):
+        Frames(open_frames([tmp_path]))[0]
+    with pytest.raises(InputError, match=r"photos with depth at .*images: rooms, .* found none of these"):
+        open_frames([tmp_path / "images"])
 
 
 def test_scans_of_scannet_are_read_in_order_and_held_to_the_list(tmp_path: Path) -> None:
@@ -347,7 +360,7 @@ def test_photos_beside_depth_maps_are_read_with_their_unit(tmp_path: Path) -> No
         open_frames([tmp_path / "a"])
     with pytest.raises(InputError, match="Expected a folder of photos with depth"):
         open_frames([tmp_path / "gone"])
-    with pytest.raises(InputError, match=r"layout of .* is none of"):
+    with pytest.raises(InputError, match=r"photos with depth at .*: rooms, .*; found none of these"):
         open_frames([tmp_path])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from app.commands.pretrain_detect import PretrainDetect
+from app.commands.pretrain_mask3d import PretrainMask3D
+from app.commands.pretrain_segment import PretrainSegment
 from app.main import BAD_INPUT, OK, main
 from render.errors import InputError
 from tests.pretrained import NUMBERS, SCHEDULE, SHAPE, SIDE, TASKS, Blocks, detecting, frames, make_task, segmented
@@ -28,10 +32,11 @@ from tests.tiny_models import TINY_VIT
 from training.loop import CHECKPOINT, train
 from training.pretraining.detection.data import LEAST, RoomThings, Scene
 from training.pretraining.detection.model import SimplePyramid, ThingDetector
-from training.pretraining.detection.task import average_precisions
+from training.pretraining.detection.task import DETECTION, average_precisions
 from training.pretraining.mask3d.export import export
 from training.pretraining.mask3d.running import frames_for, from_encoder, from_nothing
-from training.pretraining.segmentation import FineHead, TuningNumbers, decoder_of, fine_tune
+from training.pretraining.mask3d.settings import NUMBERS as MASKED
+from training.pretraining.segmentation import TUNING, FineHead, TuningNumbers, decoder_of, fine_tune
 from uplift.encoders import load_encoder
 from uplift.encoders.distilled import Distilled, plain_student
 from uplift.encoders.finetuned import FineTuned, trainable
@@ -376,6 +381,7 @@ def test_the_commands_pretrain_and_fine_tune(tmp_path: Path, capsys: pytest.Capt
     found = json.loads((tmp_path / "d/results.json").read_text())
     assert len(found["figures"]["mask_ap"]) == 1
     assert found["about"]["augmentation"] == "trivial-ra (still)"
+    assert len(list((tmp_path / "d/seed-0/pictures").glob("things-*.png"))) == 2
 
 
 def load_header(folder: Path) -> dict[str, Any]:
@@ -399,6 +405,8 @@ def load_header(folder: Path) -> dict[str, Any]:
         (["segment", "gone", "--scratch", "--weights", "x"], "takes no weights"),
         (["detect", "gone", "gone", "--scratch", "--weights", "x"], "takes no weights"),
         (["detect", "gone", "gone"], "Expected rooms at gone"),
+        (["mask3d", "gone", "--size", "0", "64"], "--size must be a number greater than 0"),
+        (["detect", "gone", "gone", "--size", "64", "0"], "--size must be a number greater than 0"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -407,3 +415,24 @@ def test_what_cannot_be_is_refused_at_once(
     assert main(["pretrain", *arguments, "--out", str(tmp_path / "out"), "--device", "cpu"]) == BAD_INPUT
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["mask3d gone", "segment gone", "detect gone gone"])
+def test_a_file_where_a_folder_is_to_be_is_kept(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out, said in ((file, f"Expected a folder at {file}, found a file."), (file / "in", f"found a file at {file}.")):
+        assert main(["pretrain", *command.split(), "--out", str(out)]) == BAD_INPUT
+        assert said in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+def test_help_has_the_numbers_that_are_used() -> None:
+    for command, numbers in ((PretrainMask3D, MASKED), (PretrainSegment, TUNING), (PretrainDetect, DETECTION)):
+        text = " ".join(inspect.getsource(command).split())
+        for one in numbers.values():
+            extent = f"{one.side} pixels" if isinstance(one, TuningNumbers) else "{}x{}".format(*one.size)
+            for said in (f"at {one.rate:g}", f"batch {one.batch}", f"{one.epochs:g} epochs", extent):
+                assert said in text, (command, said)

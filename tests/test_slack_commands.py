@@ -59,7 +59,17 @@ def test_a_search_that_is_done_is_not_done_again_and_other_numbers_are_refused(
     assert (searched / "round-01" / "checkpoint.pt").stat().st_mtime_ns == before
     capsys.readouterr()
     assert main([*given, "--upper-rate", "60"]) == BAD_INPUT
-    assert "belongs to another training" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "belongs to another training" in said
+    assert "numbers.upper_rate 60.0, numbers.anchor" in said, "a weaker pull for a faster policy, and nothing else"
+
+
+def test_photos_of_one_class_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        arrays = dict(np.load(data / f"{split}.npz"))
+        np.savez(tmp_path / f"{split}.npz", **{**arrays, "labels": np.ones_like(arrays["labels"])})
+    assert main(["augment", "search", str(tmp_path), "--out", str(tmp_path / "out"), *SHORT]) == BAD_INPUT
+    assert f"two classes or more to learn from in {tmp_path.name}, found only rising" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,8 @@ def test_an_evaluation_compares_lines_with_the_first(
         (["uniform", "uniform"], "Expected --policies with different names"),
         (["trivial-narrow"], "or the file of a policy, found no file trivial-narrow"),
         (["found=missing.safetensors"], "found no file missing.safetensors"),
+        (["../../found=missing.safetensors"], "found no file ../../found=missing.safetensors"),
+        (["runs/rate=0.1/policy.safetensors"], "found no file runs/rate=0.1/policy.safetensors"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(

@@ -196,9 +196,10 @@ class AugmentEvaluate:
         wrote(self.out / RESULTS)
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         check_positive(
             {
                 "--runs": self.runs,
@@ -231,4 +232,4 @@ def _is_file(text: str) -> bool:
 def _is_named(text: str) -> bool:
     """Whether a line is NAME=FILE,...; an equals sign in a path comes after its first folder."""
     name, separate, _ = text.partition("=")
-    return bool(separate) and Path(name).name == name
+    return bool(separate) and name not in ("", "..") and Path(name).name == name and not Path(text).exists()

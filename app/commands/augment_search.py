@@ -44,7 +44,8 @@ class AugmentSearch:
     network: str = "wrn-16-2"
     """wrn-DEPTH-WIDTH for photos of about 32 pixels (the text: wrn-40-2, wrn-28-10), or resnet18."""
     scale: Literal["small", "paper"] = "small"
-    """Numbers for a processor and some thousand photos, or those of the text for CIFAR-10 (tables A.4 and A.5)."""
+    """Numbers for a processor and some thousand photos (4 rounds of 54 steps of re-training and 36 that learn the
+    policy, 32 photos, 8 augmentations, rates of 0.02 and 38), or those of the text for CIFAR-10 (tables A.4, A.5)."""
     variant: Literal["slack", "no-kl", "unrolled", "entropy", "warm", "pi", "mu"] = "slack"
     """slack; without the divergence from an anchor (no-kl); in one long round without it, or with the uniform policy as
     the anchor (unrolled, entropy); with rounds that go on from each other's network (warm); or learning only what is
@@ -62,9 +63,9 @@ class AugmentSearch:
     no_flip: bool = False
     """Do not mirror photos half of the time besides."""
     epochs: float | None = None
-    """Of the pretraining."""
+    """Of the pretraining with the uniform policy."""
     pretraining_rate: float | None = None
-    """Of the pretraining."""
+    """Learning rate of the pretraining."""
     weight_decay: float | None = None
     """Of networks; in the text 0.0002 for CIFAR-10 with wrn-40-2."""
     rounds: int | None = None
@@ -72,9 +73,9 @@ class AugmentSearch:
     retrain: int | None = None
     """Steps at the beginning of a round in which the policy stays as it is."""
     unrolled: int | None = None
-    """Steps after them, in which it is learned."""
+    """Steps at the end of a round, in which the policy is learned."""
     augmentations: int | None = None
-    """That such a step draws, each for all of its photos."""
+    """Augmentations that a step draws in which the policy is learned, each for all of its photos."""
     batch: int | None = None
     """Photos of a step."""
     rate: float | None = None
@@ -191,7 +192,7 @@ class AugmentSearch:
         shares, first = policy.probabilities().mean(0).tolist(), found.policies[0]
         names = sorted(range(len(shares)), key=lambda index: -shares[index])
         drawn = ", ".join(f"{policy.names[i]} {100 * shares[i]:.1f} %" for i in names)
-        told = ", ".join(f"{figures['accuracy']:.3f}" for figures in found.figures)
+        told = ", ".join(f"{100 * figures['accuracy']:.1f} %" for figures in found.figures)
         say(f"accuracy on the photos to judge by, after the pretraining and each round: {told}")
         say(f"drawn: {drawn}")
         history = np.stack([one.probabilities().detach().numpy() for one in found.policies])
@@ -208,9 +209,10 @@ class AugmentSearch:
             wrote(self.out / name)
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         check_positive(
             {
                 "--members": self.members,

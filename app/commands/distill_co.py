@@ -267,7 +267,7 @@ class DistillCo:
 
     def _check(self) -> None:
         """Refuse, before anything is loaded, what can be known to be refused later."""
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
         from training.distillation.co.export import check_kept
         from training.distillation.co.photos import parse_sources
@@ -278,8 +278,7 @@ class DistillCo:
             raise InputError(
                 f"Co-distillation takes one teacher or more, each once; found {', '.join(self.teachers) or 'none'}."
             )
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"--out takes a folder, found a file at {self.out}.")
+        check_folder(self.out)
         if self.scratch and self.weights is not None:
             raise InputError(f"A student from scratch takes no weights, found {self.weights}; leave one of both out.")
         if self.plain_colours and self.augment != "crops":

@@ -203,9 +203,10 @@ class DistillTask:
             say(f"No picture of the features: {error}")
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         check_positive(
             {
                 "--mixed-times": self.mixed_times,

@@ -173,9 +173,10 @@ class Finetune:
         )
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         if not self.scenes:
             raise InputError("Fine-tuning needs scenes: give scene folders, or a folder of scenes.")
         if not 0 <= self.weight_decay < math.inf:

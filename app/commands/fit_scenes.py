@@ -97,7 +97,7 @@ class FitScenes:
         _complain(failures, len(jobs))
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.devices import resolve_device
         from render.errors import InputError
         from training.fleet.cluster import LOCAL
@@ -123,8 +123,7 @@ class FitScenes:
             raise InputError("--memory is of this machine; a cluster's nodes were told theirs when they were started.")
         if self.jobs is not None and self.ray is not None:
             raise InputError("--jobs is not of a cluster; with --ray give --cpus or --gpus of each scene instead.")
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"Expected a folder for scenes at --out {self.out}, found a file.")
+        check_folder(self.out)
 
     def _settings(self) -> Settings:
         from training.fleet import Settings

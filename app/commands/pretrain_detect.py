@@ -22,14 +22,14 @@ class PretrainDetect:
     """Fine-tune an encoder for the things in rooms and their masks, and measure average precisions.
 
     The detector is Mask R-CNN on a simple feature pyramid of the encoder's last tokens (ViTDet).  Writes
-    OUT/results.json and results.md; a picture of what is told lies beside each log.  An interrupted fine-tuning goes on
-    where its last checkpoint was.
+    OUT/results.json and results.md; OUT/seed-N/pictures shows photos, what is told of them and what is true.  An
+    interrupted fine-tuning goes on where its last checkpoint was.
     """
 
     train: tyro.conf.Positional[Path]
-    """Folder of rooms to learn from."""
+    """First folder: rooms to learn from."""
     test: tyro.conf.Positional[Path]
-    """Folder of other rooms, which are measured."""
+    """Second folder: other rooms, which are measured."""
     out: Path
     """Folder of the fine-tunings and of the results."""
     encoder: str = "tiny-dino"
@@ -43,7 +43,8 @@ class PretrainDetect:
     seed: int = 0
     """The first of them."""
     scale: Literal["small", "paper"] = "small"
-    """Numbers for a processor (AdamW, 128x128 pixels, 64 channels), or those of Detectron2's 1x schedule."""
+    """Numbers for a processor (AdamW at 0.0005, batch 8, 12 epochs, 128x128 pixels, 64 channels), or those of
+    Detectron2's 1x schedule (SGD at 0.02, batch 16, 12 epochs, 480x640 pixels, 256 channels)."""
     size: tuple[int, int] | None = None
     """Height and width of photos in pixels."""
     width: int | None = None
@@ -85,6 +86,10 @@ class PretrainDetect:
         at, (learned, measured) = place(self.device), self._rooms()
         numbers = self._numbers()
         if at.main:
+            photos, others = (sum(len(room.views) for room in rooms) for rooms in (learned, measured))
+            steps = numbers.schedule(self.scale, photos, seed=self.seed).steps
+            say(f"{photos} photos of {len(learned)} rooms to learn from, {others} of {len(measured)} to measure")
+            say(f"{self.encoder}, {self.seeds} times {steps} steps")
             say(f"memory: up to {size(self.photo_memory * GIGABYTE)} for photos")
         found: list[dict[str, float]] = []
         with progress_bars() as bars:
@@ -161,14 +166,16 @@ class PretrainDetect:
 
     def _check(self) -> None:
         from app.pretraining import check_begin
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
 
+        check_folder(self.out)
         check_begin(self.weights, scratch=self.scratch)
         check_positive(
             {
                 "--seeds": self.seeds,
                 "--width": self.width,
                 "--epochs": self.epochs,
+                "--size": None if self.size is None else min(self.size),
                 "--batch": self.batch,
                 "--rate": self.rate,
                 "--photo-memory": self.photo_memory,

@@ -23,9 +23,10 @@ class PretrainMask3D:
 
     A part of the patches keeps its colours, another one its depth; from both the depth of the whole photo is told, and
     so the colour encoder learns what it has to know of shapes.  Writes OUT/encoder.safetensors: use it as the encoder
-    mask3d:OUT/encoder.safetensors in any command.  Beside it are the log, TensorBoard's files and pictures of what was
-    shown, told and true.  An interrupted pretraining goes on where its last checkpoint was.  Several GPUs share the
-    photos of a step: `accelerate launch -m app pretrain mask3d ...`.
+    mask3d:OUT/encoder.safetensors in any command.  Beside it are the log, TensorBoard's files and pictures of kept
+    colours, kept depth, what is told and what is true: near is red, what is hidden grey, what is not known black.  An
+    interrupted pretraining goes on where its last checkpoint was.  Several GPUs share the photos of a step: `accelerate
+    launch -m app pretrain mask3d ...`.
 
     Orders of pretrainings (table 16) are runs: with --reconstruct colour it is a masked autoencoder of colours (MAE),
     with --init mask3d:RUN/encoder.safetensors one goes on from the other, and --reconstruct both does both at once.
@@ -41,10 +42,10 @@ class PretrainMask3D:
     init_weights: Path | None = None
     """File with those weights; without it they are downloaded, or bundled."""
     encoder: str | None = None
-    """From nothing: whose architecture, such as tiny-dino (the default), plain-vit or timm:vit_base_patch16_224."""
+    """From nothing: whose architecture, such as plain-vit (the default), tiny-dino or timm:vit_base_patch16_224."""
     scale: Literal["small", "paper"] = "small"
-    """Numbers for a processor and some thousand photos (AdamW, crops of 96x128), or those of the paper (SGD at 0.1,
-    batch 128, times 0.99 every 1000 steps, 100 epochs, 240x320)."""
+    """Numbers for a processor and some thousand photos (AdamW at 0.001, batch 32, 40 epochs, crops of 96x128), or those
+    of the paper (SGD at 0.1, times 0.99 every 1000 steps, batch 128, 100 epochs, whole photos of 240x320)."""
     reconstruct: Literal["depth", "colour", "both"] = "depth"
     """What is told of all patches; colour alone is MAE."""
     keep_colour: float | None = None
@@ -148,7 +149,7 @@ class PretrainMask3D:
         from training.pretraining.mask3d.running import from_encoder, from_nothing
 
         if self.init is None:
-            return from_nothing(self.encoder or "tiny-dino", device, seed=self.seed)
+            return from_nothing(self.encoder or "plain-vit", device, seed=self.seed)
         return from_encoder(self.init, self.init_weights, device)
 
     def _masking(self) -> Masking:
@@ -187,9 +188,10 @@ class PretrainMask3D:
         return replace(SHAPES[self.scale], **asked_for(given))
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         if not self.frames:
             raise InputError("A pretraining needs photos with depth: give folders of them.")
         if self.init is not None and self.encoder is not None:
@@ -203,6 +205,7 @@ class PretrainMask3D:
                 "--every": self.every,
                 "--depth-unit": self.depth_unit,
                 "--epochs": self.epochs,
+                "--size": None if self.size is None else min(self.size),
                 "--batch": self.batch,
                 "--rate": self.rate,
                 "--accumulate": self.accumulate,

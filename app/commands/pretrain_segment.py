@@ -45,8 +45,8 @@ class PretrainSegment:
     seed: int = 0
     """The first of them."""
     scale: Literal["small", "paper"] = "small"
-    """Numbers for a processor (AdamW, crops of 128 pixels), or those of the paper (SGD at 0.01 that falls as a
-    polynomial, batch 8, 80 epochs, 240 pixels)."""
+    """Numbers for a processor (AdamW at 0.0005, batch 8, 30 epochs, crops of 128 pixels), or those of the paper (SGD at
+    0.01 that falls as a polynomial, batch 8, 80 epochs, 240 pixels)."""
     layout: Layout = "auto"
     """How the folder is laid out, where its files do not tell."""
     train: tuple[Path, ...] = ()
@@ -83,7 +83,7 @@ class PretrainSegment:
         from render.progress import silent
         from training.augmentation import augmentation_of
         from training.loop import place
-        from training.pretraining.segmentation import decoder_of, fine_tune
+        from training.pretraining.segmentation import decoder_of, fine_tune, of_share
         from training.probing.data import open_data
         from training.probing.statistics import joined
 
@@ -95,6 +95,11 @@ class PretrainSegment:
         opened = open_data(self.data, self.layout, train=self.train).limited(test=self.test_photos)
         data = replace(opened, side=None, enlarge=False, square=False).for_task("segmentation")
         numbers = self._numbers()
+        if at.main:
+            learned = len(of_share(data.train, self.share))
+            photos = f"{learned} of {len(data.train)} labelled photos to learn from, {len(data.test)} to measure"
+            steps = numbers.schedule(self.scale, learned, seed=self.seed).steps
+            say(f"{data.name}: {photos}; {self.encoder}, {self.seeds} times {steps} steps")
         parts: list[Scores] = []
         with progress_bars() as bars:
             for seed in range(self.seed, self.seed + self.seeds):
@@ -156,9 +161,10 @@ class PretrainSegment:
 
     def _check(self) -> None:
         from app.pretraining import check_begin
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         check_begin(self.weights, scratch=self.scratch)
         if not 0 < self.share <= 1:
             raise InputError(f"Expected --share above 0 and up to 1, found {self.share:g}.")

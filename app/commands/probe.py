@@ -134,9 +134,10 @@ class Probe:
             self._draw(data, sources, results, chosen)
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
         from render.errors import InputError
 
+        check_folder(self.out)
         numbers: dict[str, float | None] = {
             "--train-photos": self.train_photos,
             "--test-photos": self.test_photos,

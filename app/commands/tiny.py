@@ -88,8 +88,9 @@ class Tiny:
             wrote(path)
 
     def _check(self) -> None:
-        from app.scenes import check_positive
+        from app.scenes import check_folder, check_positive
 
+        check_folder(self.out)
         check_positive(
             {
                 "--steps": self.steps,

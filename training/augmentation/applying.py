@@ -161,9 +161,9 @@ def augmentation_of(text: str, *, flip: bool = True) -> Augmentation:
         return Augmentation(TRIVIAL.get(text), flip=flip)
     if text == UNIFORM:
         return Augmentation(Policy.uniform(POOLS["cifar"]), flip=flip)
-    if not Path(text).exists():
+    if not Path(text).is_file():
         named = ", ".join((NONE, UNIFORM, *TRIVIAL))
-        raise InputError(f"Expected {named} or the file of a policy, found no file {text}.")
+        raise InputError(f"Expected {named} or the file of a policy, found no file {text or 'at all'}.")
     return Augmentation(load_policy(text).policy, flip=flip)
 
 

@@ -73,9 +73,13 @@ def squares_of(data: ProbeData, side: int | None = None, *, memory: int = PHOTO_
         memory: Bytes for decoded photos.
 
     Raises:
-        InputError: the photos have no labels.
+        InputError: the photos have no labels, or all that are learned from the same.
     """
     known = replace(data, side=None, enlarge=False, square=False).for_task("classification")
+    seen_classes = {photo.label for photo in known.train if photo.label is not None}
+    if len(seen_classes) < 2:
+        only = ", ".join(known.classes[label] for label in seen_classes)
+        raise InputError(f"Expected photos of two classes or more to learn from in {known.name}, found only {only}.")
     if side is None:
         side = min(USUAL, *known.train[0].image().shape[:2])
     if side < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,11 +66,12 @@ class Policy(nn.Module):
                 f"Expected logits [K, {len(pool)}] and bounds [{len(pool)}] for {len(pool)} transformations, found "
                 f"{list(logits.shape)} and {list(bounds.shape)}."
             )
-        if not bool(logits.isfinite().all()) or not bool(((bounds > 0) & (bounds <= 1)).all()) or not deviation > 0:
-            raise InputError(
-                f"Expected finite logits, bounds above 0 and up to 1 and a deviation above 0, found bounds from "
-                f"{float(bounds.min()):g} to {float(bounds.max()):g} and a deviation of {deviation:g}."
-            )
+        if not logits.is_floating_point() or not bool(logits.isfinite().all()):
+            raise InputError(f"Expected finite logits in floating point, found {logits.dtype} or what is not finite.")
+        if not bounds.is_floating_point() or not bool(((bounds > 0) & (bounds <= 1)).all()):
+            raise InputError(f"Expected bounds above 0 and up to 1, found {bounds.tolist()}.")
+        if not 0 < deviation < math.inf:
+            raise InputError(f"Expected a deviation above 0, found {deviation:g}.")
         self.names = tuple(names)
         self.deviation = deviation
         self.logits = nn.Parameter(logits.detach().clone())

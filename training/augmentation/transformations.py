@@ -192,7 +192,8 @@ def named(names: Sequence[str]) -> list[Transformation]:
     unknown = [name for name in names if name not in POOL]
     if unknown or not names or len(set(names)) < len(names):
         raise InputError(
-            f"Expected transformations, each once, out of {', '.join(POOL)}; found {', '.join(names) or 'none'}."
+            f"Expected transformations, each once, out of {', '.join(POOL)}; found "
+            f"{', '.join(map(str, names)) or 'none'}."
         )
     return [POOL[name] for name in names]
 

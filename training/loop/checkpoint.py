@@ -144,6 +144,7 @@ def _read(path: Path, *, whole: bool = True) -> dict[str, Any]:
 
 def _agree(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
     """Say what differs, and nothing else."""
+    expected, found = _flat(expected), _flat(found)
     differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if differing:
         said = [", ".join(f"{name} {of.get(name)}" for name in differing) for of in (expected, found)]
@@ -151,6 +152,14 @@ def _agree(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
             f"{path} belongs to another training: expected {said[0]}, found {said[1]}; choose another folder, or "
             "delete that file to begin anew."
         )
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Values of dictionaries in dictionaries by their path: ``masking.depth``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat
 
 
 def _without(identity: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

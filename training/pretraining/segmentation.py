@@ -30,7 +30,7 @@ from training.loop import Schedule, check, place, train
 from training.loop.schedule import Precision
 from training.pretraining.mask3d.settings import CLIP, MOMENTUM, STAIR, WARM, Scale
 from training.pretraining.unread import freeze_unread
-from training.probing.photos import ProbeData
+from training.probing.photos import ProbeData, ProbePhoto
 from training.probing.scores import Scores
 from training.randomness import seeded
 from uplift.encoders.base import Encoder, TrainableEncoder
@@ -187,6 +187,17 @@ TUNING: dict[Scale, TuningNumbers] = {
 """Section 4.1 (weight decay and momentum are not named there), and what takes minutes on a processor."""
 
 
+def of_share(photos: Sequence[ProbePhoto], share: float) -> Sequence[ProbePhoto]:
+    """A part of labelled photos, evenly spaced, one at least (figure 5).
+
+    Raises:
+        InputError: the share is not above 0 and up to 1.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"Expected a share of the labels above 0 and up to 1, found {share:g}.")
+    return evenly(photos, max(1, round(share * len(photos))))
+
+
 def decoder_of(encoder: Encoder, kind: DecoderKind, *, seed: int = 0) -> PatchDecoder | None:
     """The decoder of a fine-tuning.
 
@@ -234,7 +245,7 @@ def fine_tune(
         out: Folder of the training.
         scale: Which schedule.
         numbers: How long and how fast.
-        share: Of the training photos that are learned from, evenly spaced (figure 5).
+        share: Of the training photos that are learned from, see :func:`of_share`.
         finer: Nodes of the head along a patch.
         augmentation: What crops and their class maps go through in the place of mirrors and other colours.
         seed: Of the head's weights, batches and crops.
@@ -245,14 +256,12 @@ def fine_tune(
     Raises:
         InputError: the share is out of its range, or a checkpoint is of another training.
     """
-    if not 0 < share <= 1:
-        raise InputError(f"Expected a share of the labels above 0 and up to 1, found {share:g}.")
     if numbers.side % encoder.patch:
         raise InputError(
             f"{encoder.name} sees patches of {encoder.patch} pixels, expected a side that is a multiple of it, found "
             f"{numbers.side}."
         )
-    photos = evenly(data.train, max(1, round(share * len(data.train))))
+    photos = of_share(data.train, share)
     spec = ModelSpec(name=encoder.name, goal="segmentation", classes=len(data.classes), side=numbers.side)
     with seeded(seed):
         model = DecodedModel(encoder, spec, decoder, finer=finer, gain=numbers.head_gain)

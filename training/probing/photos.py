@@ -88,7 +88,7 @@ class ProbeData:
             if not photos:
                 raise InputError(f"{self.name} has no {WHAT[task]} in its split {name}; choose another task or data.")
         if task != "depth" and not 2 <= len(self.classes) <= VOID:
-            raise InputError(f"A probe takes 2 to {VOID} classes, found {len(self.classes)} in {self.name}.")
+            raise InputError(f"Expected 2 to {VOID} classes, found {len(self.classes)} in {self.name}.")
         if task == "segmentation":
             splits = {name: [self._checked(photo) for photo in photos] for name, photos in splits.items()}
         seen = {name: [self._seen(photo) for photo in photos] for name, photos in splits.items()}

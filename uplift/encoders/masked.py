@@ -34,7 +34,9 @@ class Blocks(nn.Module):
 
         super().__init__()
         if width < 1 or width % PARTS or depth < 0:
-            raise InputError(f"Blocks have a width that is a multiple of {PARTS}, found {depth} of {width} channels.")
+            raise InputError(
+                f"Expected a width that is a multiple of {PARTS}, found {width} channels in {depth} blocks."
+            )
         heads = max(1, width // HEAD_WIDTH)
         heads = heads if width % heads == 0 else 1
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True) for _ in range(depth))

@@ -33,7 +33,7 @@ def split_by_group(
     if len(sizes) < 2:
         raise InputError(
             f"A validation split keeps whole groups of photos back, expected two at least, found {len(sizes)}; give "
-            "more data, or choose the numbers without --search."
+            "more data."
         )
     names = list(sizes)
     kept: set[str] = set()

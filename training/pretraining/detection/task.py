@@ -84,8 +84,9 @@ class DetectionNumbers:
 
         Detectron2's 1x schedule has two falls by ten in the place of the cosine.
         """
+        steps = max(1, round(self.epochs * photos / self.batch))
         return Schedule(
-            steps=max(1, round(self.epochs * photos / self.batch)),
+            steps=steps,
             rate=self.rate,
             weight_decay=self.weight_decay,
             optimizer="sgd" if scale == "paper" else "adamw",
@@ -95,7 +96,7 @@ class DetectionNumbers:
             seed=seed,
             precision=precision,
             validate_every=0,
-            picture_every=0,
+            picture_every=steps,
         )
 
     def json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from render.errors import InputError
 from render.spacing import evenly_spaced
 from render.views import read_photo
 from training.distillation.specific.reading import PHOTO_MEMORY
-from training.probing.data import open_data
+from training.probing.data import layout_of, open_data
 from training.probing.data.files import MILLIMETRES, PHOTOS, photos_in, read_depth, read_lines
 from training.probing.data.rgbd import recognised as is_capture
 from training.probing.data.rooms import opened, room_photos
@@ -79,6 +79,15 @@ class Frames:
                 digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
+    def check_depth(self) -> None:
+        """Raise InputError if evenly spaced frames know the depth of no pixel."""
+        chosen = evenly_spaced(len(self), COMPARED)
+        if not any(known(self[index].depth).any() for index in chosen):
+            raise InputError(
+                f"Expected depth of some pixels, found none in {len(chosen)} of {len(self)} photos, such as "
+                f"{self.photos[0].name}: 0 means that it is not known."
+            )
+
     def __getitem__(self, index: int) -> Frame:
         """A frame; InputError if a file of it is missing or damaged, or its depth has another form than the photo."""
         if index not in self._kept:
@@ -100,8 +109,8 @@ class Frames:
         height, width = image.shape[:2]
         if abs(width * depth.shape[0] / (height * depth.shape[1]) - 1) > 0.05:
             raise InputError(
-                f"Expected photo and depth of {photo.name} to show the same, found {width}x{height} and "
-                f"{depth.shape[1]}x{depth.shape[0]} pixels; align them."
+                f"Expected photo and depth of {photo.name} to show the same, found {width / height:.2f} and "
+                f"{depth.shape[1] / depth.shape[0]:.2f} times as wide as high; align them."
             )
         if depth.shape != (height, width):
             # A mean over a border between things, or with a hole, would be the depth of nothing.
@@ -242,6 +251,12 @@ def _pair(photo: Path, depth: Path, group: str, unit: float) -> ProbePhoto | Non
 
 
 def _probed(folder: Path, unit: float) -> list[ProbePhoto]:  # noqa: ARG001  the layouts say it
+    if layout_of(folder) is None:
+        raise InputError(
+            f"Expected photos with depth at {folder}: rooms, a capture with depth_file_path in its transforms.json, "
+            "SCENE/color and SCENE/depth, images/NAME.jpg and depths/NAME.png, or NAME.jpg and NAME_depth.png; found "
+            "none of these."
+        )
     return list(open_data(folder).for_task("depth").train)
 
 

@@ -26,8 +26,7 @@ from training.sheets import sheet
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
 
-GREY = 128  # where colours are hidden
-SHADE = 40  # where depth is hidden
+GREY = 128  # where something is hidden; what is not known is black
 
 
 class Told(NamedTuple):
@@ -66,7 +65,7 @@ def sheets(
         for colour, depth, places, guess in zip(colours, depths, kept.depth, guessed, strict=True):
             limits = depth_range([depth])
             true = colour_depth(depth, limits)
-            given = np.where(_shown(places, grid, patch)[..., None], true, np.uint8(SHADE))
+            given = np.where(_shown(places, grid, patch)[..., None], true, np.uint8(GREY))
             rows.append((colour, given, colour_depth(guess, limits), true))
         made["depth"] = sheet(rows)
     if "colour" in told:

@@ -109,10 +109,12 @@ def pretrain(
     """
     if not masking.colour:
         raise InputError("Without kept colours nothing trains the colour encoder; keep some of them.")
-    out = Path(out)
+    out, frames = Path(out), frames_for(photos, numbers, photo_memory)
+    if masking.depth or masking.reconstruct != "colour":
+        frames.check_depth()
     task = MaskedPretraining(
         start.encoder,
-        frames_for(photos, numbers, photo_memory),
+        frames,
         numbers,
         masking,
         shape,

@@ -52,7 +52,9 @@ class Masking:
         if self.loss_on == "hidden" and (
             full.get(self.reconstruct) or (self.reconstruct == "both" and all(full.values()))
         ):
-            raise InputError("What is shown of all patches is hidden nowhere; choose a loss on all of them.")
+            raise InputError(
+                "What is shown of all patches is hidden nowhere; choose a loss on all of them (--loss-on all)."
+            )
 
     def counts(self, places: int) -> tuple[int, int]:
         """Patches of a frame whose colours, and whose depth is kept: one at least unless the part is 0."""

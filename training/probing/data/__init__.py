@@ -24,15 +24,12 @@ def open_data(path: str | Path, layout: Layout = "auto", *, train: Sequence[Path
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"Expected a folder of data at {path}, found none.")
-    kind = layout
-    if kind == "auto":
-        found = next((name for name, (recognised, _) in _readers().items() if recognised(path)), None)
-        if found is None:
-            raise InputError(
-                f"The layout of {path} is none of {', '.join(_readers())}; say which it shall be (fit3d probe: "
-                "--layout), and what it lacks is named (fit3d probe --help says more of each)."
-            )
-        kind = found
+    kind = layout_of(path) if layout == "auto" else layout
+    if kind is None:
+        raise InputError(
+            f"The layout of {path} is none of {', '.join(_readers())}; say which it shall be with --layout, and what "
+            "it lacks is named (fit3d probe --help says more of each)."
+        )
     if kind == "rooms":
         from training.probing.data.rooms import read_rooms
 
@@ -40,6 +37,11 @@ def open_data(path: str | Path, layout: Layout = "auto", *, train: Sequence[Path
     if train:
         raise InputError("--train names rooms to learn from; other data have splits of their own.")
     return _readers()[kind][1](path)
+
+
+def layout_of(path: Path) -> Kind | None:
+    """How a folder is laid out, by the files that are there; None = in no way that is known."""
+    return next((name for name, (recognised, _) in _readers().items() if recognised(path)), None)
 
 
 def _readers() -> dict[Kind, tuple[Callable[[Path], bool], Callable[[Path], ProbeData]]]:

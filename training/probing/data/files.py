@@ -86,9 +86,12 @@ def read_depth(path: Path, metres: float) -> Float32[np.ndarray, "h w"]:
         metres: What a value of 1 means.
 
     Raises:
-        InputError: see :func:`read_values`.
+        InputError: see :func:`read_values`; or it has 8 bits, in which depth is a grey without a unit.
     """
-    return read_values(path).astype(np.float32) * np.float32(metres)
+    values = read_values(path)
+    if values.dtype.itemsize == 1:
+        raise InputError(f"Expected depth of 16 bits at {path}, found 8; write it again in whole millimetres, say.")
+    return values.astype(np.float32) * np.float32(metres)
 
 
 def read_lines(path: Path) -> list[str]:

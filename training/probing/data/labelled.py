@@ -23,8 +23,8 @@ TESTS = ("test", "val", "validation")
 
 
 def arrays_recognised(path: Path) -> bool:
-    """Whether a folder holds ``train.npz`` and ``test.npz``."""
-    return (path / "train.npz").is_file() and (path / "test.npz").is_file()
+    """Whether a folder holds ``train.npz`` or ``test.npz``."""
+    return (path / "train.npz").is_file() or (path / "test.npz").is_file()
 
 
 def folders_recognised(path: Path) -> bool:
@@ -83,12 +83,17 @@ def _read(file: Path) -> tuple[list[ProbePhoto], tuple[str, ...]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             images, labels, classes = archive["images"], archive["labels"], archive["classes"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except FileNotFoundError as error:
+        raise InputError(f"Expected photos with labels at {file}, found none.") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file} is truncated or damaged ({error}); copy it again.") from error
+    except (KeyError, ValueError) as error:
         raise InputError(f"Expected images, labels and classes in {file} ({type(error).__name__}: {error}).") from error
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or labels.shape != (len(images),):
         raise InputError(f"Expected images [n, h, w, 3] uint8 and labels [n] in {file}, found {list(images.shape)}.")
     if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() < len(classes)):
-        raise InputError(f"Expected labels from 0 to {len(classes) - 1}, one for each class, in {file}, found others.")
+        found = f"{labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else f"values of type {labels.dtype}"
+        raise InputError(f"Expected labels from 0 to {len(classes) - 1}, one for each class, in {file}, found {found}.")
     names = [f"{index:06d}" for index in range(len(images))]
     photos = [
         ProbePhoto(name, name, partial(_one, images, index), label=int(labels[index]))

@@ -47,7 +47,7 @@ def opened(path: Path) -> list[RoomScene]:
     """
     folders = [path] if (path / ROOM).is_file() else sorted(child.parent for child in path.glob(f"*/{ROOM}"))
     if not folders:
-        raise InputError(f"Expected rooms at {path}, found none; make some with: fit3d rooms {path}")
+        raise InputError(f"Expected rooms at {path}, found none; make some with fit3d rooms, in a new folder.")
     return [RoomScene.open(folder) for folder in folders]
 
 
