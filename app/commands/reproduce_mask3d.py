@@ -40,7 +40,7 @@ class ReproduceMask3D:
     than MAE, alone and after it, at equal steps?  Which part of colours and depth should be kept, and is it better than
     telling depth from whole photos?
 
-    About 80 minutes on two cores that multiply in bf16; without, give --seeds 1.  Given again, the command goes on
+    About 85 minutes on two cores that multiply in bf16; without, give --seeds 1.  Given again, the command goes on
     where it was interrupted; what is done is kept, and more seeds or --further add to it.
     """
 
@@ -54,7 +54,7 @@ class ReproduceMask3D:
     quick: bool = False
     """A few rooms and steps, to see in minutes that everything works: the figures mean nothing."""
     further: bool = False
-    """Also the other orders of table 16, table 10, other rates and the other cells of table 8: 50 minutes more."""
+    """Also the other orders of table 16, table 10, other rates and the other cells of table 8: an hour more."""
     processes: int | None = None
     """Jobs at a time at most, each on one thread; by default one for each core. Fewer where memory is short."""
     effort: float = 1.0
