@@ -95,7 +95,7 @@ def _trained_table(found: Results) -> ResultTable:
         f"{BUILT}; pretrained on {plan.rooms} rooms of {plan.views} photos in "
         f"steps of {plan.batch} crops of {plan.size[0]}x{plan.size[1]}; one photo in {plan.every} has labels; "
         f"fine-tuned with the decoder in {plan.tune_steps} steps of {plan.tune_batch} crops of {plan.side}x{plan.side} "
-        f"pixels, or {plan.tune_steps + plan.longer_steps} where it takes as long as both; rates are the same "
+        f"pixels, or {plan.tune_steps + plan.longer_steps} where it takes as many as both; rates are the same "
         f"unless said, and were not searched for; measured in {plan.test_rooms} other rooms of {plan.test_views} "
         "photos; rows that begin as another one take over its encoder alone, as from stage I, and go through warm-up "
         "and cosine anew; losses of other rooms can be compared where as much is kept and the same is told"

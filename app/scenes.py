@@ -34,9 +34,10 @@ def check_positive(options: Mapping[str, float | None]) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise InputError, before any work is done, unless there is a folder or one can be made."""
-    there = next((one for one in (path, *path.parents) if one.exists()), path)
-    if there.exists() and not there.is_dir():
-        raise InputError(f"Expected a folder at {path}, found a file{'' if there == path else f' at {there}'}.")
+    there = next((one for one in (path, *path.parents) if one.exists() or one.is_symlink()), None)
+    if there is not None and not there.is_dir():
+        what = "a file" if there.exists() else "a link to nothing"
+        raise InputError(f"Expected a folder at {path}, found {what}{'' if there == path else f' at {there}'}.")
 
 
 def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:

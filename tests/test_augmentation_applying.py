@@ -165,10 +165,10 @@ def test_what_is_no_file_of_a_policy_is_refused(tmp_path: Path) -> None:
         load_policy(other)
     whole = {**header, "names": ["Rotate", "Invert"]}
     for changed, also, said in (
-        ({"logits": torch.full((3, 2), float("nan"))}, {}, "finite logits"),
+        ({"logits": torch.full((3, 2), float("nan"))}, {}, "finite logits, found 6 that are not"),
         ({"logits": torch.zeros(3, 2, dtype=torch.int32)}, {}, "logits in floating point, found torch.int32"),
         ({"bounds": torch.tensor([0.5, 1.5])}, {}, r"bounds above 0 and up to 1, found \[0.5, 1.5\]"),
-        ({}, {"deviation": float("inf")}, "deviation above 0, found inf"),
+        ({}, {"deviation": float("inf")}, "finite deviation above 0, found inf"),
         ({}, {"names": ["Rotate", 7]}, "found Rotate, 7"),
     ):
         write_safetensors(other, {**tensors, **changed}, {**whole, **also})

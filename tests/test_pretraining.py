@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.commands.augment_search import AugmentSearch
 from app.commands.pretrain_detect import PretrainDetect
 from app.commands.pretrain_mask3d import PretrainMask3D
 from app.commands.pretrain_segment import PretrainSegment
@@ -29,6 +30,7 @@ from tests.test_encoders import photo
 from tests.test_loop import logged
 from tests.test_loop_processes import LAUNCH, ROOT
 from tests.tiny_models import TINY_VIT
+from training.augmentation.search import SEARCH
 from training.loop import CHECKPOINT, train
 from training.pretraining.detection.data import LEAST, RoomThings, Scene
 from training.pretraining.detection.model import SimplePyramid, ThingDetector
@@ -429,10 +431,20 @@ def test_a_file_where_a_folder_is_to_be_is_kept(
     assert file.read_text() == "mine"
 
 
-def test_help_has_the_numbers_that_are_used() -> None:
-    for command, numbers in ((PretrainMask3D, MASKED), (PretrainSegment, TUNING), (PretrainDetect, DETECTION)):
-        text = " ".join(inspect.getsource(command).split())
-        for one in numbers.values():
-            extent = f"{one.side} pixels" if isinstance(one, TuningNumbers) else "{}x{}".format(*one.size)
-            for said in (f"at {one.rate:g}", f"batch {one.batch}", f"{one.epochs:g} epochs", extent):
-                assert said in text, (command, said)
+@pytest.mark.parametrize(
+    ("command", "numbers"), [(PretrainMask3D, MASKED), (PretrainSegment, TUNING), (PretrainDetect, DETECTION)]
+)
+def test_help_has_the_numbers_that_are_used(command: type, numbers: dict[str, Any]) -> None:
+    text = " ".join(inspect.getsource(command).split())
+    small, paper = text.partition("Numbers for a processor")[2].partition('"""')[0].split("or those of")
+    for one, part in ((numbers["small"], small), (numbers["paper"], paper)):
+        extent = f"{one.side} pixels" if isinstance(one, TuningNumbers) else "{}x{}".format(*one.size)
+        for said in (f"at {one.rate:g}", f"batch {one.batch}", f"{one.epochs:g} epochs", extent):
+            assert said in part
+
+
+def test_help_has_the_numbers_of_a_search() -> None:
+    small, text = SEARCH["small"], " ".join(inspect.getsource(AugmentSearch).split())
+    steps = f"{small.rounds} rounds of {small.retrain} steps of re-training and {small.unrolled} that learn the policy"
+    drawn = f"{small.batch} photos, {small.augmentations} augmentations"
+    assert f"{steps}, {drawn}, rates of {small.rate:g} and {small.upper_rate:g}" in text

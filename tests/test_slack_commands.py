@@ -116,7 +116,7 @@ def test_an_evaluation_compares_lines_with_the_first(
     ("policies", "said"),
     [
         (["uniform", "uniform"], "Expected --policies with different names"),
-        (["trivial-narrow"], "or the file of a policy, found no file trivial-narrow"),
+        (["trivial-narrow"], "the file of a policy or NAME=FILE,..., found no file trivial-narrow"),
         (["found=missing.safetensors"], "found no file missing.safetensors"),
         (["../../found=missing.safetensors"], "found no file ../../found=missing.safetensors"),
         (["runs/rate=0.1/policy.safetensors"], "found no file runs/rate=0.1/policy.safetensors"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from training.probing import ProbeData
 
 RESULTS, TABLES = "results.json", "results.md"
-NONE, UNIFORM = "none", "uniform"
+NONE, UNIFORM, TRIVIAL = "none", "uniform", ("trivial-ra", "trivial-wide")
+KNOWN = (NONE, UNIFORM, *TRIVIAL)
 MIRRORED = {False: "Photos are mirrored half of the time besides.", True: "Photos are not mirrored."}
 
 
@@ -36,7 +38,7 @@ class AugmentEvaluate:
     """Folder with train.npz and test.npz (images, labels, classes), or with train/CLASS and test/CLASS."""
     out: Path
     """Folder of the trainings and results."""
-    policies: tuple[str, ...] = (UNIFORM, NONE, "trivial-ra", "trivial-wide")
+    policies: tuple[str, ...] = (UNIFORM, NONE, *TRIVIAL)
     """Lines of the table: none; uniform (what a search begins with); trivial-ra, trivial-wide (TrivialAugment alone, in
     both of its spaces); trivial-ra-cifar, trivial-wide-cifar (as published for CIFAR, with a crop and Cutout always);
     the file of a policy; or NAME=FILE,FILE,... with those of several searches in one line.  The others are compared
@@ -96,7 +98,7 @@ class AugmentEvaluate:
             torch.set_num_threads(self.threads)
         lines = [self._line(text) for text in self.policies]
         most = max(len(line.augmentations) for line in lines)
-        runs = [self.runs if _is_file(text) else self.runs * most for text in self.policies]
+        runs = [self.runs if _is_found(text) else self.runs * most for text in self.policies]
         at = place(self.device)
         opened = open_data(self.data, self.layout).limited(self.train_photos, self.test_photos)
         data, side = squares_of(opened, self.side, memory=int(self.photo_memory * GIGABYTE))
@@ -126,6 +128,7 @@ class AugmentEvaluate:
 
     def _line(self, text: str) -> Contender:
         """What one of the policies asks for."""
+        from render.errors import InputError
         from training.augmentation import POOLS, Augmentation, Policy, augmentation_of
         from training.augmentation.defaults import NAMED, TrivialWithDefaults
         from training.augmentation.evaluation import Contender
@@ -140,7 +143,10 @@ class AugmentEvaluate:
             policy = Policy.uniform(POOLS[self.pool], steps=self.transformations)
             return Contender(text, (Augmentation(policy, flip=flip),))
         path = Path(text)
-        name = f"{path.parent.name}-{path.stem}".strip("-") if path.suffix else text
+        if text not in KNOWN and not path.is_file():
+            known = ", ".join((*KNOWN, *NAMED))
+            raise InputError(f"Expected {known}, the file of a policy or NAME=FILE,..., found no file {text}.")
+        name = text if text in KNOWN else f"{path.parent.name}-{path.stem}".strip("-")
         return Contender(name, (augmentation_of(text, flip=flip),))
 
     def _learning(self) -> LearningNumbers:
@@ -224,12 +230,13 @@ class AugmentEvaluate:
             )
 
 
-def _is_file(text: str) -> bool:
+def _is_found(text: str) -> bool:
     """Whether a line is of policies that were found."""
-    return _is_named(text) or bool(Path(text).suffix)
+    return _is_named(text) or os.path.isfile(text)
 
 
 def _is_named(text: str) -> bool:
     """Whether a line is NAME=FILE,...; an equals sign in a path comes after its first folder."""
     name, separate, _ = text.partition("=")
-    return bool(separate) and name not in ("", "..") and Path(name).name == name and not Path(text).exists()
+    # Path.is_file refuses texts that are longer than a name of a file can be.
+    return bool(separate) and name not in ("", "..") and Path(name).name == name and not os.path.isfile(text)

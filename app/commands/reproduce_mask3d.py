@@ -36,9 +36,9 @@ class ReproduceMask3D:
 
     A small vision transformer is pretrained on photos of rooms with depth, by Mask3D, by MAE, and by one after the
     other, and fine-tuned for the classes of pixels in unseen rooms with a fifth and with all of the labels, and on
-    CamVid.  Is a pretraining better than none, also where that is fine-tuned for as long as both?  Is Mask3D better
-    than MAE, alone and after it, at equal steps?  Which part of colours and depth should be kept, and is it better than
-    telling depth from whole photos?
+    CamVid.  Is a pretraining better than none, also where that is fine-tuned for as many steps as both?  Is Mask3D
+    better than MAE, alone and after it, at equal steps?  Which part of colours and depth should be kept, and is it
+    better than telling depth from whole photos?
 
     About 85 minutes on two cores that multiply in bf16; without, give --seeds 1.  Given again, the command goes on
     where it was interrupted; what is done is kept, and more seeds or --further add to it.

@@ -66,12 +66,14 @@ class Policy(nn.Module):
                 f"Expected logits [K, {len(pool)}] and bounds [{len(pool)}] for {len(pool)} transformations, found "
                 f"{list(logits.shape)} and {list(bounds.shape)}."
             )
-        if not logits.is_floating_point() or not bool(logits.isfinite().all()):
-            raise InputError(f"Expected finite logits in floating point, found {logits.dtype} or what is not finite.")
+        if not logits.is_floating_point():
+            raise InputError(f"Expected logits in floating point, found {logits.dtype}.")
+        if not bool(logits.isfinite().all()):
+            raise InputError(f"Expected finite logits, found {int((~logits.isfinite()).sum())} that are not.")
         if not bounds.is_floating_point() or not bool(((bounds > 0) & (bounds <= 1)).all()):
             raise InputError(f"Expected bounds above 0 and up to 1, found {bounds.tolist()}.")
         if not 0 < deviation < math.inf:
-            raise InputError(f"Expected a deviation above 0, found {deviation:g}.")
+            raise InputError(f"Expected a finite deviation above 0, found {deviation:g}.")
         self.names = tuple(names)
         self.deviation = deviation
         self.logits = nn.Parameter(logits.detach().clone())

@@ -110,8 +110,11 @@ def pretrain(
     if not masking.colour:
         raise InputError("Without kept colours nothing trains the colour encoder; keep some of them.")
     out, frames = Path(out), frames_for(photos, numbers, photo_memory)
+    held = frames_for(validation, numbers, memory=0) if validation else None
     if masking.depth or masking.reconstruct != "colour":
-        frames.check_depth()
+        for some in (frames, held):
+            if some is not None:
+                some.check_depth()
     task = MaskedPretraining(
         start.encoder,
         frames,
@@ -119,7 +122,7 @@ def pretrain(
         masking,
         shape,
         scratch=start.name is None,
-        validation=frames_for(validation, numbers, memory=0) if validation else None,
+        validation=held,
         augmentation=augmentation,
         seed=seed,
     )

@@ -66,7 +66,7 @@ QUESTIONS = (
         ((OF_MAE, SCRATCH), (MASK3D, SCRATCH)),
     ),
     Question(
-        "Is it better than a fine-tuning that takes as long, or at other rates?",
+        "Is it better than a fine-tuning of as many steps, or at other rates?",
         "not asked",
         ((OF_MAE, LONG), (MASK3D, LONG), (MASK3D, SLOW), (MASK3D, FAST)),
     ),
