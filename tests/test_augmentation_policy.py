@@ -185,9 +185,9 @@ def test_bounds_are_kept_where_they_mean_something() -> None:
 def test_what_is_no_policy_is_refused() -> None:
     with pytest.raises(InputError, match=r"Expected logits \[K, 4\]"):
         Policy(NAMES, torch.zeros(3, 5), torch.ones(4))
-    with pytest.raises(InputError, match="bounds from 0 to 1"):
+    with pytest.raises(InputError, match=r"bounds above 0 and up to 1, found \[0.0, 1.0"):
         Policy(NAMES, torch.zeros(3, 4), torch.tensor([0.0, 1, 1, 1]))
-    with pytest.raises(InputError, match="finite logits"):
+    with pytest.raises(InputError, match="finite logits, found 12 that are not"):
         Policy(NAMES, torch.full((3, 4), math.nan), torch.ones(4))
     with pytest.raises(InputError, match="Expected transformations"):
         Policy.uniform(())
