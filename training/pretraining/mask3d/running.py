@@ -109,12 +109,8 @@ def pretrain(
     """
     if not masking.colour:
         raise InputError("Without kept colours nothing trains the colour encoder; keep some of them.")
-    out, frames = Path(out), frames_for(photos, numbers, photo_memory)
-    held = frames_for(validation, numbers, memory=0) if validation else None
-    if masking.depth or masking.reconstruct != "colour":
-        for some in (frames, held):
-            if some is not None:
-                some.check_depth()
+    out = Path(out)
+    frames, held = _frames(photos, validation, numbers, masking, photo_memory)
     task = MaskedPretraining(
         start.encoder,
         frames,
@@ -141,3 +137,16 @@ def pretrain(
         }
         export(task, out, licence=start.licence, about=about)
     return out / FILE, figures
+
+
+def _frames(
+    photos: Sequence[ProbePhoto], validation: Sequence[ProbePhoto], numbers: Numbers, masking: Masking, memory: int
+) -> tuple[Frames, Frames | None]:
+    """Frames to train on, and others; refused where depth is to be seen or told, but is nowhere known."""
+    frames = frames_for(photos, numbers, memory)
+    held = frames_for(validation, numbers, memory=0) if validation else None
+    if masking.depth or masking.reconstruct != "colour":
+        frames.check_depth()
+        if held is not None:
+            held.check_depth()
+    return frames, held
