@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from app.commands.augment_evaluate import AugmentEvaluate
 from app.main import BAD_INPUT, OK, main
 from tests.test_slack_search import _quick_collections as _quick_collections
 from tests.turned import bar, bars, tiny_net
-from training.augmentation import Augmentation, load_policy
+from training.augmentation import Augmentation, Policy, load_policy, save_policy
 from training.augmentation.defaults import TrivialWithDefaults
 from training.augmentation.evaluation import Contender, Evaluation, Outcome
 from training.augmentation.learning import LEARNING, LearningNumbers
@@ -129,6 +130,18 @@ def test_an_evaluation_that_cannot_be_is_refused(
     assert main(given) == BAD_INPUT
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_lines_are_named_inside_the_folder_of_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rate=1/policy", "x=policy", "inner/here"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_policy(tmp_path / name, Policy.uniform(("Rotate", "Invert")))
+    monkeypatch.chdir(tmp_path / "inner")
+    evaluation = AugmentEvaluate(data=tmp_path, out=tmp_path / "out")
+    given = {"../x=policy": "..-x=policy", "../rate=1/policy": "rate=1-policy", "here": "here", "one=here,here": "one"}
+    assert {text: evaluation._line(text).name for text in given} == given
+    monkeypatch.chdir(tmp_path)
+    assert evaluation._line("x=policy").name == "x=policy", "what is a file is no name of one"
 
 
 def test_evaluations_of_one_seed_are_paired() -> None:

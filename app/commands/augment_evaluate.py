@@ -231,8 +231,10 @@ class AugmentEvaluate:
 
 
 def _is_found(text: str) -> bool:
-    """Whether a line is of policies that were found."""
-    return _is_named(text) or os.path.isfile(text)
+    """Whether a line is of policies that were found: a file or NAME=FILE,..., for it has no other known name."""
+    from training.augmentation.defaults import NAMED
+
+    return text not in KNOWN and text not in NAMED
 
 
 def _is_named(text: str) -> bool:
